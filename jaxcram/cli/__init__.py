@@ -1,0 +1,1 @@
+"""Command lines: one thin absl program each."""

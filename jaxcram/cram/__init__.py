@@ -1,0 +1,1 @@
+"""Cramming: lanes, stages, the pool and the run."""

@@ -1,0 +1,1 @@
+"""Figures: rows in, matplotlib figure out, no science."""

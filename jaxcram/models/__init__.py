@@ -1,0 +1,1 @@
+"""Frozen decoders: one file a family, and the port from Hugging Face checkpoints."""
