@@ -1,0 +1,192 @@
+"""What a decoder is in numbers, and how `config.json` is read without guessing.
+
+A family is a subclass of `DecoderConfig` in a file of its own in this package: its settings, its block, and
+its table from parameters to checkpoint names. `families` finds the file, so adding a family touches nothing
+else.
+"""
+
+import abc
+import dataclasses
+import functools
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import jax
+import numpy as np
+from flax import nnx
+
+from jaxcram.errors import UserError
+
+
+class Block(Protocol):
+    """One decoder layer, as what precedes attention and what follows it.
+
+    Attention itself (rotary positions, masks, knockout, cache) is the decoder's, the same for every family.
+    """
+
+    def qkv(self, x_BxTxD: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Norm and projections: queries [B, T, H, C], keys and values [B, T, G, C], before rotation."""
+
+    def finish(self, x_BxTxD: jax.Array, attended_BxTxHxC: jax.Array) -> jax.Array:
+        """Output projection, MLP and residuals: the layer's output [B, T, D]."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DecoderConfig(abc.ABC):
+    """The numbers every family has; the token ids are there for whoever decodes, the forward ignores them."""
+
+    family: ClassVar[str]  # `model_type` in config.json
+    # Path of a parameter in the decoder -> name of its tensor in the checkpoint; {} stands for the layer. A
+    # tuple names alternatives: any is read, the first is written. Parameters that only some configs have are
+    # listed too.
+    checkpoint_names: ClassVar[Mapping[str, str | tuple[str, ...]]]
+    ignored_names: ClassVar[str]  # regular expression of stored buffers that are no parameters
+
+    vocab_size: int
+    width: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    head_size: int
+    mlp_width: int
+    max_positions: int
+    tied_head: bool
+    norm_eps: float
+    rope_theta: float = 10_000.0
+    bos_token_id: int | None = None
+    eos_token_ids: tuple[int, ...] = ()
+
+    @classmethod
+    @abc.abstractmethod
+    def from_fields(cls, fields: "Fields") -> "DecoderConfig":
+        """Reads a Hugging Face config.json; raises UserError for a value that is not honoured."""
+
+    @abc.abstractmethod
+    def to_fields(self) -> dict[str, Any]:
+        """Writes what `from_fields` reads."""
+
+    @abc.abstractmethod
+    def block(self, *, dtype: Any, rngs: nnx.Rngs) -> Block:
+        """Creates one layer with random weights."""
+
+    @abc.abstractmethod
+    def final_norm(self, *, dtype: Any) -> Callable[[jax.Array], jax.Array]:
+        """Creates the norm after the last layer."""
+
+    @property
+    def rotary_size(self) -> int:
+        """How many leading entries of each head are rotated."""
+        return self.head_size
+
+    def rotary_frequencies(self) -> np.ndarray:
+        """Radians per position, fp32 [rotary_size / 2] (Su et al. 2021, RoFormer, eq. 15)."""
+        exponents = np.arange(0, self.rotary_size, 2, dtype=np.float32) / np.float32(self.rotary_size)
+        return (1.0 / np.float32(self.rope_theta) ** exponents).astype(np.float32)
+
+
+_REQUIRED: Any = object()
+
+
+class Fields:
+    """The fields of one config.json, taken one by one; `close` refuses whatever nobody took.
+
+    Every error is a UserError that names the file, the field and its value.
+    """
+
+    # Fields of Hugging Face configs that change nothing in the forward pass at inference.
+    IRRELEVANT = frozenset(
+        [
+            *("_name_or_path", "architectures", "auto_map", "dtype", "initializer_range", "model_type"),
+            *("name_or_path", "torch_dtype", "transformers.js_config", "transformers_version", "use_cache"),
+            *("attention_dropout", "attention_probs_dropout_prob", "classifier_dropout", "hidden_dropout"),
+            *("hidden_dropout_prob", "resid_pdrop", "decoder_start_token_id", "pad_token_id", "unk_token_id"),
+            *("chunk_size_feed_forward", "id2label", "is_decoder", "is_llama_config", "label2id"),
+            *("output_attentions", "output_hidden_states", "problem_type", "return_dict"),
+            *("task_specific_params", "tokenizer_class", "unsloth_fixed", "unsloth_version"),
+        ]
+    )
+
+    def __init__(self, values: Mapping[str, Any], source: str):
+        self._rest = {name: value for name, value in values.items() if name not in self.IRRELEVANT}
+        self._source = source
+
+    def error(self, name: str, value: Any, reason: str) -> UserError:
+        """The error for one field: `source: name = value reason`."""
+        return UserError(f"{self._source}: {name} = {value!r} {reason}")
+
+    def take(self, name: str, kind: type[Any], default: Any = _REQUIRED) -> Any:
+        """The value of `name` (null counts as absent); it has to be of `kind`, and a number positive."""
+        value = self._rest.pop(name, None)
+        if value is None:
+            if default is _REQUIRED:
+                raise UserError(f"{self._source}: the field {name} is missing")
+            return default
+        if kind is float and type(value) is int:
+            value = float(value)
+        if type(value) is not kind:  # not isinstance: true and false are no integers here
+            raise self.error(name, value, f"should be of type {kind.__name__}")
+        if kind in (int, float) and not 0 < value < float("inf"):
+            raise self.error(name, value, "should be a number greater than 0")
+        return value
+
+    def only(self, name: str, *honoured: Any) -> Any:
+        """The value of `name` if it is one of `honoured`, the first of which stands for an absent field."""
+        value = self._rest.pop(name, None)
+        if value is None:
+            return honoured[0]
+        if value not in honoured:
+            raise self.error(name, value, f"is not supported; supported: {', '.join(map(repr, honoured))}")
+        return value
+
+    def token_ids(self) -> dict[str, Any]:
+        """`bos_token_id` and `eos_token_id` (a number or a list) as keyword arguments of a config."""
+        bos, eos = self._rest.pop("bos_token_id", None), self._rest.pop("eos_token_id", None)
+        eos = eos if isinstance(eos, list) else [] if eos is None else [eos]
+        if not all(type(value) is int for value in [bos or 0, *eos]):
+            raise self.error("bos_token_id, eos_token_id", (bos, eos), "should be token ids")
+        return {"bos_token_id": bos, "eos_token_ids": tuple(eos)}
+
+    def rope(self, **old_names: str) -> "Fields":
+        """The rotary settings in one form, whichever way the file has them.
+
+        New files nest everything in `rope_parameters`; older ones have `rope_scaling` beside top-level
+        fields, whose names `old_names` maps to the nested ones.
+        """
+        key = "rope_parameters" if self._rest.get("rope_parameters") else "rope_scaling"
+        nested = dict(self.take(key, dict, {}))
+        if "type" in nested:
+            nested.setdefault("rope_type", nested.pop("type"))
+        for old, new in {"rope_theta": "rope_theta", **old_names}.items():
+            value = self._rest.pop(old, None)
+            if value is not None and nested.setdefault(new, value) != value:
+                raise self.error(old, value, f"contradicts {new} = {nested[new]!r} of the same file")
+        return Fields(nested, f"{self._source}: {key}")
+
+    def close(self) -> None:
+        """Refuses unknown fields, unless they say no (null or false)."""
+        unknown = [f"{name} = {value!r}" for name, value in self._rest.items() if value not in (None, False)]
+        if unknown:
+            raise UserError(f"{self._source}: not supported by this model family: {', '.join(unknown)}")
+
+
+@functools.cache
+def families() -> dict[str, type[DecoderConfig]]:
+    """Every family by its `model_type`: the DecoderConfig subclasses in the files of this package."""
+    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
+        importlib.import_module(f"{__package__}.{module.name}")
+    return {cls.family: cls for cls in DecoderConfig.__subclasses__()}
+
+
+def read_config(values: Mapping[str, Any], source: str) -> DecoderConfig:
+    """The config of any known family from a parsed config.json; `source` names the file in errors."""
+    model_type, known = values.get("model_type"), families()
+    if model_type not in known:
+        listed = ", ".join(sorted(known))
+        raise UserError(f"{source}: model_type = {model_type!r} is not a family here; families: {listed}")
+    fields = Fields(values, source)
+    config = known[model_type].from_fields(fields)
+    fields.close()
+    return config

@@ -1,0 +1,123 @@
+"""The frozen language model: embeddings in, hidden states out.
+
+Layers are stacked along a leading axis and run by one scan, so compile time does not grow with depth. The
+decoder is a pytree: pass it to `jax.jit`, `jax.grad` or `jax.vjp` as an argument, never close over it (its
+weights would become constants of the program).
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jaxcram.models.config import Block, DecoderConfig
+from jaxcram.models.layers import attend, knockout_mask, rotary_tables, rotate
+
+
+class Cache(NamedTuple):
+    """Keys (rotated) and values [L, B, length, G, C] of the inputs so far; the position of the next."""
+
+    keys: jax.Array
+    values: jax.Array
+    position: jax.Array  # int32 scalar
+
+
+class Decoder(nnx.Module):
+    """A decoder of any family, its weights stored and computed in one dtype (bf16 or fp32)."""
+
+    def __init__(self, config: DecoderConfig, *, dtype: Any = jnp.float32, rngs: nnx.Rngs):
+        @nnx.split_rngs(splits=config.num_layers)
+        @nnx.vmap(in_axes=0, out_axes=0)
+        def stack(rngs: nnx.Rngs) -> Block:
+            return config.block(dtype=dtype, rngs=rngs)
+
+        init, shape = nnx.initializers.normal(0.02), (config.vocab_size, config.width)
+        self.config = config
+        self.embedding_VxD = nnx.Param(init(rngs.params(), shape, dtype))
+        self.layers = stack(rngs)
+        self.final_norm = config.final_norm(dtype=dtype)
+        self.untied_head_VxD = None if config.tied_head else nnx.Param(init(rngs.params(), shape, dtype))
+
+    @property
+    def dtype(self) -> Any:
+        """The dtype of weights, inputs and hidden states."""
+        return self.embedding_VxD.dtype
+
+    @property
+    def head_VxD(self) -> jax.Array:  # noqa: N802
+        """The output embedding [V, D]; the input embedding itself where the head is tied."""
+        return (self.embedding_VxD if self.untied_head_VxD is None else self.untied_head_VxD)[...]
+
+    def embed(self, tokens_BxT: jax.Array) -> jax.Array:
+        """Input embeddings [B, T, D] of token ids (int), in the decoder's dtype."""
+        with jax.named_scope("embed"):
+            return self.embedding_VxD[...][tokens_BxT]
+
+    def __call__(
+        self,
+        inputs_BxTxD: jax.Array,
+        *,
+        num_memory: int = 0,
+        knockout_BxL: jax.Array | None = None,
+        remat: bool = False,
+    ) -> jax.Array:
+        """Hidden states [B, T, D] after the final norm; causal, at positions 0 to T - 1.
+
+        Where `knockout_BxL` is True, queries from `num_memory` on do not see the memory (the first
+        `num_memory` keys) at that layer of that lane; the memory's own rows are untouched. None is the plain
+        causal fast path. `remat` recomputes each layer on the way back instead of storing its activations.
+        """
+        length = inputs_BxTxD.shape[1]
+        tables = rotary_tables(self.config.rotary_frequencies(), jnp.arange(length))
+
+        def step(x_BxTxD: jax.Array, layer: tuple[Block, jax.Array | None]) -> tuple[jax.Array, None]:
+            block, knocked_B = layer
+            with jax.named_scope("attention"):
+                query, key, value = block.qkv(x_BxTxD)
+                mask = None if knocked_B is None else knockout_mask(knocked_B, num_memory, length)
+                attended = attend(rotate(query, tables), rotate(key, tables), value, mask)
+            return block.finish(x_BxTxD, attended), None
+
+        if remat:
+            step = jax.checkpoint(step, prevent_cse=False)  # nothing can be merged across a scan's iterations
+        knockout_LxB = None if knockout_BxL is None else knockout_BxL.T
+        hidden_BxTxD, _ = jax.lax.scan(step, inputs_BxTxD.astype(self.dtype), (self.layers, knockout_LxB))
+        return self.final_norm(hidden_BxTxD)
+
+    def logits(self, hidden: jax.Array) -> jax.Array:
+        """Scores [..., V] of hidden states [..., D], accumulated and returned in fp32."""
+        return jnp.einsum("...d,vd->...v", hidden, self.head_VxD, preferred_element_type=jnp.float32)
+
+    def init_cache(self, batch: int, length: int) -> Cache:
+        """An empty cache for `length` positions of `batch` lanes."""
+        config = self.config
+        shape = (config.num_layers, batch, length, config.num_kv_heads, config.head_size)
+        return Cache(jnp.zeros(shape, self.dtype), jnp.zeros(shape, self.dtype), jnp.int32(0))
+
+    def extend(self, inputs_BxTxD: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:
+        """Hidden states [B, T, D] of the next T inputs, and the cache with them in it.
+
+        The caller sees to it that position + T stays within the cache: XLA would clamp, not complain.
+        """
+        length, seen = inputs_BxTxD.shape[1], cache.position
+        positions_T = seen + jnp.arange(length)
+        tables = rotary_tables(self.config.rotary_frequencies(), positions_T)
+        mask = (jnp.arange(cache.keys.shape[2]) <= positions_T[:, None])[None, None]
+
+        # The whole cache is carried, and one slab of it written per layer, so that XLA can update it in
+        # place.
+        def step(carry: Any, layer: tuple[Block, jax.Array]) -> tuple[Any, None]:
+            (x_BxTxD, keys, values), (block, index) = carry, layer
+            with jax.named_scope("attention"):
+                query, key, value = block.qkv(x_BxTxD)
+                corner = (index, 0, seen, 0, 0)
+                keys = jax.lax.dynamic_update_slice(keys, rotate(key, tables)[None], corner)
+                values = jax.lax.dynamic_update_slice(values, value[None], corner)
+                attended = attend(rotate(query, tables), keys[index], values[index], mask)
+            return (block.finish(x_BxTxD, attended), keys, values), None
+
+        carry = (inputs_BxTxD.astype(self.dtype), cache.keys, cache.values)
+        layers = (self.layers, jnp.arange(self.config.num_layers))
+        (hidden_BxTxD, keys, values), _ = jax.lax.scan(step, carry, layers)
+        return self.final_norm(hidden_BxTxD), Cache(keys, values, seen + length)

@@ -1,0 +1,251 @@
+"""Hugging Face checkpoints in and out: config.json and safetensors, without torch and without pickle.
+
+Each tensor is read once, piece by piece, into its place in a preallocated stack of all layers, and cast on
+the way; on CPU the decoder then uses that very memory. So loading needs little more host memory than the
+weights do.
+"""
+
+import dataclasses
+import json
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import ml_dtypes
+import numpy as np
+from flax import nnx
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from jaxcram.errors import UserError
+from jaxcram.models.config import DecoderConfig, read_config
+from jaxcram.models.decoder import Decoder
+
+DTYPES = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
+_STORED_DTYPES = {"F32": DTYPES["float32"], "BF16": DTYPES["bfloat16"], "F16": np.dtype(np.float16)}
+_HUB_FILES = [
+    "config.json",
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+]
+_HUB_NAME = r"[A-Za-z0-9][\w.-]*/[\w.-]+"
+_PIECE = 1 << 22  # values read at a time
+_ALIGNMENT = 64  # bytes; XLA on CPU adopts a host buffer aligned like this instead of copying it
+
+
+def bundled_model() -> Path:
+    """The directory of the model that comes with the package (mini-llama)."""
+    return Path(__file__).parent / "mini"
+
+
+def load(path_or_hub_name: str | os.PathLike[str], *, dtype: str | None = None) -> Decoder:
+    """Reads a checkpoint directory, or a model of the Hugging Face Hub, into a decoder on the default device.
+
+    `dtype` is "float32" or "bfloat16"; None means bfloat16 on accelerators and float32 on CPU (which
+    computes in fp32 anyway). Raises UserError, before any tensor is read, for: no such model, no
+    safetensors, a family or a config value that is not supported, tensors missing, left over, misshapen or
+    of another dtype, damaged files.
+    """
+    if dtype is None:
+        dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    if dtype not in DTYPES:
+        raise UserError(f"dtype {dtype!r} is unknown; choose one of: {', '.join(DTYPES)}")
+    directory = find_checkpoint(path_or_hub_name)
+    config_file = directory / "config.json"
+    config = read_config(_read_json(config_file), str(config_file))
+    abstract = jax.eval_shape(lambda: Decoder(config, dtype=DTYPES[dtype], rngs=nnx.Rngs(0)))
+    leaves, structure = jax.tree.flatten_with_path(abstract)
+    sources = _match(config, {_name(path): leaf.shape for path, leaf in leaves}, directory)
+    return jax.tree.unflatten(structure, [_read_stack(sources[_name(path)], leaf) for path, leaf in leaves])
+
+
+def save(decoder: Decoder, directory: str | os.PathLike[str], *, dtype: str = "bfloat16") -> None:
+    """Writes config.json and model.safetensors in Hugging Face's layout, for transformers and for `load`."""
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    tensors = {}
+    for path, leaf in jax.tree.flatten_with_path(decoder)[0]:
+        values = np.asarray(leaf).astype(DTYPES[dtype])
+        names = _stored_names(decoder.config, _name(path))[0]
+        stacked = "{}" in names
+        for layer in range(decoder.config.num_layers if stacked else 1):
+            tensors[names.format(layer)] = values[layer] if stacked else values
+    partial = directory / "model.safetensors.partial"
+    save_file(tensors, partial, metadata={"format": "pt"})  # transformers asks for this mark
+    fields = decoder.config.to_fields() | {"model_type": decoder.config.family, "torch_dtype": dtype}
+    (directory / "config.json").write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
+    partial.replace(directory / "model.safetensors")
+
+
+def find_checkpoint(path_or_hub_name: str | os.PathLike[str]) -> Path:
+    """The local directory of a checkpoint; that of a Hub name is downloaded first (never pickles)."""
+    name = os.fspath(path_or_hub_name)
+    if Path(name).is_dir():
+        return Path(name)
+    if Path(name).exists() or not re.fullmatch(_HUB_NAME, name):
+        raise UserError(f"model {name!r} is not a directory, nor a Hub name (owner/name)")
+    import huggingface_hub  # only here: most runs never need the network
+
+    try:
+        return Path(huggingface_hub.snapshot_download(name, allow_patterns=_HUB_FILES))
+    except (OSError, ValueError, huggingface_hub.errors.HfHubHTTPError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"model {name!r} is not a directory, and the Hub did not give it: {reason} "
+            "(check the name and the network, or give the path of a downloaded directory)"
+        ) from error
+
+
+@dataclasses.dataclass(frozen=True)
+class _Tensor:
+    """A tensor in a safetensors file: where its bytes lie and what they mean."""
+
+    file: Path
+    name: str
+    offset: int
+    dtype: np.dtype
+    shape: tuple[int, ...]
+
+    def pieces(self) -> Iterator[np.ndarray]:
+        """Its values in order, flat, a few at a time."""
+        left = math.prod(self.shape)
+        # Not through a memory map: the pages of a mapped file count as memory of this process until it is
+        # closed.
+        with open(self.file, "rb") as stream:
+            stream.seek(self.offset)
+            while left:
+                piece = np.fromfile(stream, self.dtype, min(left, _PIECE))
+                if not piece.size:
+                    raise UserError(f"{self.file}: ends within the tensor {self.name}; download it again")
+                left -= piece.size
+                yield piece
+
+    def read_into(self, out: np.ndarray) -> None:
+        """Fills `out` (contiguous, of the same shape), cast to its dtype."""
+        flat, start = out.reshape(-1), 0
+        for piece in self.pieces():
+            flat[start : start + piece.size] = piece
+            start += piece.size
+
+
+def _open_tensors(directory: Path) -> dict[str, _Tensor]:
+    """Every tensor of a checkpoint by name, from its headers alone."""
+    index, single = directory / "model.safetensors.index.json", directory / "model.safetensors"
+    if index.is_file():
+        weight_map = _read_json(index).get("weight_map")
+        if not isinstance(weight_map, dict) or not all(isinstance(file, str) for file in weight_map.values()):
+            raise UserError(f"{index}: the field weight_map should map tensor names to files")
+        files = [directory / Path(file).name for file in sorted(set(weight_map.values()))]
+    elif single.is_file():
+        weight_map, files = {}, [single]
+    elif any(directory.glob("*.bin")) or any(directory.glob("*.pt")):
+        raise UserError(
+            f"{directory}: has only pickled weights, which are never opened; convert them to safetensors"
+        )
+    else:
+        raise UserError(f"{directory}: has no model.safetensors and no model.safetensors.index.json")
+    tensors = {tensor.name: tensor for file in files for tensor in _read_header(file)}
+    absent = [
+        name for name, file in weight_map.items() if name not in tensors or tensors[name].file.name != file
+    ]
+    if absent:
+        raise UserError(f"{index}: lists tensors that its files do not have: {', '.join(absent)}")
+    return tensors
+
+
+def _read_header(file: Path) -> Iterator[_Tensor]:
+    """The tensors of one safetensors file: 8 bytes of header length, the header as JSON, then the values."""
+    try:
+        with safe_open(file, framework="numpy"):
+            pass  # the library checks the header, and that the file has all the bytes that it promises
+        with open(file, "rb") as stream:
+            header_bytes = int.from_bytes(stream.read(8), "little")
+            header = json.loads(stream.read(header_bytes))
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{file}: not a complete safetensors file ({error}); download it again") from error
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        dtype = _STORED_DTYPES.get(entry["dtype"], np.dtype(np.void))
+        yield _Tensor(file, name, 8 + header_bytes + entry["data_offsets"][0], dtype, tuple(entry["shape"]))
+
+
+def _match(
+    config: DecoderConfig, shapes: Mapping[str, tuple[int, ...]], directory: Path
+) -> dict[str, list[_Tensor]]:
+    """The stored tensors of every parameter, one per layer if stacked; strict in both directions."""
+    tensors = _open_tensors(directory)
+    sources: dict[str, list[_Tensor]] = {}
+    unfilled: list[str] = []
+    unmapped = {name for name in tensors if not re.fullmatch(config.ignored_names, name)}
+    for path, shape in shapes.items():
+        alternatives = _stored_names(config, path)
+        stacked = "{}" in alternatives[0]
+        for layer in range(shape[0] if stacked else 1):
+            names = [alternative.format(layer) for alternative in alternatives]
+            found = next((name for name in names if name in tensors), None)
+            if found is None:
+                unfilled.append(names[0])
+                continue
+            unmapped.discard(found)
+            _check(tensors[found], shape[1:] if stacked else shape)
+            sources.setdefault(path, []).append(tensors[found])
+    if config.tied_head:
+        unmapped -= {name for name in _stored_names(config, "untied_head_VxD") if name in unmapped}
+    if unmapped or unfilled:
+        problems = [("does not have", unfilled), ("has, unknown to this family,", sorted(unmapped))]
+        raise UserError(
+            f"{directory}: the {config.family} checkpoint "
+            + "; and ".join(
+                f"{what} {len(names)} tensors: {', '.join(names)}" for what, names in problems if names
+            )
+        )
+    return sources
+
+
+def _check(tensor: _Tensor, shape: tuple[int, ...]) -> None:
+    """Refuses a tensor that would not fit or cannot be cast."""
+    if tensor.shape != shape:
+        raise UserError(
+            f"{tensor.file}: {tensor.name} has shape {tensor.shape}, config.json asks for {shape}"
+        )
+    if tensor.dtype not in _STORED_DTYPES.values():
+        raise UserError(f"{tensor.file}: {tensor.name} is not of dtype {', '.join(_STORED_DTYPES)}")
+
+
+def _read_stack(tensors: list[_Tensor], leaf: jax.ShapeDtypeStruct) -> jax.Array:
+    """One parameter, all of its layers, on the device."""
+    size = math.prod(leaf.shape) * leaf.dtype.itemsize
+    raw = np.empty(size + _ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % _ALIGNMENT
+    stack = raw[start : start + size].view(leaf.dtype).reshape(len(tensors), -1)
+    for tensor, out in zip(tensors, stack, strict=True):
+        tensor.read_into(out)
+    # Waiting here lets the host copy go before the next one is allocated.
+    return jax.device_put(stack.reshape(leaf.shape)).block_until_ready()
+
+
+def _name(path: tuple[Any, ...]) -> str:
+    """A leaf's path in the decoder's pytree as the families' tables write it."""
+    return jax.tree_util.keystr(path, simple=True, separator=".").removesuffix(".value")  # of the nnx.Param
+
+
+def _stored_names(config: DecoderConfig, path: str) -> tuple[str, ...]:
+    names = config.checkpoint_names[path]
+    return (names,) if isinstance(names, str) else names
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: cannot be read as JSON ({error})") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{file}: should hold a JSON object")
+    return values
