@@ -1,0 +1,291 @@
+"""A run on disk: one Parquet shard a finished lane, the settings, a log, a summary.
+
+    settings.json     the resolved settings; another start with other settings is refused
+    run.lock          locked (flock) while a process works on the run, so a killed run leaves no stale lock
+    rows/KEY.parquet  the rows of one finished job, one a stage
+    log.jsonl         events, each with the seconds since its process opened the run
+    summary.json      written at the end
+
+Every file but the log appears whole or not at all: it is written under a temporary name, flushed to the disk
+and renamed. What is there after a crash or on a full disk is whole, and the next start does the rest.
+"""
+
+import fcntl
+import json
+import logging
+import math
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from jaxcram.errors import UserError
+from jaxcram.rows import Job, lane_table, read_shards, shard_bytes, shard_job, stack_embeddings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Job", "RunDirectory", "load_rows", "load_settings", "load_summary", "stack_embeddings"]
+
+_LOCK, _SETTINGS, _ROWS, _LOG, _SUMMARY = "run.lock", "settings.json", "rows", "log.jsonl", "summary.json"
+_TEMPORARY = ".tmp"
+
+_LOGGER = logging.getLogger("jaxcram")
+
+
+class RunDirectory:
+    """A run directory that this process works on; made by `RunDirectory.open`, a context manager."""
+
+    def __init__(self, path: Path, lock: IO[str], constants: Mapping[str, Any]):
+        self.path = path
+        self._lock = lock
+        self._constants = dict(constants)
+        self._start = time.monotonic()
+        self._log = _open_log(path / _LOG)
+
+    @classmethod
+    def open(
+        cls, path: str | Path, settings: Mapping[str, Any], constants: Mapping[str, Any] | None = None
+    ) -> Self:
+        """Makes the directory, or takes up the run that is in it.
+
+        Args:
+            path: the directory; its parents are made too.
+            settings: everything that the rows depend on, as JSON can say it (arrays, paths and tuples are
+                converted); a later `open` must bring the same.
+            constants: columns of `jaxcram.rows.COLUMNS` that are the same in every row; they are filled in.
+
+        Raises:
+            UserError: the directory cannot be written, holds something else, belongs to other settings, or
+                another process works on it.
+        """
+        path = Path(path).expanduser()
+        with _writing(path):
+            (path / _ROWS).parent.mkdir(parents=True, exist_ok=True)
+            _refuse_foreign(path)
+            lock = _take_lock(path)
+        try:
+            _agree(path, _plain(settings))
+            with _writing(path):
+                (path / _ROWS).mkdir(exist_ok=True)
+                for leftover in path.rglob(f".*{_TEMPORARY}"):  # a killed process left it
+                    leftover.unlink()
+                return cls(path, lock, constants or {})
+        except BaseException:
+            lock.close()
+            raise
+
+    def close(self) -> None:
+        """Releases the directory for other processes."""
+        self._log.close()
+        self._lock.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def finished_jobs(self) -> set[str]:
+        """Keys of the jobs that have a whole shard.
+
+        A shard that cannot be read is renamed to KEY.unreadable and reported, and its job counts as not done.
+        """
+        finished = set()
+        for shard in sorted((self.path / _ROWS).glob("*.parquet")):
+            try:
+                finished.add(shard_job(shard).key)
+            except ValueError as error:
+                aside = shard.with_suffix(".unreadable")
+                shard.replace(aside)
+                _LOGGER.warning("%s; set aside as %s, its job is done again", error, aside.name)
+                self.log({"event": "unreadable_shard", "shard": shard.name, "error": str(error)})
+        return finished
+
+    def write_lane(self, job: Job, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Writes all rows of a finished job, at once.
+
+        Args:
+            job: its columns need not be in the rows.
+            rows: one mapping a stage, in order, with the columns of `jaxcram.rows.COLUMNS`; the constants of
+                the run are filled in. Embeddings are arrays [K, D].
+
+        Raises:
+            ValueError: the rows do not fit the columns.
+            UserError: the disk does not take them; the shards before are whole.
+        """
+        table = lane_table(job, [{**self._constants, **row} for row in rows])
+        _replace(self.path / _ROWS / f"{job.key}.parquet", shard_bytes(table))
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Writes summary.json; numbers that JSON cannot say (NaN, infinity) become null."""
+        _replace(self.path / _SUMMARY, _json_bytes(_plain(summary)))
+
+    def log(self, event: Mapping[str, Any]) -> None:
+        """Adds a line to log.jsonl, with `elapsed_s`, the seconds since this process opened the run."""
+        elapsed = round(time.monotonic() - self._start, 3)
+        line = json.dumps(_plain({"elapsed_s": elapsed, **event}), ensure_ascii=False, allow_nan=False)
+        with _writing(self.path / _LOG):
+            self._log.write(line.encode() + b"\n")
+
+
+def load_rows(path: str | Path, columns: Sequence[str] | None = None) -> "pa.Table":
+    """The rows of a run, also of one that is not finished, by sample, learning rate, seed and stage.
+
+    Args:
+        path: the run directory.
+        columns: the columns to read; None reads all. Without the embeddings even a long run is small.
+
+    Raises:
+        UserError: the path is no run, a column does not exist, or a shard is damaged.
+    """
+    load_settings(path)
+    return read_shards(Path(path).expanduser() / _ROWS, columns)
+
+
+def load_settings(path: str | Path) -> dict[str, Any]:
+    """The settings of a run.
+
+    Raises:
+        UserError: the path is no run.
+    """
+    return _load(path, _SETTINGS, "it is not a run of jaxcram; give the --out of one")
+
+
+def load_summary(path: str | Path) -> dict[str, Any]:
+    """The summary of a finished run.
+
+    Raises:
+        UserError: the path is no run, or the run is not finished.
+    """
+    load_settings(path)
+    return _load(path, _SUMMARY, "the run is not finished; start its command again to finish it")
+
+
+def _load(path: str | Path, name: str, without: str) -> dict[str, Any]:
+    file = Path(path).expanduser() / name
+    try:
+        return json.loads(file.read_bytes())
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UserError(f"{path}: no {name} in it; {without}") from error
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror}); check its permissions") from error
+    except ValueError as error:
+        raise UserError(f"{file}: not valid JSON ({error}); restore it or take another run") from error
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Only an empty directory, a run, and what a start killed at once leaves behind are ours."""
+    if (path / _SETTINGS).exists():
+        return
+    foreign = [
+        file.name for file in path.iterdir() if file.name != _LOCK and not file.name.endswith(_TEMPORARY)
+    ]
+    if foreign:
+        raise UserError(f"--out={path}: neither empty nor a run (it holds {min(foreign)}); choose another")
+
+
+def _take_lock(path: Path) -> IO[str]:
+    lock = (path / _LOCK).open("a+")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.seek(0)
+        owner = lock.read() or "unknown"
+        lock.close()
+        raise UserError(
+            f"--out={path}: process {owner} is working on this run; wait for it or choose another --out"
+        ) from error
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+    return lock
+
+
+def _agree(path: Path, settings: Mapping[str, Any]) -> None:
+    """Writes the settings of a new run; refuses a run of other settings."""
+    if not (path / _SETTINGS).exists():
+        _replace(path / _SETTINGS, _json_bytes(settings))
+        return
+    was, now = dict(_leaves(load_settings(path))), dict(_leaves(settings))
+    differences = [
+        f"{name}: was {_shown(was, name)}, is {_shown(now, name)}"
+        for name in sorted(was.keys() | now.keys())
+        if _shown(was, name) != _shown(now, name)
+    ]
+    if differences:
+        raise UserError(
+            f"--out={path}: the run has other settings ({'; '.join(differences)}); "
+            "choose another --out or the same settings"
+        )
+
+
+def _leaves(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in settings.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _shown(leaves: Mapping[str, Any], name: str) -> str:
+    return json.dumps(leaves[name], ensure_ascii=False) if name in leaves else "absent"
+
+
+def _open_log(path: Path) -> IO[bytes]:
+    """The log for appending, without a last line that a killed process left half written."""
+    if path.exists():
+        content = path.read_bytes()
+        os.truncate(path, content.rfind(b"\n") + 1)
+    return path.open("ab", buffering=0)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Puts a file in place whole and on the disk, or leaves what was there."""
+    temporary = path.with_name(f".{path.name}{_TEMPORARY}")
+    with _writing(path):
+        try:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)  # or the rename itself may be lost with the power
+        finally:
+            os.close(directory)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror}); choose another --out, or make room and go on"
+        ) from error
+
+
+def _json_bytes(value: Any) -> bytes:
+    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+
+
+def _plain(value: Any) -> Any:
+    """`value` in the types of JSON, as it would come back from a file."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(entry) for name, entry in value.items()}
+    if isinstance(value, np.generic | np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value

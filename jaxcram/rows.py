@@ -1,0 +1,215 @@
+"""The rows of a run: their columns, and one lane's rows as a Parquet shard.
+
+A row is a stage. The names are those of the published trajectories
+(`mrsndmn/progressive_cramming_trajectories`) wherever that data set has the column. What is constant over a
+run is repeated in every row, which Parquet's dictionaries make free on disk, so that tables of several runs
+can be put together; what is constant over a lane and long stands in the lane's first row only.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxcram.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# name -> (type, whether every row must have it, meaning)
+COLUMNS: dict[str, tuple[str, bool, str]] = {
+    "sample_id": ("int64", True, "index of the text in its source"),
+    "learning_rate": ("float64", True, "peak learning rate of the lane"),
+    "seed": ("int64", True, "seed of the initial embedding"),
+    "stage_index": ("int64", True, "number of the stage in its lane, from 0"),
+    "stage_seq_len": ("int64", True, "n, the target tokens of this stage"),
+    "steps": ("int64", True, "optimiser steps of this stage"),
+    "steps_taken": ("int64", True, "optimiser steps of the lane up to the end of this stage"),
+    "final_loss": ("float64", False, "loss over the n tokens at the stage's last measurement"),
+    "final_convergence": ("float64", True, "teacher-forced accuracy over the n tokens then, 0 to 1"),
+    "exact": ("bool", True, "whether all n tokens were right; false only where a lane was stopped"),
+    "information_gain_bits": (
+        "float64",
+        False,
+        "total cross-entropy of the n tokens without minus with it",
+    ),
+    "embedding": ("embedding", False, "the measured memory embedding, [K][D]; null where not kept"),
+    "stop_reason": ("string", False, "why the lane ended; last row of a lane only"),
+    "bucket_tokens": ("int64", False, "padded positions T of the passes that measured this stage"),
+    "bucket_lanes": ("int64", False, "lanes B of the passes that measured this stage"),
+    "initialization_embedding": (
+        "embedding",
+        False,
+        "embedding at step 0, [K][D]; first row of a lane only",
+    ),
+    "text": ("string", False, "the target's text; first row of a lane only"),
+    "target_ids": ("ids", False, "the target's tokens; first row of a lane only"),
+    "num_input_tokens": ("int64", False, "tokens of the whole target"),
+    "num_compression_tokens": ("int64", False, "K, the memory embeddings"),
+    "hidden_size": ("int64", False, "D, the width of the model"),
+    "loss_type": ("string", False, "the objective"),
+    "dtype": ("string", False, "precision of the model's weights and of its arithmetic"),
+    "model_checkpoint": ("string", False, "directory or Hub name of the model"),
+    "max_optimization_steps_per_sample": ("int64", False, "cap on a lane's steps"),
+    "convergence_threshold": ("float64", False, "accuracy at which a stage counts as converged"),
+    "platform": ("string", False, "cpu, gpu or tpu"),
+    "device_kind": ("string", False, "the device as its vendor names it"),
+}
+
+
+@dataclass(frozen=True, order=True)
+class Job:
+    """What one lane works on. `key` names its shard: safe in a file name, and no two jobs share one."""
+
+    sample_id: int
+    learning_rate: float
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """For example `sample00003-lr0.1-seed0`; the learning rate as its shortest exact decimal."""
+        return f"sample{self.sample_id:05d}-lr{float(self.learning_rate)!r}-seed{self.seed}"
+
+
+@cache
+def row_schema() -> "pa.Schema":
+    """The Arrow schema of the rows; each field's metadata `doc` says what it means."""
+    import pyarrow as pa
+
+    types = {
+        "bool": pa.bool_(),
+        "embedding": pa.list_(pa.list_(pa.float32())),
+        "float64": pa.float64(),
+        "ids": pa.list_(pa.int32()),
+        "int64": pa.int64(),
+        "string": pa.string(),
+    }
+    return pa.schema(
+        pa.field(name, types[kind], nullable=not always, metadata={"doc": doc})
+        for name, (kind, always, doc) in COLUMNS.items()
+    )
+
+
+def lane_table(job: Job, rows: Sequence[Mapping[str, Any]]) -> "pa.Table":
+    """The rows of one lane as a table; the columns of the job are filled in.
+
+    Raises:
+        ValueError: no row, an unknown column, a required value missing, or stages not numbered 0, 1, 2, ...
+    """
+    import pyarrow as pa
+
+    if [row.get("stage_index") for row in rows] != list(range(len(rows))) or not rows:
+        raise ValueError(f"{job.key}: the stages of a lane are numbered 0, 1, 2, ...")
+    of_job = {"sample_id": job.sample_id, "learning_rate": job.learning_rate, "seed": job.seed}
+    full = [{**row, **of_job} for row in rows]
+    if unknown := {name for row in full for name in row} - COLUMNS.keys():
+        raise ValueError(f"{job.key}: unknown columns {sorted(unknown)}")
+    arrays = []
+    for field in row_schema():
+        values = [row.get(field.name) for row in full]
+        if not field.nullable and any(value is None for value in values):
+            raise ValueError(f"{job.key}: a row without {field.name}")
+        is_embedding = COLUMNS[field.name][0] == "embedding"
+        arrays.append(_embedding_array(values) if is_embedding else pa.array(values, field.type))
+    return pa.Table.from_arrays(arrays, schema=row_schema())
+
+
+def shard_bytes(table: "pa.Table") -> bytes:
+    """One lane's table as a Parquet file, its pages checksummed."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    sink = pa.BufferOutputStream()
+    repetitive = [name for name, (kind, _, _) in COLUMNS.items() if kind in ("string", "int64")]
+    pq.write_table(table, sink, compression="zstd", use_dictionary=repetitive, write_page_checksum=True)
+    return sink.getvalue().to_pybytes()
+
+
+def read_shard(path: Path, columns: Sequence[str] | None = None) -> "pa.Table":
+    """The table of a shard, or some columns of it.
+
+    Raises:
+        ValueError: the file is truncated, damaged or no shard.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            return file.read(columns=None if columns is None else list(columns))
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{path}: not a readable shard ({str(error).splitlines()[0]})") from error
+
+
+def shard_job(path: Path) -> Job:
+    """The job of a shard, after reading all of it but the embeddings.
+
+    Raises:
+        ValueError: the file is truncated, damaged, or holds another job than its name says.
+    """
+    table = read_shard(path, [name for name, (kind, _, _) in COLUMNS.items() if kind != "embedding"])
+    if not table.num_rows or not {"sample_id", "learning_rate", "seed"} <= set(table.column_names):
+        raise ValueError(f"{path}: no rows of a lane")
+    job = Job(*(table[name][0].as_py() for name in ("sample_id", "learning_rate", "seed")))
+    if job.key != path.stem:
+        raise ValueError(f"{path}: the rows of {job.key}")
+    return job
+
+
+def read_shards(folder: Path, columns: Sequence[str] | None) -> "pa.Table":
+    """All shards of a folder as one table, by sample, learning rate, seed and stage.
+
+    Raises:
+        UserError: a column does not exist, or a shard is damaged.
+    """
+    import pyarrow as pa
+
+    names = list(COLUMNS) if columns is None else list(columns)
+    if unknown := [name for name in names if name not in COLUMNS]:
+        raise UserError(f"no column {unknown[0]!r} in the rows; there are {', '.join(COLUMNS)}")
+    schema = pa.schema(row_schema().field(name) for name in names)
+    try:
+        # Ordering whole shards leaves the embeddings where they are; sorting the table would copy them.
+        ordered = sorted((shard_job(shard), shard) for shard in folder.glob("*.parquet"))
+        tables = [read_shard(shard, columns) for _, shard in ordered]
+    except ValueError as error:
+        raise UserError(f"{error}; remove it and start the run's command again") from error
+    return pa.concat_tables([schema.empty_table(), *tables], promote_options="default").select(names)
+
+
+def stack_embeddings(column: "pa.ChunkedArray") -> np.ndarray:
+    """The embeddings of a table's column, float32 [R, K, D], over its R rows that have one.
+
+    Raises:
+        UserError: no row has one.
+    """
+    chunks = [chunk for chunk in (chunk.drop_null() for chunk in column.chunks) if len(chunk)]
+    if not chunks:
+        raise UserError("these rows keep no embedding; cram with --trajectory=all or --trajectory=horizon")
+    num_memory, width = len(chunks[0][0]), len(chunks[0][0][0])
+    return np.concatenate(
+        [chunk.flatten().flatten().to_numpy().reshape(-1, num_memory, width) for chunk in chunks]
+    )
+
+
+def _embedding_array(values: Sequence[np.ndarray | None]) -> "pa.Array":
+    """list<list<float>> of [K, D] arrays without a Python object for every number."""
+    import pyarrow as pa
+
+    present = [np.asarray(value, dtype=np.float32) for value in values if value is not None]
+    if any(value.ndim != 2 or value.shape != present[0].shape for value in present):
+        raise ValueError(
+            f"embeddings of one shape [K, D] are expected, not {[value.shape for value in present]}"
+        )
+    num_memory, width = present[0].shape if present else (0, 0)
+    numbers = pa.array(np.concatenate(present).reshape(-1) if present else np.empty(0, np.float32))
+    vectors = pa.ListArray.from_arrays(
+        pa.array(np.arange(len(present) * num_memory + 1, dtype=np.int32) * width), numbers
+    )
+    is_null = np.array([value is None for value in values])
+    ends = np.cumsum(~is_null, dtype=np.int32) * num_memory
+    offsets = np.concatenate([np.zeros(1, np.int32), ends.astype(np.int32)])
+    return pa.ListArray.from_arrays(pa.array(offsets), vectors, mask=pa.array(is_null))

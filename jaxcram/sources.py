@@ -1,0 +1,238 @@
+"""Texts to cram: from files, directories, the Hub and the package itself, read one at a time."""
+
+import csv
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import chain, count, islice
+from pathlib import Path
+
+from jaxcram.errors import UserError
+
+BUNDLED_STORIES, BUNDLED_PASSAGES = 6, 2
+_HUB_NAME = re.compile(r"(?P<name>[\w-][\w.-]*(?:/[\w.-]+)?)(?::(?P<config>[\w.-]+))?")
+_STORIES = re.compile(r"stories(?::(\d+))?")
+
+
+@dataclass(frozen=True)
+class Text:
+    """One text; `sample_id` is its index in the whole source, whatever the offset."""
+
+    sample_id: int
+    text: str
+
+
+def load_texts(
+    spec: str, *, num_samples: int | None, offset: int = 0, split: str = "train", column: str = "text"
+) -> list[Text]:
+    """Reads texts, and no more of the source than it takes.
+
+    Args:
+        spec: one of
+            `bundled`: six held-out stories and two prose passages of the package;
+            `stories`, `stories:COUNT`: held-out stories of the generator, without end or COUNT of them;
+            `passages`: the prose passages of the package;
+            a .txt file: its paragraphs, which blank lines separate;
+            a .jsonl, .csv or .parquet file: the strings of `column`;
+            a directory of .txt files, each one text, or of the other kinds, in order of their names;
+            else the name of a Hub data set, optionally `name:config`.
+            A file or directory with the name of a keyword is reached as `./stories`.
+        num_samples: how many texts; None takes all of them.
+        offset: how many texts to leave out first.
+        split: the split of a Hub data set.
+        column: the column of a table that holds the text.
+
+    Raises:
+        UserError: the source does not exist, cannot be read, or holds too few texts; a text is empty.
+    """
+    if num_samples is not None and num_samples < 1:
+        raise UserError(f"--num_samples={num_samples}: at least 1 is needed")
+    if offset < 0:
+        raise UserError(f"--offset={offset}: it counts the texts to leave out, so 0 is the least")
+    if spec == "stories" and num_samples is None:
+        raise UserError("--texts=stories has no end; say --num_samples=N, or --texts=stories:N")
+    stop = None if num_samples is None else offset + num_samples
+    texts, seen = [], 0
+    for seen, text in enumerate(islice(_source(spec, split, column), stop), start=1):
+        if seen > offset:
+            if not text.strip():
+                raise UserError(f"--texts={spec}: sample {seen - 1} is empty; remove it or skip it")
+            texts.append(Text(seen - 1, text))
+    if seen == 0:
+        raise UserError(f"--texts={spec}: there is no text in it")
+    if not texts:
+        raise UserError(f"--offset={offset}: --texts={spec} holds only {seen} texts; lower the offset")
+    if num_samples is not None and len(texts) < num_samples:
+        after = f" after --offset={offset}" if offset else ""
+        raise UserError(
+            f"--num_samples={num_samples}: --texts={spec} holds only {len(texts)} texts{after}; lower it"
+        )
+    return texts
+
+
+def _source(spec: str, split: str, column: str) -> Iterator[str]:
+    path = Path(spec).expanduser()
+    local: Iterator[str] | None = None
+    if spec == "bundled":
+        local = chain(islice(_held_out_stories(), BUNDLED_STORIES), islice(_passages(), BUNDLED_PASSAGES))
+    elif spec == "passages":
+        local = _passages()
+    elif match := _STORIES.fullmatch(spec):
+        local = islice(_held_out_stories(), int(match[1]) if match[1] else None)
+    elif path.is_dir():
+        local = _directory(path, column)
+    elif path.exists():
+        local = _file(path, column)
+    if local is None:
+        return _hub(spec, split, column)
+    if split != "train":
+        raise UserError(f"--split={split}: only Hub data sets have splits, and --texts={spec} is none")
+    return local
+
+
+def _held_out_stories() -> Iterator[str]:
+    from jaxcram.stories import HELD_OUT_SEED, stories
+
+    for seed in count(HELD_OUT_SEED):
+        yield from stories(seed, 1)
+
+
+def _passages() -> Iterator[str]:
+    return _paragraphs(Path(__file__).with_name("passages.txt"))
+
+
+def _directory(directory: Path, column: str) -> Iterator[str]:
+    files = sorted(file for file in directory.iterdir() if file.suffix in _READERS and file.is_file())
+    plain = [file for file in files if file.suffix == ".txt"]
+    if not files:
+        raise UserError(f"--texts={directory}: no {', '.join(_READERS)} file in it")
+    if not plain:
+        return chain.from_iterable(_file(file, column) for file in files)
+    if len(plain) < len(files):
+        other = next(file for file in files if file not in plain)
+        raise UserError(
+            f"--texts={directory}: both {plain[0].suffix} and {other.suffix} files in it; keep one kind"
+        )
+    return ("".join(_lines(file)).strip() for file in files)
+
+
+def _file(path: Path, column: str) -> Iterator[str]:
+    reader = _READERS.get(path.suffix)
+    if reader is None:
+        raise UserError(f"--texts={path}: not one of {', '.join(_READERS)}; convert or rename it")
+    return reader(path, column)
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """Lines of a UTF-8 file, line ends as \\n, read one at a time."""
+    position = 0
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                yield line.decode("utf-8-sig" if position == 0 else "utf-8").replace("\r\n", "\n")
+                position += len(line)
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}: not UTF-8 (byte {position + error.start}); convert it, say with iconv -t UTF-8"
+        ) from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
+
+
+def _paragraphs(path: Path, column: str = "") -> Iterator[str]:
+    paragraph: list[str] = []
+    for line in chain(_lines(path), [""]):
+        if line.strip():
+            paragraph.append(line)
+        elif paragraph:
+            yield "".join(paragraph).strip()
+            paragraph = []
+
+
+def _json_lines(path: Path, column: str) -> Iterator[str]:
+    for number, line in enumerate(_lines(path), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise UserError(f"{path}: line {number} is not valid JSON ({error}); mend it") from error
+        if not isinstance(row, dict):
+            raise UserError(f"{path}: line {number} is not a JSON object; write one a line")
+        yield _cell(row, column, f"{path}: line {number}")
+
+
+def _csv(path: Path, column: str) -> Iterator[str]:
+    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # the default would refuse a book
+    rows = csv.DictReader(_lines(path), strict=True)
+    try:
+        for row in rows:
+            yield _cell(row, column, f"{path}: line {rows.line_num}")
+    except csv.Error as error:
+        raise UserError(f"{path}: line {rows.line_num} is not valid CSV ({error}); mend it") from error
+
+
+def _parquet(path: Path, column: str) -> Iterator[str]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            if column not in file.schema_arrow.names:
+                _cell(dict.fromkeys(file.schema_arrow.names), column, str(path))
+            rows = chain.from_iterable(
+                batch.column(0).to_pylist() for batch in file.iter_batches(batch_size=16, columns=[column])
+            )
+            for number, value in enumerate(rows):
+                yield _cell({column: value}, column, f"{path}: row {number}")
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{path}: not a Parquet file ({_first_line(error)}); write it again") from error
+
+
+_READERS: dict[str, Callable[[Path, str], Iterator[str]]] = {
+    ".txt": _paragraphs,
+    ".jsonl": _json_lines,
+    ".csv": _csv,
+    ".parquet": _parquet,
+}
+
+
+def _hub(spec: str, split: str, column: str) -> Iterator[str]:
+    match = _HUB_NAME.fullmatch(spec)
+    if match is None or Path(spec).suffix in _READERS:
+        raise UserError(f"--texts={spec}: no such file or directory; check the path")
+    try:
+        from datasets import load_dataset
+    except ImportError as error:
+        raise UserError(
+            f"--texts={spec}: no such file, and Hub data sets need another package; pip install datasets"
+        ) from error
+    try:
+        rows = load_dataset(match["name"], match["config"], split=split, streaming=True)
+        for number, row in enumerate(rows):
+            yield _cell(row, column, f"--texts={spec}: row {number}")
+    except UserError:
+        raise
+    except Exception as error:  # unknown name or split, gated, offline: of many types
+        raise UserError(
+            f"--texts={spec}: no such file, nor a readable Hub data set with split {split!r} "
+            f"({_first_line(error)}); check the name, the split and the network"
+        ) from error
+
+
+def _cell(row: dict, column: str, where: str) -> str:
+    if column not in row:
+        there = ", ".join(str(name) for name in row)
+        raise UserError(f"{where}: no column {column!r}; it has {there or 'none'}")
+    value = row[column]
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise UserError(f"{where}: column {column!r} holds {type(value).__name__}, not text; mend it")
+    return value
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0] or type(error).__name__

@@ -1,0 +1,202 @@
+"""Texts and their tokens.
+
+The tokenizer is read straight from tokenizer.json, so that start-up does not pay for transformers.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tokenizers import Tokenizer as Backend
+
+from jaxcram.errors import UserError
+from jaxcram.sources import Text, load_texts
+
+__all__ = ["Sample", "Text", "Tokenizer", "load_texts", "load_tokenizer", "tokenize"]
+
+_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+class Tokenizer:
+    """Text to token ids and back.
+
+    Attributes:
+        bos_id: id of the token that begins a text, None where the tokenizer names none.
+        eos_id: id of the token that ends a text, None where the tokenizer names none.
+        vocab_size: number of tokens, added ones included; a model's embedding may have more rows.
+    """
+
+    def __init__(self, backend: Backend, *, name: str, bos_token: str | None, eos_token: str | None):
+        # Padding and truncation left in tokenizer.json are habits of training; no target is changed by them.
+        backend.no_padding()
+        backend.no_truncation()
+        self._backend = backend
+        self._name = name
+        self.bos_id: int | None = backend.token_to_id(bos_token) if bos_token else None
+        self.eos_id: int | None = backend.token_to_id(eos_token) if eos_token else None
+        self.vocab_size: int = backend.get_vocab_size(with_added_tokens=True)
+
+    def encode(self, text: str, bos: bool | None = None) -> list[int]:
+        """Token ids of `text`.
+
+        Args:
+            text: any text; a special token spelled out in it becomes that token's id.
+            bos: None adds what transformers' AutoTokenizer adds by default: what the post-processor of
+                tokenizer.json says. (transformers 5 ignores `add_bos_token` of tokenizer_config.json
+                wherever a tokenizer.json stands beside it.) True: BOS and the text. False: the text alone.
+
+        Raises:
+            UserError: BOS is asked for and the tokenizer has none.
+        """
+        ids: list[int] = self._backend.encode(text, add_special_tokens=bos is None).ids
+        if not bos:
+            return ids
+        if self.bos_id is None:
+            raise UserError(f"{self._name}: the tokenizer names no BOS token; leave out --bos")
+        return [self.bos_id, *ids]
+
+    def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
+        """The text of token ids; bytes that do not form a character come out as U+FFFD."""
+        return self._backend.decode([int(token) for token in ids], skip_special_tokens=skip_special)
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One target.
+
+    Attributes:
+        sample_id: index of the text in its source.
+        text: the text, or, where it was truncated, what the kept tokens decode to.
+        tokens: int32 [n], BOS included where one is added.
+    """
+
+    sample_id: int
+    text: str
+    tokens: np.ndarray
+
+
+def load_tokenizer(path_or_hub_name: str | Path) -> Tokenizer:
+    """Reads tokenizer.json, and tokenizer_config.json where there is one, from a directory or from the Hub.
+
+    Raises:
+        UserError: there is no such directory or Hub model, it has no tokenizer.json, or a file is malformed.
+    """
+    name = str(path_or_hub_name)
+    file = _find(name, "tokenizer.json")
+    if file is None:
+        raise UserError(
+            f"{name}: no tokenizer.json; slow and pickled tokenizers are not supported, "
+            "save it once with transformers' AutoTokenizer.from_pretrained(...).save_pretrained(...)"
+        )
+    try:
+        backend = Backend.from_file(str(file))
+    except Exception as error:  # the Rust side raises bare Exception
+        raise UserError(
+            f"{file}: not a tokenizer ({_first_line(error)}); download or save tokenizer.json again"
+        ) from error
+    config_file = _find(name, "tokenizer_config.json")
+    config = _read_config(config_file) if config_file else {}
+    return Tokenizer(
+        backend,
+        name=name,
+        bos_token=_token_text(config.get("bos_token")),
+        eos_token=_token_text(config.get("eos_token")),
+    )
+
+
+def tokenize(
+    texts: Iterable[Text],
+    tokenizer: Tokenizer,
+    *,
+    max_tokens: int | None,
+    bos: bool | None,
+    max_positions: int,
+    num_memory: int = 1,
+) -> list[Sample]:
+    """Targets of the texts, in tokens.
+
+    Args:
+        texts: what `load_texts` returned.
+        tokenizer: what `load_tokenizer` returned.
+        max_tokens: keep the first so many tokens of each text, BOS included; None keeps all.
+        bos: None as the tokenizer's default, True and False force it.
+        max_positions: the positions that the model has.
+        num_memory: K, the memory embeddings; with a target of n tokens, K + n - 1 positions are in use.
+
+    Raises:
+        UserError: a text is shorter than two tokens, or longer than the model's positions.
+    """
+    if max_tokens is not None and max_tokens < 2:
+        raise UserError(f"--max_tokens={max_tokens}: a target has at least 2 tokens")
+    samples = []
+    for text in texts:
+        ids = tokenizer.encode(text.text, bos=bos)
+        kept = ids[:max_tokens]
+        if len(kept) < 2:
+            raise UserError(
+                f"sample {text.sample_id}: {text.text[:40]!r} has {len(kept)} tokens, at least 2 are needed; "
+                "give a longer text"
+            )
+        if num_memory + len(kept) - 1 > max_positions:
+            raise UserError(
+                f"sample {text.sample_id}: {len(kept)} tokens after {num_memory} memory embeddings take "
+                f"{num_memory + len(kept) - 1} positions, the model has {max_positions}; "
+                f"cut the texts with --max_tokens={max_positions - num_memory + 1}"
+            )
+        content = text.text if len(kept) == len(ids) else tokenizer.decode(kept)
+        samples.append(Sample(text.sample_id, content, np.asarray(kept, dtype=np.int32)))
+    return samples
+
+
+def _find(name: str, filename: str) -> Path | None:
+    """One file of a model, by way of the cache for a Hub name; None where the model has no such file."""
+    directory = Path(name).expanduser()
+    if directory.is_dir():
+        file = directory / filename
+        return file if file.is_file() else None
+    if directory.exists():
+        raise UserError(f"{name}: not a directory; give the directory that holds tokenizer.json")
+    if not _HUB_NAME.fullmatch(name) or name.startswith("."):
+        raise UserError(f"{name}: no such model directory; check the path")
+
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(name, filename))
+    except LocalEntryNotFoundError as error:  # a subclass of EntryNotFoundError: offline and not in the cache
+        raise UserError(
+            f"{name}: neither a directory nor in the Hub's cache, and the Hub is out of reach; "
+            "check the path or the network"
+        ) from error
+    except EntryNotFoundError:
+        return None
+    except Exception as error:  # whatever else the Hub client meets: unknown or gated repository, proxy, disk
+        raise UserError(
+            f"{name}: neither a directory nor a readable Hub model ({_first_line(error)}); check the name"
+        ) from error
+
+
+def _read_config(file: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(file.read_bytes())
+    except ValueError as error:
+        raise UserError(f"{file}: not valid JSON ({error}); download or save it again") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{file}: a JSON object is expected, not {type(config).__name__}")
+    return config
+
+
+def _token_text(token: object) -> str | None:
+    """The token's text from either form of tokenizer_config.json: a string, or a dict with `content`."""
+    if isinstance(token, dict):
+        token = token.get("content")
+    return token if isinstance(token, str) else None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0] or type(error).__name__
