@@ -1,0 +1,117 @@
+"""What a lane minimises, token by token, and whether each token is already right.
+
+The loss of a lane is the mean over its current prefix of a per-token loss, so the gradient towards a
+hidden state is the per-token gradient times that token's weight. `score` therefore returns per-token
+gradients from the same sweep over the vocabulary that measures: the prefix, and with it the weights,
+may be chosen afterwards, and the head costs two matrix products instead of three.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxcram.errors import UserError
+from jaxcram.models import head
+
+LOSSES = ("cross_entropy", "hinge")
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """The per-token loss.
+
+    Attributes:
+        loss: "cross_entropy" (the published one) or "hinge", max(0, margin + best other logit - true logit).
+        temperature: cross-entropy of logits / temperature.
+        temperature_squared: multiply that by temperature ** 2, which keeps the gradient's size.
+        margin: the hinge's margin, in logits.
+    """
+
+    loss: str = "cross_entropy"
+    temperature: float = 1.0
+    temperature_squared: bool = False
+    margin: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.loss not in LOSSES:
+            raise UserError(f"loss {self.loss!r} is unknown: choose one of {', '.join(LOSSES)}")
+        if not self.temperature > 0:
+            raise UserError(f"temperature {self.temperature} must be greater than 0")
+        if self.loss == "hinge" and not self.margin >= 0:
+            raise UserError(f"margin {self.margin} must be 0 or greater")
+
+
+class Scores(NamedTuple):
+    """Per-token measurements; leading axes as the hidden states'.
+
+    Attributes:
+        correct: the true logit is greater than every other (a tie counts as wrong).
+        nll: -log p(token) in nats, always at temperature 1.
+        loss: the objective's per-token loss.
+    """
+
+    correct: jax.Array
+    nll: jax.Array
+    loss: jax.Array
+
+
+def _token_scores(
+    logits_RxV: jax.Array, targets_R: jax.Array, objective: Objective
+) -> tuple[Scores, jax.Array]:
+    """Scores of R tokens and the gradient of their losses towards the logits."""
+    # Comparing with an iota keeps gathers (and, in the gradient, scatters) out of the sweep.
+    is_true = jax.lax.broadcasted_iota(targets_R.dtype, logits_RxV.shape, 1) == targets_R[:, None]
+    true_R = jnp.sum(jnp.where(is_true, logits_RxV, 0.0), axis=1)
+    other_R = jnp.max(jnp.where(is_true, -jnp.inf, logits_RxV), axis=1)
+    top_R = jnp.maximum(true_R, other_R)
+    correct_R = true_R > other_R
+
+    shifted_RxV = logits_RxV - top_R[:, None]
+    exp_RxV = jnp.exp(shifted_RxV)
+    nll_R = jnp.log(jnp.sum(exp_RxV, axis=1)) + top_R - true_R
+    if objective.loss == "hinge":
+        gap_R = objective.margin + other_R - true_R
+        rival = (logits_RxV == other_R[:, None]) & ~is_true
+        active_R = (gap_R > 0).astype(logits_RxV.dtype)
+        # Rivals that tie share the gradient, so that its size does not depend on their number.
+        share_R = active_R / jnp.maximum(jnp.sum(rival, axis=1), 1)
+        grad_RxV = jnp.where(is_true, -active_R[:, None], jnp.where(rival, share_R[:, None], 0.0))
+        return Scores(correct_R, nll_R, jnp.maximum(gap_R, 0.0)), grad_RxV
+
+    temperature = objective.temperature
+    scale = temperature if objective.temperature_squared else 1.0 / temperature
+    if temperature == 1.0:
+        loss_R = nll_R
+    else:
+        exp_RxV = jnp.exp(shifted_RxV / temperature)
+        loss_R = scale * temperature * (jnp.log(jnp.sum(exp_RxV, axis=1)) + (top_R - true_R) / temperature)
+    prob_RxV = exp_RxV / jnp.sum(exp_RxV, axis=1, keepdims=True)
+    return Scores(correct_R, nll_R, loss_R), scale * (prob_RxV - is_true)
+
+
+def score(
+    head_VxD: jax.Array, hidden_BxTxD: jax.Array, targets_BxT: jax.Array, objective: Objective
+) -> tuple[Scores, jax.Array]:
+    """Measure every token and differentiate its loss in one sweep.
+
+    Args:
+        head_VxD: the output head.
+        hidden_BxTxD: hidden states; entry i predicts token i.
+        targets_BxT: the tokens.
+        objective: the per-token loss.
+
+    Returns:
+        Scores of shape [B, T] each, and grad_BxTxD in fp32, the gradient of every token's own loss towards
+        its hidden state. Logits are in fp32.
+    """
+
+    def measure(logits_RxV: jax.Array, targets_R: jax.Array) -> tuple[Scores, jax.Array]:
+        scores, grad_RxV = _token_scores(logits_RxV, targets_R, objective)
+        grad_RxV = grad_RxV.astype(head_VxD.dtype)
+        return scores, jnp.einsum("rv,vd->rd", grad_RxV, head_VxD, preferred_element_type=jnp.float32)
+
+    return head.sweep(measure, head_VxD, hidden_BxTxD, targets_BxT)

@@ -1,0 +1,86 @@
+"""The published optimiser and schedule, one state a lane.
+
+AdamW with betas 0.9 / 0.9 and decoupled weight decay; linear warm-up, then cosine to `min_lr` over the
+cap of steps per sample ([P], section on settings). Every lane has its own step count, so its own place
+in the schedule, and a lane that takes no step keeps embedding, moments and counts as they are.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxcram.errors import UserError
+
+SCHEDULES = ("cosine", "constant")
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerSettings:
+    """AdamW and its schedule.
+
+    Attributes:
+        schedule: "cosine" (warm-up, then cosine to min_lr) or "constant" (neither).
+        warmup_steps: steps of the linear warm-up from 0.
+        min_lr: the learning rate at the end of the cosine.
+        beta1, beta2, eps, weight_decay: AdamW's.
+    """
+
+    schedule: str = "cosine"
+    warmup_steps: int = 100
+    min_lr: float = 1e-3
+    beta1: float = 0.9
+    beta2: float = 0.9
+    eps: float = 1e-8
+    weight_decay: float = 0.01
+
+    def __post_init__(self) -> None:
+        if self.schedule not in SCHEDULES:
+            raise UserError(f"schedule {self.schedule!r} is unknown: choose one of {', '.join(SCHEDULES)}")
+        if self.warmup_steps < 0:
+            raise UserError(f"warmup_steps {self.warmup_steps} must be 0 or greater")
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UserError(f"{name} {getattr(self, name)} must be at least 0 and below 1")
+        if not self.min_lr >= 0 or not self.weight_decay >= 0 or not self.eps > 0:
+            raise UserError("min_lr and weight_decay must be 0 or greater, and eps greater than 0")
+
+
+def _core(settings: OptimizerSettings) -> optax.GradientTransformation:
+    return optax.chain(
+        optax.scale_by_adam(b1=settings.beta1, b2=settings.beta2, eps=settings.eps),
+        optax.add_decayed_weights(settings.weight_decay),
+    )
+
+
+def learning_rate(
+    step_B: jax.Array, peak_B: jax.Array, decay_steps: int, settings: OptimizerSettings
+) -> jax.Array:
+    """Learning rate of the step that follows `step_B` steps, for lanes whose schedules peak at `peak_B`."""
+    if settings.schedule == "constant":
+        return peak_B
+    warmup = settings.warmup_steps
+    rise = optax.linear_schedule(0.0, 1.0, warmup) if warmup else optax.constant_schedule(1.0)
+    fall = optax.cosine_decay_schedule(1.0, max(1, decay_steps - warmup))
+    cosine_B = settings.min_lr + (peak_B - settings.min_lr) * fall(step_B - warmup)
+    return jnp.where(step_B < warmup, peak_B * rise(step_B), cosine_B)
+
+
+def init(mem_NxKxD: jax.Array, settings: OptimizerSettings) -> optax.OptState:
+    """Optimiser state of N lanes, every leaf with a leading lane axis."""
+    return jax.vmap(_core(settings).init)(mem_NxKxD)
+
+
+def update(
+    grad_BxKxD: jax.Array,
+    state: optax.OptState,
+    mem_BxKxD: jax.Array,
+    lr_B: jax.Array,
+    settings: OptimizerSettings,
+) -> tuple[jax.Array, optax.OptState]:
+    """One AdamW step of every lane: (embedding, state) after it."""
+    updates, state = jax.vmap(_core(settings).update)(grad_BxKxD, state, mem_BxKxD)
+    return mem_BxKxD - lr_B[:, None, None] * updates, state

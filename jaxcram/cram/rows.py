@@ -1,0 +1,155 @@
+"""From what the device measured to rows: one row a stage, and one outcome a lane."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+
+from jaxcram.cram.lanes import Bucket, Record
+from jaxcram.cram.stages import StageSettings, Stop
+from jaxcram.results import Job
+
+Row = dict[str, Any]
+
+
+class LaneRows:
+    """Collects the rows of one lane.
+
+    Args:
+        job: which lane.
+        length: tokens of its target.
+        alone_nll_T: -log p of every target token under the frozen model alone, nats; 0 for token 0, which
+            nothing predicts. Information gain and surprisal leave token 0 out on both sides.
+        start_KxD: the initial embedding.
+        stages: the procedure's stages.
+        trajectory: which embeddings the finished rows keep.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        length: int,
+        alone_nll_T: np.ndarray,
+        start_KxD: np.ndarray,
+        stages: StageSettings,
+        trajectory: str,
+    ) -> None:
+        self.job = job
+        self.length = length
+        self.horizon = 0
+        self.steps = 0
+        self._alone_bits_T = alone_nll_T / math.log(2)
+        self._start_KxD = start_KxD
+        self._stages = stages
+        self._trajectory = trajectory
+        self._rows: list[Row] = []
+
+    def take(self, records: Record, lane: int, bucket: Bucket) -> bool:
+        """Add the stages that a chunk completed in this lane; True when the lane has ended.
+
+        Args:
+            records: the chunk's records as numpy arrays, passes that took place only.
+            lane: this lane's seat in the bucket.
+            bucket: the shape they were measured in.
+        """
+        horizon_P, stop_P = records.horizon[:, lane], records.stop[:, lane]
+        grown_P = np.diff(horizon_P, prepend=self.horizon) > 0
+        ended_P = np.diff(stop_P, prepend=Stop.RUNNING) != 0
+        for p in np.flatnonzero(grown_P | ended_P):
+            one = Record(*(field[p, lane] for field in records))
+            if grown_P[p]:
+                for prefix in self._stages.between(int(one.prefix), int(one.horizon)):
+                    # Stages that came free with the first one took no step of their own.
+                    steps = int(one.stage_steps) if prefix == one.prefix else 0
+                    self._add(one, prefix, steps, right=prefix, bucket=bucket)
+            else:
+                self._add(one, int(one.prefix), int(one.stage_steps), right=int(one.correct), bucket=bucket)
+        self.horizon = int(horizon_P[-1])
+        self.steps = int(records.total_steps[-1, lane])
+        if stop_P[-1] == Stop.RUNNING:
+            return False
+        self._rows[-1]["stop_reason"] = Stop(int(stop_P[-1])).name.lower()
+        return True
+
+    def _add(self, one: Record, prefix: int, steps: int, *, right: int, bucket: Bucket) -> None:
+        bits_T = one.nll[1:prefix] / math.log(2)
+        previous = self._rows[-1]["stage_seq_len"] if self._rows else 0
+        self._rows.append(
+            {
+                "sample_id": self.job.sample_id,
+                "learning_rate": self.job.learning_rate,
+                "seed": self.job.seed,
+                "stage_index": len(self._rows),
+                "stage_seq_len": prefix,
+                "num_input_tokens": self.length,
+                "exact": right == prefix,
+                "exact_prefix": min(int(one.exact), prefix),
+                "steps": steps,
+                "steps_taken": int(one.total_steps),
+                "final_loss": float(np.mean(one.loss[:prefix])),
+                "final_convergence": right / prefix,
+                "information_gain_bits": float(self._alone_bits_T[1:prefix].sum() - bits_T.sum()),
+                "surprisal_bits": float(self._alone_bits_T[previous:prefix].sum()),
+                "embedding": one.mem,
+                "initialization_embedding": None if self._rows else self._start_KxD,
+                "bucket_tokens": bucket.tokens,
+                "bucket_lanes": bucket.lanes,
+                "stop_reason": None,
+            }
+        )
+
+    def finished(self) -> tuple[Outcome, list[Row]]:
+        """The lane's outcome, and its rows with the embeddings that `trajectory` keeps."""
+        outcome = Outcome.of(self._rows, self._stages.mode)
+        kept = (
+            [row for row in self._rows if row is outcome.row] if self._trajectory == "horizon" else self._rows
+        )
+        if self._trajectory == "none":
+            kept = []
+        keep = {id(row) for row in kept}
+        return outcome, [row if id(row) in keep else {**row, "embedding": None} for row in self._rows]
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How one lane ended.
+
+    Attributes:
+        row: the row whose embedding answers for the lane: in progressive mode the longest exact prefix's
+            (None if there is none), in full mode the last measured one.
+        job: which lane.
+        horizon: tokens of the longest exact prefix.
+        target_tokens: tokens of the target.
+        decode_tokens: tokens that the embedding is to reproduce: the horizon, in full mode the target.
+        steps: optimiser steps in all.
+        stop_reason: why it ended.
+    """
+
+    row: Row | None
+    job: Job
+    horizon: int
+    target_tokens: int
+    decode_tokens: int
+    steps: int
+    stop_reason: str
+
+    @classmethod
+    def of(cls, rows: list[Row], mode: str) -> Outcome:
+        """The outcome that a finished lane's rows, in order of their stages, tell."""
+        last = rows[-1]
+        exact = [row for row in rows if row["exact"]]
+        full = mode == "full"
+        answer = last if full else (exact[-1] if exact else None)
+        horizon = last["exact_prefix"] if full else (exact[-1]["stage_seq_len"] if exact else 0)
+        return cls(
+            row=answer,
+            job=Job(last["sample_id"], last["learning_rate"], last["seed"]),
+            horizon=horizon,
+            target_tokens=last["num_input_tokens"],
+            decode_tokens=last["num_input_tokens"] if full else horizon,
+            steps=last["steps_taken"],
+            stop_reason=last["stop_reason"],
+        )

@@ -1,0 +1,228 @@
+"""The run: samples x learning rates x seeds as lanes of one pool, until every lane has ended."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.errors import JaxRuntimeError
+
+from jaxcram import framing
+from jaxcram.cram import lanes, objective
+from jaxcram.cram.lanes import Bucket, Lanes, PassSettings
+from jaxcram.cram.objective import Objective
+from jaxcram.cram.rows import LaneRows, Outcome, Row
+from jaxcram.cram.scheduler import Scheduler
+from jaxcram.cram.settings import CramSettings
+from jaxcram.errors import UserError
+from jaxcram.models.decoder import Decoder
+from jaxcram.results import Job
+from jaxcram.text import Sample
+
+# Padded tokens of one pass: enough rows to keep the matrix units busy, small enough for many buckets.
+DEFAULT_TOKEN_BUDGET = {"cpu": 1024, "gpu": 16_384, "tpu": 16_384}
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass
+class Progress:
+    """What a run has done so far; handed to whoever shows it.
+
+    Attributes:
+        lanes, alive: lanes of this start, and those that have not ended.
+        exact_tokens: tokens of all longest exact prefixes together.
+        passes, lane_steps: forward-and-backward passes, and optimiser steps over all lanes.
+        useful_tokens, paid_tokens: tokens of unfinished lanes' current prefixes, and padded tokens computed.
+        token_budget: padded tokens of one pass.
+        seconds: wall time since the first chunk was started.
+        note: something to tell the user, or "".
+    """
+
+    lanes: int
+    alive: int
+    token_budget: int
+    exact_tokens: int = 0
+    passes: int = 0
+    lane_steps: int = 0
+    useful_tokens: int = 0
+    paid_tokens: int = 0
+    seconds: float = 0.0
+    note: str = ""
+
+
+def jobs_of(samples: list[Sample], settings: CramSettings) -> list[Job]:
+    """Every lane of a run, sample by sample."""
+    rates, seeds = settings.learning_rates, settings.seeds
+    return [Job(sample.sample_id, rate, seed) for sample in samples for seed in seeds for rate in rates]
+
+
+def initial_embedding(model: Decoder, job: Job, settings: CramSettings) -> np.ndarray:
+    """The start [K, D] of a lane, fp32; it depends on sample and seed, not on the learning rate.
+
+    Uniform in [0, 0.02) ([P]), or normal with the standard deviation of the token embeddings ([K]).
+    """
+    key = jax.random.fold_in(jax.random.key(job.seed), job.sample_id)
+    shape = (settings.num_memory, model.config.width)
+    if settings.init == "uniform":
+        return np.asarray(jax.random.uniform(key, shape, jnp.float32, 0.0, 0.02))
+    std = jnp.std(model.embed(jnp.arange(model.config.vocab_size)[None]).astype(jnp.float32))
+    return np.asarray(std * jax.random.normal(key, shape, jnp.float32))
+
+
+@jax.jit
+def _alone_nll(model: Decoder, tokens_BxT: jax.Array) -> jax.Array:
+    hidden = framing.predict_alone(model, tokens_BxT)
+    scores, _ = objective.score(model.head_VxD, hidden, tokens_BxT[:, 1:], Objective())
+    return jnp.pad(scores.nll, ((0, 0), (1, 0)))
+
+
+def alone_nll(model: Decoder, samples: list[Sample], bucket: Bucket) -> dict[int, np.ndarray]:
+    """-log p in nats of every token of every sample under the frozen model alone, by sample id; [n] each.
+
+    Token 0, which nothing predicts, has 0.
+    """
+    result = {}
+    for start in range(0, len(samples), bucket.lanes):
+        batch = samples[start : start + bucket.lanes]
+        tokens_BxT = np.zeros((bucket.lanes, bucket.tokens), np.int32)
+        for row, sample in zip(tokens_BxT, batch, strict=False):
+            row[: len(sample.tokens)] = sample.tokens
+        nll_BxT = np.asarray(_alone_nll(model, tokens_BxT))
+        for nll, sample in zip(nll_BxT, batch, strict=False):
+            result[sample.sample_id] = nll[: len(sample.tokens)]
+    return result
+
+
+class Run:
+    """Lanes on the device, their rows on the host, and the loop between them.
+
+    Args:
+        model: the frozen decoder.
+        samples: the texts.
+        settings: the procedure.
+        jobs: the lanes to run; those an earlier start has finished are left out by the caller.
+        num_lanes: lanes of the whole run, finished ones included.
+    """
+
+    def __init__(
+        self, model: Decoder, samples: list[Sample], settings: CramSettings, jobs: list[Job], num_lanes: int
+    ) -> None:
+        self._model = model
+        self._settings = settings
+        self._jobs = jobs
+        self._tokens = {sample.sample_id: sample.tokens for sample in samples}
+        length_N = np.array([len(self._tokens[job.sample_id]) for job in jobs], np.int32)
+        budget = settings.token_budget or DEFAULT_TOKEN_BUDGET.get(jax.default_backend(), 16_384)
+        room = model.config.max_positions - settings.num_memory + 1
+        self._scheduler = Scheduler(length_N, room, budget, num_lanes)
+        self._pass = PassSettings(
+            settings.objective, settings.optimizer, settings.stages, settings.chunk_passes, settings.remat
+        )
+        self.progress = Progress(lanes=len(jobs), alive=len(jobs), token_budget=budget)
+        needed = {job.sample_id for job in jobs}
+        self._nll = self._fitting(
+            lambda: alone_nll(
+                model,
+                [sample for sample in samples if sample.sample_id in needed],
+                self._scheduler.bucket(self._scheduler.longest_bucket),
+            )
+        )
+        self._pool, start_NxKxD = self._start(length_N)
+        self._rows = [
+            LaneRows(
+                job,
+                int(length),
+                self._nll[job.sample_id],
+                start_KxD,
+                settings.stages,
+                settings.trajectory,
+            )
+            for job, length, start_KxD in zip(jobs, length_N, start_NxKxD, strict=True)
+        ]
+
+    def _start(self, length_N: np.ndarray) -> tuple[Lanes, np.ndarray]:
+        tokens_NxM = np.zeros((len(self._jobs), self._scheduler.longest_bucket), np.int32)
+        for row, job in zip(tokens_NxM, self._jobs, strict=True):
+            row[: len(self._tokens[job.sample_id])] = self._tokens[job.sample_id]
+        peak_N = np.array([job.learning_rate for job in self._jobs], np.float32)
+        start_NxKxD = np.stack([initial_embedding(self._model, job, self._settings) for job in self._jobs])
+        pool = lanes.init_pool(
+            jnp.asarray(tokens_NxM),
+            jnp.asarray(length_N),
+            jnp.asarray(peak_N),
+            jnp.asarray(start_NxKxD),
+            self._pass,
+        )
+        progress = jax.device_get(pool.progress)
+        self._scheduler.observe(np.arange(len(self._jobs)), progress.prefix, progress.stop)
+        return pool, start_NxKxD
+
+    def _fitting(self, action: Callable[[], T]) -> T:
+        """Do `action`, with ever smaller passes while device memory runs out."""
+        while True:
+            try:
+                return action()
+            except JaxRuntimeError as error:
+                if "RESOURCE_EXHAUSTED" not in str(error):
+                    raise
+                if not self._scheduler.halve_budget():
+                    raise UserError(
+                        f"out of device memory at a token budget of {self._scheduler.token_budget}, the smallest "
+                        "there is: use --remat, --dtype=bfloat16, a smaller model or a larger device"
+                    ) from error
+                self.progress.token_budget = self._scheduler.token_budget
+                self.progress.note = (
+                    f"out of device memory: going on with a token budget of {self._scheduler.token_budget}"
+                )
+
+    def _chunk(self) -> list[LaneRows]:
+        """Run one chunk; the lanes that ended in it."""
+        choice = self._scheduler.next()
+        assert choice is not None, "a chunk was asked for after every lane had ended"
+        bucket, seated = choice
+        slots_B = np.full(bucket.lanes, len(self._jobs), np.int32)
+        slots_B[: len(seated)] = seated
+        pool, result = lanes.run_chunk(self._model, self._pool, slots_B, bucket, self._pass)
+        result = jax.device_get(
+            result
+        )  # blocks; memory that ran out is noticed here, before the pool is replaced
+        self._pool = pool
+
+        passes = int(result.passes)
+        self.progress.passes += passes
+        self.progress.lane_steps += int(result.lane_steps)
+        self.progress.useful_tokens += int(result.useful_tokens)
+        self.progress.paid_tokens += passes * bucket.lanes * bucket.tokens
+        after = result.progress
+        self._scheduler.observe(seated, after.prefix[: len(seated)], after.stop[: len(seated)])
+        records = jax.tree.map(lambda x: x[:passes], result.records)
+        ended = []
+        for seat, slot in enumerate(seated):
+            rows = self._rows[slot]
+            self.progress.exact_tokens -= rows.horizon
+            if rows.take(records, seat, bucket):
+                ended.append(rows)
+            self.progress.exact_tokens += rows.horizon
+        self.progress.alive = self._scheduler.alive
+        return ended
+
+    def lanes(self, show: Callable[[Progress], None]) -> Iterator[tuple[Outcome, list[Row]]]:
+        """Run to the end; yields every lane as soon as it has ended.
+
+        Args:
+            show: called after every chunk.
+        """
+        start = time.perf_counter()
+        while self.progress.alive:
+            ended = self._fitting(self._chunk)
+            self.progress.seconds = time.perf_counter() - start
+            show(self.progress)
+            self.progress.note = ""
+            for rows in ended:
+                yield rows.finished()

@@ -1,0 +1,89 @@
+"""Which lanes run next, in which padded shape.
+
+A pass takes a fixed number of tokens, so the buckets are padded lengths with floor(budget / length) lanes
+each. A lane's bucket follows from its own prefix alone: what its neighbours do changes nothing for it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from jaxcram.cram.lanes import Bucket
+from jaxcram.cram.stages import Stop
+
+SHORTEST_BUCKET = 16
+
+
+def bucket_lengths(longest: int, max_positions: int) -> list[int]:
+    """Padded lengths from 16 tokens on, growing by a half or a third (16, 24, 32, 48, 64, ...), up to `longest`.
+
+    The last one is cut to `max_positions`, which the targets themselves respect.
+    """
+    lengths, power = [SHORTEST_BUCKET], SHORTEST_BUCKET
+    while lengths[-1] < longest:
+        lengths += [power + power // 2, 2 * power]
+        power *= 2
+    needed = next(i for i, length in enumerate(lengths) if length >= longest)
+    return [*lengths[:needed], min(lengths[needed], max_positions)]
+
+
+class Scheduler:
+    """Host-side view of the pool: which lanes are alive, and in which bucket each belongs.
+
+    Args:
+        length_N: tokens of every lane's target.
+        max_positions: target tokens that the model has room for.
+        token_budget: padded tokens of one pass.
+        num_lanes: lanes of the whole run, also those that an earlier start has finished: shapes must not
+            depend on how often a run was interrupted.
+    """
+
+    def __init__(self, length_N: np.ndarray, max_positions: int, token_budget: int, num_lanes: int) -> None:
+        self._lengths = bucket_lengths(int(length_N.max()), max_positions)
+        self._num_lanes = num_lanes
+        self._prefix_N = np.ones_like(length_N)
+        self._alive_N = np.ones(length_N.shape, bool)
+        self.token_budget = token_budget
+
+    @property
+    def alive(self) -> int:
+        """Lanes that have not ended."""
+        return int(self._alive_N.sum())
+
+    @property
+    def longest_bucket(self) -> int:
+        """Padded length of the longest bucket: what the pool's token array must hold."""
+        return self._lengths[-1]
+
+    def bucket(self, length: int) -> Bucket:
+        """The shape of passes of `length` padded tokens."""
+        return Bucket(length, max(1, min(self.token_budget // length, self._num_lanes)))
+
+    def halve_budget(self) -> bool:
+        """Make passes smaller after memory ran out; False when they are as small as they get."""
+        if self.token_budget <= self._lengths[0]:
+            return False
+        self.token_budget //= 2
+        return True
+
+    def observe(self, slots: np.ndarray, prefix_B: np.ndarray, stop_B: np.ndarray) -> None:
+        """Take in the prefixes and stop reasons of lanes after a chunk (or at the start)."""
+        self._prefix_N[slots] = prefix_B
+        self._alive_N[slots] = stop_B == Stop.RUNNING
+
+    def next(self) -> tuple[Bucket, np.ndarray] | None:
+        """Bucket and lanes of the next chunk, or None when every lane has ended.
+
+        The shortest bucket with enough lanes to fill a pass goes first; when none has, the shortest with any:
+        its lanes either end cheaply or move up, where they fill longer buckets. Lanes keep their seats
+        until they leave, so that only the last pass of a bucket is short of lanes.
+        """
+        place_N = np.searchsorted(self._lengths, self._prefix_N)
+        waiting = [np.flatnonzero(self._alive_N & (place_N == i)) for i in range(len(self._lengths))]
+        buckets = [self.bucket(length) for length in self._lengths]
+        occupied = [i for i, slots in enumerate(waiting) if len(slots)]
+        if not occupied:
+            return None
+        full = [i for i in occupied if len(waiting[i]) >= buckets[i].lanes]
+        chosen = (full or occupied)[0]
+        return buckets[chosen], waiting[chosen][: buckets[chosen].lanes]

@@ -1,0 +1,118 @@
+"""Stages: how a lane's prefix grows, and when the lane ends.
+
+A pass measures first. It finds the longest exact prefix, so it may complete several stages at once; the
+stages it visits, and the steps it spends on each, are those of the token-by-token procedure, which
+would measure each of them with a pass of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxcram.errors import UserError
+
+MODES = ("progressive", "full")
+
+
+class Stop(enum.IntEnum):
+    """Why a lane ended; RUNNING while it has not."""
+
+    RUNNING = 0
+    COMPLETE = 1  # the whole target is exact
+    STAGE_CAP = 2  # the steps for one stage are spent
+    SAMPLE_CAP = 3  # the steps for one sample are spent
+    NOT_FINITE = 4  # the loss or the gradient is NaN or infinite
+
+
+@dataclasses.dataclass(frozen=True)
+class StageSettings:
+    """Which prefixes are visited and how many steps they may take.
+
+    Attributes:
+        mode: "progressive" (grow the prefix) or "full" (one stage: the whole target).
+        min_tokens: length of the first prefix, in tokens.
+        progressive_step: tokens by which the prefix grows.
+        max_steps: cap of optimiser steps per sample.
+        max_steps_per_token: cap of optimiser steps per stage; "full" knows only `max_steps`.
+    """
+
+    mode: str = "progressive"
+    min_tokens: int = 1
+    progressive_step: int = 1
+    max_steps: int = 10_000
+    max_steps_per_token: int = 1_000
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise UserError(f"mode {self.mode!r} is unknown: choose one of {', '.join(MODES)}")
+        for name in ("min_tokens", "progressive_step", "max_steps", "max_steps_per_token"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} {getattr(self, name)} must be at least 1")
+
+    @property
+    def max_steps_per_stage(self) -> int:
+        """The cap in force for one stage."""
+        return self.max_steps if self.mode == "full" else min(self.max_steps_per_token, self.max_steps)
+
+    def first_prefix(self, length: int) -> int:
+        """Length of the first stage's prefix for a target of `length` tokens."""
+        return length if self.mode == "full" else min(self.min_tokens, length)
+
+    def between(self, start: int, end: int) -> list[int]:
+        """Prefix lengths of the stages from `start` to `end`, both included; the last step may be shorter."""
+        lengths = list(range(start, end + 1, self.progressive_step))
+        return lengths if lengths[-1] == end else [*lengths, end]
+
+
+class Progress(NamedTuple):
+    """Where each lane stands; integer arrays [B].
+
+    Attributes:
+        prefix: tokens of the current stage's target.
+        horizon: tokens of the longest stage that became exact.
+        stage_steps, total_steps: optimiser steps spent on this stage, and in all.
+        stop: a `Stop`.
+    """
+
+    prefix: jax.Array
+    horizon: jax.Array
+    stage_steps: jax.Array
+    total_steps: jax.Array
+    stop: jax.Array
+
+
+def longest_exact(correct_BxT: jax.Array, length_B: jax.Array) -> jax.Array:
+    """Tokens of the longest prefix in which every token is right, at most the target's length."""
+    wrong_BxT = ~correct_BxT
+    first_wrong_B = jnp.where(jnp.any(wrong_BxT, axis=1), jnp.argmax(wrong_BxT, axis=1), correct_BxT.shape[1])
+    return jnp.minimum(first_wrong_B, length_B)
+
+
+def grow(progress: Progress, exact_B: jax.Array, length_B: jax.Array, settings: StageSettings) -> Progress:
+    """Complete every stage that the measured exact prefix covers; the target moves to the first it does not."""
+    reached_B = (exact_B >= progress.prefix) & (progress.stop == Stop.RUNNING)
+    step = settings.progressive_step
+    last_B = progress.prefix + (exact_B - progress.prefix) // step * step
+    last_B = jnp.where(exact_B >= length_B, length_B, last_B)
+    horizon_B = jnp.where(reached_B, last_B, progress.horizon)
+    return Progress(
+        prefix=jnp.where(reached_B, jnp.minimum(last_B + step, length_B), progress.prefix),
+        horizon=horizon_B,
+        stage_steps=jnp.where(reached_B, 0, progress.stage_steps),
+        total_steps=progress.total_steps,
+        stop=jnp.where(reached_B & (horizon_B >= length_B), Stop.COMPLETE, progress.stop),
+    )
+
+
+def spend(progress: Progress, settings: StageSettings) -> Progress:
+    """End the lanes whose steps are spent; only a lane that is still running afterwards may take a step."""
+    running_B = progress.stop == Stop.RUNNING
+    sample_cap_B = running_B & (progress.total_steps >= settings.max_steps)
+    stage_cap_B = running_B & (progress.stage_steps >= settings.max_steps_per_stage)
+    stop_B = jnp.where(stage_cap_B, Stop.STAGE_CAP, progress.stop)
+    return progress._replace(stop=jnp.where(sample_cap_B, Stop.SAMPLE_CAP, stop_B))

@@ -1,0 +1,79 @@
+"""Every claimed token decoded back: teacher forcing, exact and cached greedy decoding of finished lanes."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxcram import decode
+from jaxcram.cram.lanes import Bucket
+from jaxcram.cram.rows import Outcome
+from jaxcram.models.decoder import Decoder
+
+
+def decode_outcomes(
+    model: Decoder, outcomes: list[Outcome], tokens: dict[int, np.ndarray]
+) -> dict[int, dict[str, np.ndarray]]:
+    """Decode the embeddings of outcomes, each in the shape in which it was measured.
+
+    Args:
+        model: the frozen decoder.
+        outcomes: finished lanes; those without an embedding are left out.
+        tokens: the target of every sample, int32 [n], by sample id.
+
+    Returns:
+        By position in `outcomes`: "teacher_forced", "exact" and "cached" tokens, `decode_tokens` of each.
+    """
+    groups: dict[Bucket, list[int]] = defaultdict(list)
+    for i, outcome in enumerate(outcomes):
+        if outcome.row is not None and outcome.row["embedding"] is not None:
+            groups[Bucket(outcome.row["bucket_tokens"], outcome.row["bucket_lanes"])].append(i)
+
+    decoded: dict[int, dict[str, np.ndarray]] = {}
+    for bucket, members in groups.items():
+        for start in range(0, len(members), bucket.lanes):
+            batch = members[start : start + bucket.lanes]
+            seats = [*batch, *[batch[-1]] * (bucket.lanes - len(batch))]
+            mem_BxKxD = np.stack([np.asarray(outcomes[i].row["embedding"], np.float32) for i in seats])  # type: ignore[index]
+            target_BxT = np.zeros((bucket.lanes, bucket.tokens), np.int32)
+            for seat, i in enumerate(seats):
+                target = tokens[outcomes[i].job.sample_id][: bucket.tokens]
+                target_BxT[seat, : len(target)] = target
+            forced_BxT = decode.teacher_forced(model, mem_BxKxD, target_BxT)
+            exact_BxT, cached_BxT, _ = decode.exact(model, mem_BxKxD, bucket.tokens)
+            results = jax.device_get({"teacher_forced": forced_BxT, "exact": exact_BxT, "cached": cached_BxT})
+            for seat, i in enumerate(batch):
+                decoded[i] = {name: x[seat, : outcomes[i].decode_tokens] for name, x in results.items()}
+    return decoded
+
+
+def lane_summary(
+    outcome: Outcome, decoded: dict[str, np.ndarray] | None, target: np.ndarray
+) -> dict[str, Any]:
+    """One entry of `lanes` in summary.json.
+
+    Accuracies are shares of the `decode_tokens` first tokens; `*_first_mismatch` is the index of the first wrong
+    one. They are null for a lane without an exact prefix, or whose embedding was not kept.
+    """
+    bits = outcome.row["information_gain_bits"] if outcome.row is not None else 0.0
+    summary = {
+        "sample_id": outcome.job.sample_id,
+        "learning_rate": outcome.job.learning_rate,
+        "seed": outcome.job.seed,
+        "horizon": outcome.horizon,
+        "target_tokens": outcome.target_tokens,
+        "decode_tokens": outcome.decode_tokens,
+        "steps": outcome.steps,
+        "stop_reason": outcome.stop_reason,
+        "information_gain_bits": bits if math.isfinite(bits) else None,
+    }
+    for column, name in (("tf", "teacher_forced"), ("exact", "exact"), ("cached", "cached")):
+        right = None if decoded is None else decoded[name] == target[: outcome.decode_tokens]
+        wrong = None if right is None else np.flatnonzero(~right)
+        summary[f"{column}_accuracy"] = None if right is None else float(right.mean())
+        summary[f"{column}_first_mismatch"] = None if wrong is None or not len(wrong) else int(wrong[0])
+    return summary
