@@ -135,10 +135,10 @@ desert village | {Sandwell|Palmyard|Redrock|Amber Oasis} | {well|oasis|bazaar|wa
 
 # season, day, sky, wind, detail, warm or cold thing to drink, hour light
 SEASONS = """
-spring | {fresh|mild|rainy|green} | {the sky was washed clean|soft clouds drifted over|a rainbow hung over the roofs} | {a light breeze|the wet wind} | {blossom|buds|primroses} | {lemonade|milk} | {pale|silver}
+spring | {fresh|mild|rainy|green} | {the sky was washed clean|soft clouds drifted over|a rainbow hung over the roofs} | {a light breeze|the wet wind} | {primroses|buds|blossoms} | {lemonade|milk} | {pale|silver}
 summer | {hot|golden|lazy|bright} | {the sun blazed|not a cloud moved|the air shimmered} | {a warm breeze|the dry wind} | {bees|roses|dragonflies} | {lemonade|cool water} | {golden|yellow}
 autumn | {misty|crisp|gray|windy} | {leaves were falling|mist lay low|the clouds hurried} | {a sharp wind|the restless wind} | {red leaves|mushrooms|ripe apples} | {cider|warm milk} | {amber|dim}
-winter | {cold|snowy|frosty|still} | {snow was falling|frost covered everything|the sky was like iron} | {an icy wind|the north wind} | {icicles|snowdrifts|frost} | {cocoa|hot tea} | {blue|thin}
+winter | {cold|snowy|frosty|still} | {snow was falling|frost covered everything|the sky was like iron} | {an icy wind|the north wind} | {icicles|snowdrifts|footprints} | {cocoa|hot tea} | {blue|thin}
 """
 
 # trait, habit that shows it, its opposite after the story
@@ -162,8 +162,8 @@ DISHES = """
 plum cake | {plums|sugar|ripe plums} | {salt instead of sugar|no eggs at all} | {cream|honey} | oven
 apple pie | {apples|cinnamon|butter} | {pepper instead of cinnamon|far too much flour} | {custard|cream} | oven
 onion soup | {onions|thyme|butter} | {a whole jar of mustard|sugar instead of salt} | {toast|cheese} | pot
-honey bread | {honey|yeast|flour} | {cold yeast|soap flakes instead of flour} | {jam|butter} | oven
-gingerbread | {ginger|treacle|spice} | {garlic instead of ginger|twice the treacle} | {icing|raisins} | oven
+honey loaf | {honey|yeast|flour} | {cold yeast|soap flakes instead of flour} | {jam|butter} | oven
+ginger cake | {ginger|treacle|spice} | {garlic instead of ginger|twice the treacle} | {icing|raisins} | oven
 berry tart | {berries|pastry|lemon} | {vinegar instead of lemon|no sugar whatsoever} | {syrup|cream} | oven
 carrot stew | {carrots|beans|parsley} | {ten hot peppers|a cup of vinegar} | {dumplings|potatoes} | pot
 pancake | {eggs|milk|flour} | {sour milk|sand in the flour} | {syrup|sugar} | pan
@@ -172,14 +172,14 @@ walnut cake | {walnuts|coffee|butter} | {the shells as well|baking powder by the
 
 # thing built, what of, with what, where it stood, what it was for
 BUILDS = """
-treehouse | {planks|old doors} | {hammer and nails|ropes} | in the oak | {a lookout|a reading room}
+treehouse | {planks|old doors} | {hammer and nails|ropes} | in the oak | {keeping watch|reading in peace}
 raft | {logs|barrels} | {rope and tar|a mallet} | on the water | {crossing over|fishing trips}
 birdhouse | {cedar boards|a fruit crate} | {a saw and glue|a screwdriver} | on a pole | {nesting sparrows|cold birds}
 windmill | {canvas and poles|tin sheets} | {pliers and wire|a wrench} | on the roof | {pumping water|grinding corn}
 wagon | {wheels and boards|a packing case} | {a wrench|hammer and nails} | in the lane | {carrying pumpkins|racing downhill}
 bridge | {stones and beams|fallen trunks} | {a spade and rope|an axe} | over the ditch | {crossing with dry feet|the goats}
 puppet theater | {cardboard and cloth|a wardrobe} | {scissors and paste|paint} | in the kitchen | {winter shows|telling stories}
-snow fort | {snow and ice|packed snow} | {shovels and buckets|bare hands} | by the fence | {snowball battles|keeping off the wind}
+scarecrow | {straw and sticks|sacks and string} | {a needle|pins and buttons} | by the fence | {scaring crows|guarding the beans}
 bench | {driftwood|two stumps} | {a chisel|saw and sandpaper} | by the gate | {tired walkers|watching sunsets}
 """
 
@@ -193,7 +193,7 @@ pear tree | {a crooked stick|a brown pip} | {white with blossom|bent with fruit}
 tomato | {a hairy seedling|a speck of a seed} | {bright as lamps|warm and sweet}
 tulip | {a papery bulb|a green point} | {straight as a soldier|yellow as butter}
 strawberry | {a weak runner|three small leaves} | {sweet as sugar|red all over}
-lavender | {a gray sprig|a dry stalk} | {purple and humming|thick with butterflies}
+lavender bush | {a gray sprig|a dry stalk} | {purple and humming|thick with butterflies}
 """
 
 # a fear, where it was met, what it turned out to be
@@ -201,7 +201,7 @@ FEARS = """
 the dark | the cellar | {a dripping tap|a row of pickle jars} | {a candle|a small lamp}
 thunder | the attic | {clouds bumping together|a very loud drum} | {a blanket|a counting rhyme}
 deep water | the swimming hole | {cool and friendly|no higher than a chin} | {a cork belt|a long rope}
-heights | the top of the ladder | {a fine view|a nest of chicks} | {a firm hand|slow breaths}
+heights | the bell tower | {a fine view|a nest of chicks} | {a firm hand|slow breaths}
 the big dog | the corner house | {a lonely old dog|all bark and tail} | {a biscuit|a soft voice}
 strangers | the crowded hall | {people with kind faces|a cousin in a false beard} | {a deep breath|a handshake}
 ghosts | the empty mill | {a white owl|a flapping curtain} | {a lantern|a brave song}

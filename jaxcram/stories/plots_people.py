@@ -5,8 +5,8 @@
 PLOTS = {
     "quarrel": """
 $hero and $pal were {best|old|close} friends, {but|yet|until} {$once they|$once the two} {quarreled|argued|fought} {about|over} $quarrel.
-| {$once|Then}, $hero and {$his friend|a friend named} $pal {had a quarrel|fell out|began to argue} over $quarrel.
-It {started|began} with $spark[, as {such|these} things do], and {soon|then} {both were shouting|neither would listen|{doors|words} were slammed and thrown}.
+| {$once|In the middle of a game}, $hero and {$his friend|a friend named} $pal {had a quarrel|fell out|began to argue} over $quarrel.
+It {started|began} with $spark[, as {such|these} things do], and {soon|then} {both were shouting|neither would listen|{doors|gates|lids} {were slammed|banged}}.
 | {There was|It was only} $spark, but {each|both of them} {blamed the other|felt {hurt|insulted}|grew $cross}.
 ? "{You {never|don't} listen|It was your fault|I will never {play|speak} with you again|You are not fair}!" $cried $pal[, {stamping a foot|red in the face|turning away}].
 $allday they {did not speak|kept apart|walked on {opposite|different} sides of the {street|lane}}, and $hero {felt|was} $very $sad.
@@ -29,32 +29,32 @@ $hero {turned red|bit $his lip|said nothing}, for it is {hard|difficult} to {kee
 {So|Then|$quietly,} $he {showed|handed} $pal the $thing, {and it $shone in the $light light|which $shone in $phis hands}.
 "{It belonged to|It came from|It was a gift from} my {grandfather|great-aunt|cousin in the city}," $said $hero. "{And|Only,|You see,} {I was {afraid|scared} of {losing it|thieves}|nobody else {knows|has seen it}}."
 ? $pal {did not laugh|listened $quietly|thought for a moment}. "{Then|Now} I will {tell|show} you {my secret too|mine}," $phe $said, and {took out|drew out} a $giftmat $gift.
-{After that|From that day}, the {secret|$mat $thing} {belonged to both of them|had two {keepers|guards}}, and {that {made|felt}|it was} {twice as {good|sweet}|much better}.
+{After that|From that day}, the {secret|$mat $thing} {{belonged to|was kept by} {both of them|the two of them}|had two {keepers|guards}}, and {that {made|felt}|it was} {twice as {good|sweet}|much better}.
 | {A secret shared|The secret}, $hero {found|discovered}, {was {lighter|warmer} than {one kept alone|a lonely one}|could make a friend}.
 """,
     "letter": """
 $once, {the {postman|mail boat|mail cart} brought|there came} a letter {for|addressed to} $hero[, with a {foreign|blue|crooked|torn} stamp].
 | A letter {lay|was waiting} {on the {mat|table|step}} {for $hero|with {$hero's|the $child's} name on it}.
 It {was|had come} from $pal, {who had {moved|sailed|gone} {far away|across the mountains|to the city}|$his {cousin|pen friend|old neighbor}}.
-$hero {tore|opened} {it|the envelope} {open |}$quickly and {read|spelled out} {each|every} {word|line} {twice|aloud|by the window}.
+$hero {opened {it|the envelope}|tore {it|the envelope} open} $quickly and {read|spelled out} {each|every} {word|line} {twice|aloud|by the window}.
 | $his hands {shook|trembled} {as|while} $he {unfolded|read} the {paper|thin pages}.
 "{Here|In this place} {it is {cold|lonely|strange}|we have {no hills|a {parrot|stove|piano}}|I {think of you|have a new school}}," $pal {wrote|had written}. "{And|But} I {miss|often remember} {the $place|our games|$town}."
-? {Inside|Between the pages} {was|lay} a {pressed|dried} {flower|leaf|feather}[, {thin|pale} as {paper|tissue}].
+?~ {Inside|Between the pages} {was|lay} a {pressed|dried} {flower|leaf|feather}[, {thin|pale} as {paper|tissue}].
 $hero {sat down|took a pen|found {paper|ink}} {at the table|at once} and {wrote|began} {an answer|a reply} about {the $animal|$season|the {$place|weather}} and {the $thing|$his $kin|$sound}.
 | $allday $he {wrote|scribbled} {about|of} {$season in $town|the $place|the $fur $animal}, {blotting|crossing out} {every third word|the sad parts}.
-{With|In} the {letter|envelope} $he {put|packed|sent} a $mat $thing, {wrapped|tied} in {string|brown paper|a handkerchief}.
-? $nextday{,| and} $he {waited|watched} {at|by} the {gate|window} for {the post|an answer}.
-{$finally|Three weeks later}, {an answer came|there was a reply}: "{I {use|keep|love} the $thing every day|I am coming {home|to visit}|The $thing sits {by my bed|on my desk}}!"
+{With the {letter|reply|answer}|In the same parcel} $he {packed|sent|put} a $mat $thing, {wrapped|tied} in {string|brown paper|a handkerchief}.
+? $nextday, $he {waited|watched} {at|by} the {gate|window} for {the post|an answer}.
+{At last|Three weeks later|In the end}, {an answer came|there was a reply}: "{I {use|keep|love} the $thing every day|I am coming {home|to visit}|The $thing sits {by my bed|on my desk}}!"
 """,
     "fear": """
 $hero was {{not afraid of much|brave enough}, but|a bold $child, yet} {there was one thing|one thing} $he {could not bear|dreaded}: $fear.
 | {More than anything|Above all}, $hero was {afraid|terrified|scared} of $fear.
 ? {Other|The other} children {teased|laughed at} $him, {though|but} $pal {never did|did not|held $his hand}.
 $once, $his $kin {sent|asked} $him to {go to|fetch {a jar|a rope|something} from} $cellar.
-| {Then|But} $once, the $animal {ran|vanished|got lost} {into|somewhere in} $cellar, and {someone had to go|only $hero {heard|saw} it}.
+| {Then|But} $once, the $animal {ran|vanished|strayed} into $cellar, and {someone had to go|only $hero {heard|saw} it}.
 $his knees {shook|knocked|turned to jelly} and $his {mouth|throat} {was|went} dry.
 | {At the edge|At the last moment|Halfway there} $he {stopped|froze|stood still}, {listening|breathing hard|counting to ten}.
-"{Being brave|Courage} {means|is} {being $scared and going anyway|taking one more step}," $said {$pal|$his $kin}. "{Take {this|it slowly}|Here}, {you have|there is} $charm."
+~ "{Being brave|Courage} {means|is} {being $scared and going anyway|taking one more step}," $said {$pal|$his $kin}. "{Take {this|it slowly}|Here}, {you have|there is} $charm."
 | "{I will come with you|You need only $charm|One step at a time}," $said $pal {$quietly|$gladly}.
 {So|Step by step,|With $charm,} $he {went|crept|tiptoed} {on|forward|in}{, {closer and closer|farther and farther}|, {whispering|humming} a tune}, until $he {saw|discovered|found} {what it was|the truth}.
 It was {only|nothing but|just} $truth! {$joy|$hero {blinked|sighed|laughed out loud}}.
@@ -66,16 +66,16 @@ $hero {was moving|had to move} {house|to a new home}, and {$his things|the {cups
 | $once, {a wagon|a van} {stood|stopped} {outside|at the gate}: $hero and $his $kin {{were moving|had moved} to|had {arrived|come to live} in} $town.
 The {new|strange} house {smelled of {paint|dust|soap}|had {creaking stairs|bare floors|no curtains}}, and $hero {felt|was} $very $sad.
 | {Nothing|Not one thing} {was|seemed} {right|in its place}: the {stairs creaked|windows {rattled|stuck}|rooms echoed}. $tears.
-? "{Where|In which box} is my $mat $thing?" $asked $hero. {It|The $thing} was {in the last box|wrapped in a {towel|sock}|under the {pillows|pans}}.
+?~ "{Where|In which box} is my $mat $thing?" $asked $hero. {It|The $thing} was {in the last box|wrapped in a {towel|sock}|under the {pillows|pans}}.
 "{Give it time|Every home was new once|A house needs {a song|some noise}}, $dear," $said $his $kin, {hanging up|unpacking} {the kettle|a picture|the coats}.
-$later there was a knock {at|on} the door. {It was|There stood} $pal from {next door|across the {street|lane}}, {holding|with} {$treat|a $giftmat $gift|a $fur $animal}.
+$later {there was|came|they heard} a {knock|tap} {at|on} the {front |}door. {It was|There stood} $pal from {next door|across the {street|lane}}, {holding|with} {$treat|a $giftmat $gift|a $fur $animal}.
 | $suddenly a {face|head} {appeared|popped up} {over|above} the {wall|fence|hedge}. "{I am $pal|My name is $pal}," it {said|announced}. "Do you {climb trees|play checkers|like frogs|know {any games|the $place}}?"
 {Together they|The two of them|$pal and $hero} {$went $path|explored the $place|{raced|wandered} to the $place}, and $pal {showed|pointed out} {where the {berries|birds} were|the best {hiding places|trees|shortcuts}|the shop with {sweets|marbles}}.
 {By {evening|bedtime}|When night fell}, the {house|room} {felt|looked} {smaller and kinder|almost {friendly|familiar}|like {home|$hero's own}}.
 | $hero put the $thing {on the sill|beside the bed} and {listened to|heard} $sound. {It|This} was {home now|not so bad}.
 """,
     "lesson": """
-$hero {wanted|longed|wished} to learn {how to|to} $use a $thing {like|as well as} $neighbor, the $job.
+$hero {wanted|longed|wished} to {learn|know} {all about|the secrets of|everything about} $wares from $neighbor, the $job.
 | {$once|Every {day|week}}, $hero {visited|watched} $neighbor, the $job, at the $shop{, {where|while} $nhe was $doing|}.
 "{Teach|Show} me {everything|how you do it}, please!" $said $hero. "{Today|At once|By supper}!"
 | "{How long does it take|Is it hard}?" $asked $hero[, {hopping|leaning closer}].
@@ -84,7 +84,7 @@ $neighbor {smiled|chuckled|scratched $nhis {chin|head}}. "{First|Before that|To 
 {So|For {three|five} days} $hero {swept|carried water|fetched and carried|watched}, {grumbling|sighing|muttering} {a little|under $his breath}.
 ? {The first {try|attempt}|At first it} {was a disaster|went badly|was crooked}, and $hero {felt|grew} {$cross|$sad}.
 "{Mistakes are {teachers|how we learn}|I {spoiled|ruined} a hundred before I {made|did} one well}," $said $neighbor{.|, {handing|passing} $him {a cloth|another}.}
-{Day by day|Little by little|Week after week}, $his {hands|fingers} grew {steady|quick|sure}, and {the work|it} {went|became} {better|easier}.
+{Day by day|Little by little|Week after week}, $his {hands|fingers} grew {steady|quick|sure}, and {the work|it} {went {better|faster}|became {easier|a pleasure}}.
 $finally, $neighbor {gave|handed|lent} $him a $mat $thing. "{You have earned|Now you are ready for} it," $nhe $said. $joy.
 | $finally, $neighbor {nodded|clapped}. "{Now|Today} you are {a $job too|ready}," $nhe $said, and {gave|handed} $him a $mat $thing.
 """,
@@ -98,8 +98,8 @@ It was {more than $he had|too much|twice what was in $his pocket}. $tears.
 ? $his friend $pal {whispered|said}, "{Offer|Trade} {something else|{your|a day of} work|a song}!"
 "{I could|Let me} {sweep|carry boxes|{mind|watch} the stall|sing for your {customers|guests}} {all {day|morning}|until noon|for you}," {offered|$said} $hero. "{{And|Then} will you {lower|drop} the price?|I can pay the rest {later|with these}.}"
 | "{Will you take|What about} {my $giftmat $gift|my {gloves|lunch|penknife}} {and|as well as} {the coins|all I have}?" $asked $hero.
-$neighbor {laughed|rubbed $nhis {nose|beard|hands}|thought {about it|hard}}. "{You {drive|make} a {hard|$good} bargain|Done|Agreed}," $nhe $said, and {they shook hands|wrapped the $thing in paper}.
-{So|That is how} the $mat $thing {came|went} home {under|in} $hero's {arm|coat|basket}, and $his $kin {$used it|kept it} {for years|$usetail|with {pride|love}}.
+$neighbor {laughed|rubbed $nhis {nose|beard|hands}|thought {about it|hard}}. "{You {drive|make} a {hard|$good} bargain|Done|Agreed}," $nhe $said, and {they shook hands|wrapped the $thing in paper|put the $thing into $hero's hands}.
+{So|That is how|And so} the $mat $thing {came|went} home {under|in} $hero's {arm|coat|basket}, and $his $kin {$used it {$usetail|with {pride|love}}|kept it {for years|$kept}}.
 """,
     "song": """
 $neighbor, the $job, {used to|would often} {hum|sing} a {strange|slow|merry} {song|tune} {while|when} $nhe was $doing.
@@ -109,7 +109,7 @@ $hero {loved|liked} {the {melody|chorus}|it} so {much|well} that $he {hummed|whi
 $he {asked|went to} $his $kin, {the {miller|priest|baker}|{old women|fishermen} {on the {steps|bench}|by $water}}, {and|even} {$pal|the schoolteacher}, but {none of them|nobody} {knew|could help}.
 | {$he $went|So $hero $went} $path, {listening|asking} {everywhere|at every {door|window}}.
 $suddenly, {at|near} the $place, $he {heard|noticed} {an old {woman|man}|a {blind|traveling} {fiddler|piper}} {singing|playing} {the very same tune|those very notes}.
-"{Please|Oh}, {teach me|sing} the end!" $cried $hero, {running up|out of breath}.
+"{Please|Oh}, {{teach|show} me the {end|rest}|sing {the end|it again}|do not stop}!" $cried $hero, {running up|out of breath}.
 {Line by line|Slowly|Again and again} {they sang|the words came}, {about|a tale of} {a ship|two sisters|a {silver|white} {bird|horse}|the $season moon} {that|which} {came home|was never forgotten|{crossed|followed} $water}.
 $later, $hero {sang|performed} {it|the whole song} {for|to} $neighbor, {who {wiped $nhis eyes|joined in|tapped a foot}|and the {whole|entire} $village {listened|joined in}}.
 | $nextday, {everyone|the whole $village} {was|went about} {singing|humming} it, {even|and} $neighbor {at|in} the $shop.

@@ -12,6 +12,7 @@ from jaxcram.stories.plots import CLOSING, OPENING, PLOTS, table
 T = TypeVar("T")
 
 HELD_OUT_SEED = 1_000_000_000
+"""Training uses the seeds below this one; cramming uses the seeds from this one on."""
 
 # The columns of the tables of `lexicon`, as the names of the slots they fill.
 _TABLES = [
@@ -43,16 +44,28 @@ _SPACE = re.compile(r" +(?=[ ,.;:!?])|(?<=^) ")
 
 
 def story(seed: int) -> str:
-    """The story of a seed: one paragraph of about 60 to 160 words, the same on every machine."""
+    """The story of a seed: one paragraph of about 60 to 160 words, the same on every machine.
+
+    Raises ValueError for a negative seed.
+    """
+    if seed < 0:
+        raise ValueError(f"story seed {seed} is negative; seeds start at 0")
+    return tell(seed)[0]
+
+
+def tell(seed: int) -> tuple[str, "Cast"]:
+    """The story of a seed, and the words that were bound for it."""
     draw = random.Random(seed).random
     words = _cast(draw)
     sentences = [expand(_pick(OPENING, draw), words, draw)]
     for beat in _pick(PLOTS, draw):
-        if not beat.optional or draw() < 0.5:
-            sentences.append(expand(_pick(beat.tellings, draw), words, draw))
+        if beat.optional and draw() < 0.5:
+            continue
+        at = len(sentences) - (1 if beat.movable and draw() < 0.5 else 0)
+        sentences.insert(at, expand(_pick(beat.tellings, draw), words, draw))
     if draw() < 0.5:
         sentences.append(expand(_pick(CLOSING, draw), words, draw))
-    return _typeset(" ".join(sentences))
+    return _typeset(" ".join(sentences)), words
 
 
 def stories(first_seed: int, count: int) -> Iterator[str]:
