@@ -189,7 +189,7 @@ sunflower | {a striped seed|a green thread} | {taller than the fence|as round as
 pumpkin | {a flat seed|two leaves} | {as big as a stool|orange as the sunset}
 bean | {a curled shoot|a white bean} | {up to the window|heavy with pods}
 rose | {a bare twig|a thorny stick} | {red as jam|full of bees}
-pear tree | {a crooked stick|a brown pip} | {white with blossom|bent with fruit}
+pear tree | {a crooked stick|a brown pip} | {bent with fruit|taller than the gate}
 tomato | {a hairy seedling|a speck of a seed} | {bright as lamps|warm and sweet}
 tulip | {a papery bulb|a green point} | {straight as a soldier|yellow as butter}
 strawberry | {a weak runner|three small leaves} | {sweet as sugar|red all over}

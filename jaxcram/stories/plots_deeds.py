@@ -86,7 +86,7 @@ $finally, the $work {stood {$where|firm and straight}|was {done|ready}}, {a bit 
 {$joy.|They {sat|stood} {in|by|before} it {eating|sharing} {plums|bread and cheese|sandwiches}, {tired|proud} and {dirty|happy}.}
 """,
     "garden": """
-{In {early|the first days of} spring|One spring}, $hero planted a $plant {by|near} the {wall|gate|back door}. It was {only|just} $seedling.
+{In {April|March}|Early {that|one} year}, $hero planted a $plant {by|near} the {wall|gate|back door}. It was {only|just} $seedling.
 | $his $kin gave $hero {a {pot|paper bag}|a corner of the garden} and $seedling. "{It is|This is} a $plant," $khe $said. "{Be patient|Look after it}."
 {Every|Each} {morning|day} $he {watered|weeded|watched} it[, {singing|talking} {to it |}$quietly], {but|and} {for {weeks|days}|at first} {nothing {happened|grew}|it hardly {moved|changed}}.
 ? "{Nothing will come of it|It is {dead|asleep}}," {laughed|$said} $pal. "{Wait and see|Roots come first}," $said $hero.
@@ -112,7 +112,7 @@ $hero {closed|shut} $his eyes and {wished for|thought of} {a $giftmat $gift|$pal
 """,
     "journey": """
 $once, $hero {set {out|off}|left $town} {to {visit|see}|for a visit to} $his $kin, who {lived|was waiting} {beyond|on the far side of} {the hills|the forest|$water}.
-| {"Take this {to|over} to|"Carry this to} $neighbor, the $job," $said $his $kin, {giving|handing} $hero a $mat $thing. {It was a long way|The road was long}.
+| {"Take this {|over }to|"Carry this to} $neighbor, the $job," $said $his $kin, {giving|handing} $hero a $mat $thing. {It was a long way|The road was long}.
 {In|Into} $his {bag|knapsack} $he {put|packed} {bread and cheese|{two|three} apples|a {bottle|flask} of $drink}, {a {map|rope|blanket}|warm socks}, and the $mat $thing.
 $he $went $path, {whistling|counting {steps|milestones}|past $detail}, {while|as} $weather.
 {At a crossroads|Where the road {split|forked}} $he {did not know|wondered} which way to {go|turn|choose}.
@@ -120,7 +120,7 @@ $he $went $path, {whistling|counting {steps|milestones}|past $detail}, {while|as
 {$suddenly a|A} $fur $animal {$trotted|came} {by|out of the {bushes|grass}} and $bleated{.|, as if to say, "{Follow me|This way}."}
 | {An old {woman|man}|A {peddler|soldier|shepherd}} {with a {cart|stick|sack}} {sat|rested} {there|by the road}. "{Keep|Go} {left|right} {at|by} the $place," {came|was} the answer.
 ? $he {shared|divided} {the {last|} {bread|apple}|$his lunch}, {for|since} {kindness|good company} {weighs nothing|makes a road shorter}.
-{$he|$hero} {crossed|waded through} {a {stream|bog}|a field of thistles}, {climbed|went over} {a {wall|stile|steep bank}}, and {rested|slept} {in|under} a {haystack|barn|pine}.
+{$he|$hero} {crossed|waded through} {a {stream|bog}|a field of thistles}, {climbed|went over} {a {wall|stile|steep bank}}, and {rested|slept} {in a {haystack|barn}|under a {pine|cart}}.
 $finally, {a light|a {chimney|window}} {appeared|shone} {ahead|in the {dusk|distance}}. {The door opened|Somebody waved}. "{You came|There you are|Welcome|Come in}!"
 """,
     "present": """

@@ -98,8 +98,8 @@ It was {more than $he had|too much|twice what was in $his pocket}. $tears.
 ? $his friend $pal {whispered|said}, "{Offer|Trade} {something else|{your|a day of} work|a song}!"
 "{I could|Let me} {sweep|carry boxes|{mind|watch} the stall|sing for your {customers|guests}} {all {day|morning}|until noon|for you}," {offered|$said} $hero. "{{And|Then} will you {lower|drop} the price?|I can pay the rest {later|with these}.}"
 | "{Will you take|What about} {my $giftmat $gift|my {gloves|lunch|penknife}} {and|as well as} {the coins|all I have}?" $asked $hero.
-$neighbor {laughed|rubbed $nhis {nose|beard|hands}|thought {about it|hard}}. "{You {drive|make} a {hard|$good} bargain|Done|Agreed}," $nhe $said, and {they shook hands|wrapped the $thing in paper|put the $thing into $hero's hands}.
-{So|That is how|And so} the $mat $thing {came|went} home {under|in} $hero's {arm|coat|basket}, and $his $kin {$used it {$usetail|with {pride|love}}|kept it {for years|$kept}}.
+$neighbor {laughed|rubbed $nhis {nose|beard|hands}|thought {about it|hard}}. "{You {drive|make} a {hard|fine|clever} bargain|Done|Agreed}," $nhe $said, and {they shook hands|wrapped the $thing in paper|put the $thing into $hero's hands}.
+{So|That is how|And so} the $mat $thing {came|went} home {under $hero's {arm|coat}|in $hero's {basket|bag}}, and $his $kin {$used it {$usetail|with {pride|love}}|kept it {for years|$kept}}.
 """,
     "song": """
 $neighbor, the $job, {used to|would often} {hum|sing} a {strange|slow|merry} {song|tune} {while|when} $nhe was $doing.
