@@ -133,6 +133,6 @@ $he {stopped {at|outside}|looked in at|pressed $his nose to the glass of} {the {
 {At|During} the party {there were|came} {cakes|candles|games|balloons} and {other|big|shiny} {presents|parcels}, and $hero {felt|was} {shy|nervous|uneasy}.
 {But|Then} $pal {unwrapped|opened} {the|$hero's} {parcel|box} and {stopped|gasped|stared}. "{Your|It's your} $thing!" $phe $said. "{You love it|It is yours}."
 "{That is why|Now it is yours}," $said $hero $quietly{.|, {looking at|studying} $his shoes.}
-$pal {hugged|thanked} $him and {said|promised}, "{We will|Let us} {share|{take|have} turns with} it," {and they did|and {kept|meant} it}.
+$pal {hugged|thanked} $him and {said|promised}, "{We will|Let us} {share|{take|have} turns with} it," {and they did|and {truly |}meant it}.
 """,
 }

@@ -65,7 +65,7 @@ def tell(seed: int) -> tuple[str, "Cast"]:
         sentences.insert(at, expand(_pick(beat.tellings, draw), words, draw))
     if draw() < 0.5:
         sentences.append(expand(_pick(CLOSING, draw), words, draw))
-    return _typeset(" ".join(sentences)), words
+    return " ".join(map(_typeset, sentences)), words
 
 
 def stories(first_seed: int, count: int) -> Iterator[str]:

@@ -73,6 +73,16 @@ def test_punctuation():
         assert not re.search(r"[.!?] [a-z]", titles), text
 
 
+def test_only_words_of_saying_go_on_after_a_quoted_question_or_cry():
+    saying = (
+        "said asked wondered inquired whispered murmured declared announced remarked cried shouted called "
+    )
+    saying += "exclaimed yelled gasped squealed laughed boasted she he"
+    after = Counter(word for text in sample() for word in re.findall(r'[!?]" ([a-z]\w*)', text))
+    assert after["asked"] > 0
+    assert set(after) <= set(saying.split())
+
+
 def test_article_agrees_with_the_next_word():
     articles = Counter(pair for text in sample() for pair in re.findall(r"\b(an?) (\w+)", text.lower()))
     assert articles["an", "old"] > 0
