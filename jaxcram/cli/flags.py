@@ -1,0 +1,205 @@
+"""Flags made from the fields of one frozen dataclass, so that none can exist that nothing reads.
+
+A program is a dataclass, whose fields may be dataclasses themselves, and a table that explains every field
+by topic. Each leaf becomes a flag of its name, with the field's default; the parsed flags become the
+dataclass again. This is the only module that sees absl. It uses a registry of its own, so a program has its
+own flags and `--flagfile`, and nothing that a library registers.
+"""
+
+import dataclasses
+import textwrap
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from absl import flags
+
+from jaxcram.errors import UserError
+
+WIDTH = 100
+_INDENT = 28
+_UNBROKEN = "\N{NO-BREAK SPACE}"
+T = TypeVar("T")
+_NUMBERS = {int: "a whole number", float: "a number"}
+
+
+class Doc(NamedTuple):
+    """What `--help` says of one flag.
+
+    Attributes:
+        text: one or two sentences without the last full stop.
+        unit: of the value; "" where it is a name, a path or a choice.
+        unset: what happens where the default is None.
+    """
+
+    text: str
+    unit: str = ""
+    unset: str = ""
+
+
+Topics = Mapping[str, Mapping[str, Doc]]
+
+
+class _Leaf(NamedTuple):
+    name: str
+    kind: type
+    many: bool
+    default: Any
+
+
+def parse(command: type[T], topics: Topics, argv: Sequence[str]) -> T:
+    """The command that a command line asks for.
+
+    Args:
+        command: the dataclass of the program; fields without a default are flags that must be given.
+        topics: topic -> field -> what it means; exactly the leaves of `command`.
+        argv: the arguments after the program's name.
+
+    Raises:
+        UserError: an unknown flag, a value that cannot be read, a missing flag, or a left-over argument.
+    """
+    registry = _registry(command, topics)
+    try:
+        leftover = registry(["", *argv])[1:]
+    except flags.CantOpenFlagFileError as error:
+        cause = error.__context__
+        assert isinstance(cause, OSError)  # absl's own text names errno and shouts
+        raise UserError(
+            f"cannot read the --flagfile {cause.filename} ({cause.strerror}); check its path"
+        ) from error
+    except (flags.Error, ValueError) as error:
+        raise UserError(" ".join(str(error).split()).removesuffix(" ?")) from error
+    if leftover:
+        raise UserError(f"argument {leftover[0]!r} belongs to no flag; write --name=value")
+    values = {leaf.name: registry[leaf.name].value for leaf in _leaves(command)}
+    for leaf in _leaves(command):
+        if leaf.default is dataclasses.MISSING and values[leaf.name] is None:
+            raise UserError(f"--{leaf.name} is needed; write --{leaf.name}=VALUE")
+    return _build(command, values)
+
+
+def explain(command: type, topics: Topics) -> str:
+    """Every flag by topic, with its unit and its default."""
+    leaves = {leaf.name: leaf for leaf in _leaves(command)}
+    lines = []
+    for topic, docs in topics.items():
+        lines += ["", f"{topic}:"]
+        for name, doc in docs.items():
+            lines += _entry(leaves[name], doc)
+    lines += ["", "From a file:"]
+    lines += _columns(
+        "--flagfile=PATH", "Read flags from a file, one --name=value a line; # starts a comment"
+    )
+    return "\n".join(lines)
+
+
+def _entry(leaf: _Leaf, doc: Doc) -> list[str]:
+    if leaf.default is dataclasses.MISSING:
+        default = "must be given"
+    elif leaf.default is None:
+        default = f"default: {doc.unset}"
+    else:
+        default = f"default: {_written(leaf.default)}"
+    notes = "; ".join(filter(None, [doc.unit, default])).replace(" ", _UNBROKEN)
+    return _columns(f"--{'[no]' if leaf.kind is bool else ''}{leaf.name}", f"{doc.text} [{notes}]")
+
+
+def _columns(left: str, right: str) -> list[str]:
+    wrapped = textwrap.wrap(right, WIDTH - _INDENT, break_on_hyphens=False)
+    wrapped = [line.replace(_UNBROKEN, " ") for line in wrapped]
+    return [f"  {left:<{_INDENT - 2}}{wrapped[0]}", *(" " * _INDENT + line for line in wrapped[1:])]
+
+
+def _written(value: Any) -> str:
+    """A default as one would type it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return ",".join(map(_written, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _leaves(command: type, default: Any = None) -> Iterator[_Leaf]:
+    """The fields that are no dataclasses, depth first; `default` is an instance that holds their defaults."""
+    hints = typing.get_type_hints(command)
+    for field in dataclasses.fields(command):
+        kind, many = _kind(hints[field.name])
+        if default is not None:
+            value = getattr(default, field.name)
+        elif field.default_factory is not dataclasses.MISSING:
+            value = field.default_factory()
+        else:
+            value = field.default
+        if dataclasses.is_dataclass(kind):
+            yield from _leaves(kind, value)
+        else:
+            yield _Leaf(field.name, kind, many, value)
+
+
+def _kind(hint: Any) -> tuple[type, bool]:
+    """(type of a value, whether there are several) of a hint like int, int | None or tuple[int, ...]."""
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        (hint,) = (part for part in typing.get_args(hint) if part is not types.NoneType)
+    if typing.get_origin(hint) is tuple:
+        return typing.get_args(hint)[0], True
+    return hint, False
+
+
+def _build(command: type, values: Mapping[str, Any]) -> Any:
+    fields = {}
+    for name, hint in typing.get_type_hints(command).items():
+        kind, _ = _kind(hint)
+        fields[name] = _build(kind, values) if dataclasses.is_dataclass(kind) else values[name]
+    return command(**fields)
+
+
+def _registry(command: type, topics: Topics) -> flags.FlagValues:
+    leaves = list(_leaves(command))
+    names = [leaf.name for leaf in leaves]
+    explained = [name for docs in topics.values() for name in docs]
+    if sorted(names) != sorted(explained):
+        raise ValueError(
+            f"{command.__name__}: fields and explained flags differ by {set(names) ^ set(explained)}"
+        )
+    registry = flags.FlagValues()
+    registry.set_gnu_getopt(True)  # so that flags after a stray argument are still read, and it is named
+    for leaf in leaves:
+        default = None if leaf.default is dataclasses.MISSING else leaf.default
+        if leaf.kind is bool:
+            flag = flags.BooleanFlag(leaf.name, default, "")
+            flag.parser = _YesOrNo()
+            flags.DEFINE_flag(flag, registry)
+        else:
+            flags.DEFINE(_Values(leaf.kind, leaf.many), leaf.name, default, "", registry)
+    return registry
+
+
+class _YesOrNo(flags.BooleanParser):
+    def parse(self, argument: Any) -> bool:
+        try:
+            return super().parse(argument)
+        except ValueError:
+            raise ValueError(f"{argument!r} is neither true nor false") from None
+
+
+class _Values(flags.ArgumentParser):
+    """Reads a value, or several with commas between them, to the letter."""
+
+    def __init__(self, kind: type, many: bool):
+        super().__init__()
+        self._kind = kind
+        self._many = many
+
+    def parse(self, argument: Any) -> Any:
+        if not isinstance(argument, str):  # a default
+            return argument
+        if self._many:
+            return tuple(map(self._one, argument.split(",")))
+        return self._one(argument)
+
+    def _one(self, piece: str) -> Any:
+        try:
+            return self._kind(piece)
+        except ValueError:
+            raise ValueError(f"{piece!r} is not {_NUMBERS[self._kind]}") from None

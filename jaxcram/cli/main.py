@@ -1,0 +1,79 @@
+"""`jaxcram PROGRAM --flags`: finds the program, reads its flags, runs it, and turns errors into exit codes.
+
+Exit codes: 0 done; 2 a mistake of the user, told in one line; 130 interrupted; 1 a bug, with its stack trace.
+"""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from jaxcram.errors import UserError
+
+PROGRAMS = {
+    "cram": "cram texts into input vectors of a frozen model, and decode them back",
+    "decode": "the texts back from a run's embeddings",
+    "generate": "continue a prompt with a model: the quick check that a port works",
+    "pretrain": "train a small decoder and save it in Hugging Face layout",
+    "show": "a run's table and figure again",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs `jaxcram` with the arguments `argv` (None: those of the process); the exit code.
+
+    A program is the module of its name in this package. It has `Command`, a frozen dataclass; `TOPICS`,
+    which explains Command's fields as flags; `run(command)`; and, where an interrupted run can go on,
+    `RESUMES`, which says how. Nothing slow is imported before the flags are right.
+    """
+    name, *rest = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    if name in ("--help", "-h"):
+        print(_overview())
+        return 0
+    if name == "--version":
+        import importlib.metadata
+
+        print(f"jaxcram {importlib.metadata.version('jaxcram')}")
+        return 0
+    try:
+        return _run(name, rest)
+    except UserError as error:
+        return _end(f"jaxcram {name}: error: {error}" if name in PROGRAMS else f"jaxcram: error: {error}", 2)
+
+
+def _run(name: str, arguments: list[str]) -> int:
+    if name not in PROGRAMS:
+        raise UserError(f"no program {name!r}; there are {', '.join(PROGRAMS)}{_nearest(name)}")
+    from jaxcram.cli import flags
+
+    program = importlib.import_module(f"jaxcram.cli.{name}")
+    if {"--help", "-h"} & set(arguments):
+        print(f"jaxcram {name} --flags: {PROGRAMS[name]}\n{flags.explain(program.Command, program.TOPICS)}")
+        return 0
+    command = flags.parse(program.Command, program.TOPICS, arguments)
+    try:
+        program.run(command)
+    except KeyboardInterrupt:
+        resumes = getattr(program, "RESUMES", "nothing is kept")
+        return _end(f"jaxcram {name}: interrupted; {resumes}", 130)
+    return 0
+
+
+def _overview() -> str:
+    width = max(map(len, PROGRAMS)) + 2
+    lines = ["Cramming and progressive cramming of texts into input vectors of frozen language models.", ""]
+    lines += ["jaxcram PROGRAM --flags", ""]
+    lines += [f"  {name:<{width}}{says}" for name, says in PROGRAMS.items()]
+    lines += ["", "jaxcram PROGRAM --help explains a program's flags; jaxcram --version says the version."]
+    return "\n".join(lines)
+
+
+def _nearest(name: str) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, PROGRAMS, n=1)
+    return f". Did you mean {near[0]}?" if near else ""
+
+
+def _end(line: str, code: int) -> int:
+    print(line, file=sys.stderr)
+    return code

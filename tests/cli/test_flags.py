@@ -1,0 +1,108 @@
+"""Flags come from a dataclass's fields and become that dataclass again; mistakes are told in one line."""
+
+import dataclasses
+
+import pytest
+
+from jaxcram.cli import flags
+from jaxcram.cli.flags import Doc
+from jaxcram.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Procedure:
+    rates: tuple[float, ...] = (0.01, 1.0)
+    steps: int = 10_000
+    remat: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    run: str
+    bos: bool | None = None
+    limit: int | None = None
+    procedure: Procedure = Procedure(steps=7)
+
+
+TOPICS = {
+    "What": {"run": Doc("Directory of the run"), "bos": Doc("Begin with BOS", unset="as the tokenizer says")},
+    "How": {
+        "rates": Doc("Learning rates", "per step"),
+        "steps": Doc("A cap" + " that is explained at length" * 4, "steps"),
+        "remat": Doc("Compute again"),
+        "limit": Doc("Texts", "texts", "all"),
+    },
+}
+
+
+def parse(*arguments: str) -> Command:
+    return flags.parse(Command, TOPICS, arguments)
+
+
+def test_defaults_are_the_dataclass_s_own_those_of_a_nested_instance_included():
+    assert parse("--run=r") == Command("r")
+    assert parse("--run=r").procedure.steps == 7
+
+
+def test_every_flag_reaches_its_field():
+    read = parse("--run", "r", "--nobos", "--limit=3", "--rates=0.5,1e-2", "--steps=9", "--remat")
+    assert read == Command("r", False, 3, Procedure((0.5, 0.01), 9, True))
+
+
+def test_one_value_is_a_tuple_of_one():
+    assert parse("--run=r", "--rates=0.5").procedure.rates == (0.5,)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--rates=0.1,fast"], "flag --rates=0.1,fast: 'fast' is not a number"),
+        (["--rates=0.1,"], "flag --rates=0.1,: '' is not a number"),
+        (["--steps=1.5"], "flag --steps=1.5: '1.5' is not a whole number"),
+        (["--remat=maybe"], "flag --remat=maybe: 'maybe' is neither true nor false"),
+        (["--rate=1"], "Unknown command line flag 'rate'. Did you mean: rates"),
+        (["--zzz"], "Unknown command line flag 'zzz'"),
+        (["--steps"], "Missing value for flag --steps"),
+        (["--run=r", "more"], "argument 'more' belongs to no flag; write --name=value"),
+        (["more", "--run=r"], "argument 'more' belongs to no flag; write --name=value"),
+        (["--steps=3"], "--run is needed; write --run=VALUE"),
+        (["--flagfile=none"], "cannot read the --flagfile none (No such file or directory); check its path"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line(arguments, message):
+    with pytest.raises(UserError) as caught:
+        parse(*arguments)
+    assert str(caught.value) == message
+
+
+def test_a_flagfile_is_read_where_it_stands_and_later_flags_win(tmp_path):
+    file = tmp_path / "some.flags"
+    file.write_text("# a comment\n\n--run=from file\n--steps=5\n")
+    read = parse("--steps=1", f"--flagfile={file}", "--limit=2")
+    assert read == Command("from file", limit=2, procedure=Procedure(steps=5))
+    assert parse(f"--flagfile={file}", "--steps=1").procedure.steps == 1
+
+
+@pytest.mark.parametrize("broken", [{"What": {"run": Doc("r")}}, {**TOPICS, "More": {"nothing": Doc("n")}}])
+def test_fields_and_explained_flags_must_be_the_same(broken):
+    with pytest.raises(ValueError, match="Command: fields and explained flags differ"):
+        flags.parse(Command, broken, ["--run=r"])
+
+
+def test_the_explanation_gives_unit_and_default_at_100_columns():
+    assert flags.explain(Command, TOPICS).splitlines() == [
+        "",
+        "What:",
+        "  --run                     Directory of the run [must be given]",
+        "  --[no]bos                 Begin with BOS [default: as the tokenizer says]",
+        "",
+        "How:",
+        "  --rates                   Learning rates [per step; default: 0.01,1]",
+        "  --steps                   A cap that is explained at length that is explained at length that is",
+        "                            explained at length that is explained at length [steps; default: 7]",
+        "  --[no]remat               Compute again [default: no]",
+        "  --limit                   Texts [texts; default: all]",
+        "",
+        "From a file:",
+        "  --flagfile=PATH           Read flags from a file, one --name=value a line; # starts a comment",
+    ]
