@@ -1,0 +1,106 @@
+"""The figure of a run draws every lane and every stage of known cost, where the rows say they are."""
+
+import matplotlib.image
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+import pytest
+
+from jaxcram.figures.run import costs, run_figure, spearman
+
+ROWS = [  # sample, learning rate, seed, tokens, steps, exact, bits
+    (0, 0.1, 0, 1, 9, True, 0.0),
+    (0, 0.1, 0, 2, 4, True, 1.5),
+    (0, 0.1, 0, 3, 0, True, 0.5),
+    (0, 0.1, 0, 4, 10, True, 6.0),
+    (0, 0.1, 0, 5, 1000, False, 9.0),
+    (0, 1.0, 0, 3, 6, True, 2.0),
+    (0, 1.0, 0, 5, 8, True, 7.0),
+    (7, 0.1, 0, 1, 2, True, 0.0),
+    (7, 1.0, 0, 1, 1000, False, 0.0),
+]
+NAMES = ("sample_id", "learning_rate", "seed", "stage_seq_len", "steps", "exact", "surprisal_bits")
+HORIZONS = {(0, 0.1): 4, (0, 1.0): 5, (7, 0.1): 1, (7, 1.0): 0}
+SUMMARY = {
+    "lanes": [
+        {"sample_id": sample, "learning_rate": rate, "seed": 0, "horizon": horizon}
+        for (sample, rate), horizon in HORIZONS.items()
+    ]
+}
+
+
+@pytest.fixture
+def rows() -> pa.Table:
+    return pa.Table.from_pylist([dict(zip(NAMES, row, strict=True)) for row in ROWS])
+
+
+def drawn(axes, color: str | None = None) -> list[tuple[float, float]]:
+    """Points of the lines that have no line between them."""
+    return [
+        (float(x), float(y))
+        for line in axes.lines
+        if line.get_linestyle() == "None" and color in (None, line.get_color())
+        for x, y in line.get_xydata()
+    ]
+
+
+def test_costs_are_per_token_and_leave_out_the_first_token_and_stages_without_a_known_cost(rows):
+    stages = costs(rows)
+    assert list(zip(stages.lane, stages.surprisal, stages.cost, strict=True)) == [
+        (1, 1.5, 4.0),
+        (1, 0.5, 0.0),
+        (1, 6.0, 10.0),
+        (2, 1.0, 2.0),  # three tokens in one stage, of which two have a surprisal
+        (2, 3.5, 4.0),
+    ]
+    shuffled = rows.take(np.random.default_rng(0).permutation(len(rows)))
+    np.testing.assert_array_equal(costs(shuffled), stages)
+
+
+def test_spearman_gives_ties_their_mean_rank():
+    x, y = np.array([1.0, 2.0, 2.0, 5.0]), np.array([10.0, 30.0, 20.0, 20.0])
+    # Ranks 1, 2.5, 2.5, 4 and 1, 4, 2.5, 2.5: covariance 2.25, variances 4.5 and 4.5.
+    assert spearman(x, y) == pytest.approx(0.5)
+    assert spearman(x, -(y**3)) == pytest.approx(-0.5)
+    assert np.isnan(spearman(x, np.ones(4)))
+
+
+def test_every_lane_is_a_point_at_its_learning_rate_and_every_kind_has_its_mean(rows):
+    left, _ = run_figure(rows, SUMMARY, kinds={0: "stories", 7: "prose"}).axes
+    assert sorted((round(np.log10(x)), y) for x, y in drawn(left)) == [(-1, 1), (-1, 4), (0, 0), (0, 5)]
+    means = {
+        line.get_marker(): line.get_xydata().tolist() for line in left.lines if line.get_linestyle() == "-"
+    }
+    assert means == {"o": [[0.1, 4], [1, 5]], "^": [[0.1, 1], [1, 0]]}
+
+
+def test_every_stage_of_known_cost_is_a_point_in_its_learning_rate_s_colour(rows):
+    figure = run_figure(rows, SUMMARY)
+    _, right = figure.axes
+    colors = {text.get_text(): handle.get_color() for text, handle in legend(figure)}
+    assert drawn(right, colors["0.1"]) == [(1.5, 4.0), (0.5, 0.0), (6.0, 10.0)]
+    assert drawn(right, colors["1"]) == [(1.0, 2.0), (3.5, 4.0)]
+
+
+def legend(figure):
+    (box,) = figure.legends
+    return list(zip(box.get_texts(), box.legend_handles, strict=True))
+
+
+def test_the_title_is_what_was_given_and_what_was_measured(rows):
+    # Lane 1 has ranks 2, 1, 3 and 2, 1, 3; lane 2 has 1, 2 and 1, 2.
+    figure = run_figure(rows, SUMMARY, title="Two texts")
+    assert figure.get_suptitle().splitlines() == [
+        "Two texts",
+        "surprisal against steps per token: Spearman ρ 1.00, mean of 2 lanes",
+    ]
+
+
+def test_a_run_in_which_nothing_became_exact_still_has_a_figure(rows, tmp_path):
+    nothing = rows.filter(pa.compute.invert(rows["exact"]))
+    summary = {"lanes": [lane for lane in SUMMARY["lanes"] if lane["learning_rate"] == 1.0]}
+    figure = run_figure(nothing, summary, title="Nothing")
+    assert figure.get_suptitle() == "Nothing"
+    figure.savefig(tmp_path / "figure.png", dpi=50)
+    height, width, _ = matplotlib.image.imread(tmp_path / "figure.png").shape
+    assert (height, width) == (220, 550)
