@@ -79,6 +79,7 @@ class LlamaConfig(DecoderConfig):
         fields.only("pretraining_tp", 1)
         rope = fields.rope()
         theta = rope.take("rope_theta", float, 10_000.0)
+        rope.only("partial_rotary_factor", 1.0)
         scaling = None
         if rope.only("rope_type", "default", "llama3") == "llama3":
             scaling = Llama3Scaling(

@@ -126,6 +126,11 @@ class _Tensor:
                 left -= piece.size
                 yield piece
 
+    def equals(self, other: "_Tensor") -> bool:
+        """Whether both hold the same values."""
+        pairs = zip(self.pieces(), other.pieces(), strict=False)
+        return self.shape == other.shape and all(np.array_equal(a, b) for a, b in pairs)
+
     def read_into(self, out: np.ndarray) -> None:
         """Fills `out` (contiguous, of the same shape), cast to its dtype."""
         flat, start = out.reshape(-1), 0
@@ -196,27 +201,27 @@ def _match(
             unmapped.discard(found)
             _check(tensors[found], shape[1:] if stacked else shape)
             sources.setdefault(path, []).append(tensors[found])
-    if config.tied_head:
-        unmapped -= {name for name in _stored_names(config, "untied_head_VxD") if name in unmapped}
+    if config.tied_head and "embedding_VxD" in sources:
+        # Some checkpoints store the shared matrix under both names; then both have to be the same.
+        (embedding,) = sources["embedding_VxD"]
+        heads = unmapped.intersection(_stored_names(config, "untied_head_VxD"))
+        unmapped -= {name for name in heads if tensors[name].equals(embedding)}
     if unmapped or unfilled:
-        problems = [("does not have", unfilled), ("has, unknown to this family,", sorted(unmapped))]
-        raise UserError(
-            f"{directory}: the {config.family} checkpoint "
-            + "; and ".join(
-                f"{what} {len(names)} tensors: {', '.join(names)}" for what, names in problems if names
-            )
-        )
+        problems = [("lacks", unfilled), ("has, of no use to its config.json,", sorted(unmapped))]
+        listed = [f"{what} {len(names)} tensors: {', '.join(names)}" for what, names in problems if names]
+        raise UserError(f"{directory}: this {config.family} checkpoint {'; it '.join(listed)}")
     return sources
 
 
 def _check(tensor: _Tensor, shape: tuple[int, ...]) -> None:
     """Refuses a tensor that would not fit or cannot be cast."""
+    problem = None
     if tensor.shape != shape:
-        raise UserError(
-            f"{tensor.file}: {tensor.name} has shape {tensor.shape}, config.json asks for {shape}"
-        )
-    if tensor.dtype not in _STORED_DTYPES.values():
-        raise UserError(f"{tensor.file}: {tensor.name} is not of dtype {', '.join(_STORED_DTYPES)}")
+        problem = f"has shape {tensor.shape}, but config.json implies {shape}"
+    elif tensor.dtype not in _STORED_DTYPES.values():
+        problem = f"is of a dtype that is not read; supported: {', '.join(_STORED_DTYPES)}"
+    if problem:
+        raise UserError(f"{tensor.file}: {tensor.name} {problem}")
 
 
 def _read_stack(tensors: list[_Tensor], leaf: jax.ShapeDtypeStruct) -> jax.Array:

@@ -9,8 +9,8 @@ from tokenizers import Tokenizer
 from jaxcram.models import port
 
 TEXT = (
-    "Zoo was a little girl named Lily. She loved to play outside in the park. One day, she saw a big, red ball. "
-    "She wanted to play with it, but she didn't want to play with it."
+    "Zoo was a little girl named Lily. She loved to play outside in the park. One day, she "
+    "saw a big, red ball. She wanted to play with it, but she didn't want to play with it."
 )
 
 

@@ -1,0 +1,100 @@
+"""Submodule by submodule, then whole, against Hugging Face transformers in fp32: recorded, and live."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxcram.models import port
+from jaxcram.models.decoder import Decoder
+from jaxcram.models.layers import attend, rotary_tables, rotate
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+TOLERANCE = 1e-4
+
+
+def load_maker() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("make_parity", FIXTURES / "make_parity.py")
+    maker = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(maker)
+    return maker
+
+
+CASES = load_maker().CASES
+
+
+@jax.jit
+def record(decoder: Decoder, tokens_BxT: jax.Array) -> dict[str, jax.Array]:
+    """What make_parity.record gives for the reference, from the decoder's own parts."""
+    tables = rotary_tables(decoder.config.rotary_frequencies(), jnp.arange(tokens_BxT.shape[1]))
+
+    def layer(x_BxTxD, block):
+        query, key, value = block.qkv(x_BxTxD)
+        attended = attend(rotate(query, tables), rotate(key, tables), value)
+        attention = block.out(attended.reshape(*tokens_BxT.shape, -1))
+        parallel = getattr(block, "parallel_residual", False)
+        mlp_norm = block.mlp_norm(x_BxTxD if parallel else x_BxTxD + attention)
+        parts = {"attention_norm": block.attention_norm(x_BxTxD), "attention": attention}
+        parts |= {"mlp_norm": mlp_norm, "mlp": block.mlp(mlp_norm), "block": block.finish(x_BxTxD, attended)}
+        return parts["block"], parts
+
+    def loss(inputs_BxTxD):
+        hidden = decoder(inputs_BxTxD)
+        logits = decoder.logits(hidden)
+        picked = jnp.take_along_axis(jax.nn.log_softmax(logits[:, :-1]), tokens_BxT[:, 1:, None], axis=-1)
+        return -picked.sum(), {"final_norm": hidden, "logits": logits}
+
+    inputs_BxTxD = decoder.embed(tokens_BxT)
+    _, parts = jax.lax.scan(layer, inputs_BxTxD, decoder.layers)
+    gradient, whole = jax.grad(loss, has_aux=True)(inputs_BxTxD)
+    return {"embed": inputs_BxTxD, **parts, **whole, "gradient": gradient}
+
+
+def assert_same(decoder: Decoder, expected: dict[str, np.ndarray]) -> None:
+    tokens_BxT = expected.pop("tokens")
+    found = record(decoder, tokens_BxT)
+    assert found.keys() == expected.keys()
+    errors = {name: float(np.abs(found[name] - expected[name]).max()) for name in expected}
+    wrong = {name: error for name, error in errors.items() if not error <= TOLERANCE}
+    assert not wrong
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_submodule_equals_the_recorded_reference(case: str):
+    directory = FIXTURES / "parity" / case
+    with np.load(directory / "expected.npz") as expected:
+        assert_same(port.load(directory, dtype="float32"), dict(expected))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_every_submodule_equals_transformers(case: str, tmp_path: Path):
+    pytest.importorskip("torch")
+    maker = load_maker()
+    model = maker.build(
+        case, seed=1, vocab_size=211, hidden_size=64, intermediate_size=96, num_hidden_layers=3
+    )
+    model.save_pretrained(tmp_path)
+    tokens_BxT = np.random.default_rng(1).integers(0, 211, (2, 50))
+    assert_same(port.load(tmp_path, dtype="float32"), maker.record(model, tokens_BxT))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_transformers_reads_what_save_writes(case: str, tmp_path: Path):
+    torch = pytest.importorskip("torch")
+    from transformers import AutoModelForCausalLM
+
+    decoder = port.load(FIXTURES / "parity" / case, dtype="float32")
+    port.save(decoder, tmp_path, dtype="float32")
+    model = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32, attn_implementation="eager")
+    tokens_BxT = np.arange(20)[None]
+    with torch.no_grad():
+        expected = model(torch.tensor(tokens_BxT)).logits.numpy()
+    logits = decoder.logits(decoder(decoder.embed(tokens_BxT)))
+    np.testing.assert_allclose(logits, expected, atol=TOLERANCE)
+    assert model.config.eos_token_id == decoder.config.eos_token_ids[0]
