@@ -108,7 +108,7 @@ def _entry(leaf: _Leaf, doc: Doc) -> list[str]:
 def _columns(left: str, right: str) -> list[str]:
     wrapped = textwrap.wrap(right, WIDTH - _INDENT, break_on_hyphens=False)
     wrapped = [line.replace(_UNBROKEN, " ") for line in wrapped]
-    return [f"  {left:<{_INDENT - 2}}{wrapped[0]}", *(" " * _INDENT + line for line in wrapped[1:])]
+    return [f"  {left:<{_INDENT - 3}} {wrapped[0]}", *(" " * _INDENT + line for line in wrapped[1:])]
 
 
 def _written(value: Any) -> str:

@@ -45,21 +45,18 @@ class Stages(NamedTuple):
     cost: np.ndarray  # steps per token
 
 
-def run_figure(
-    rows: "pa.Table", summary: Mapping[str, Any], *, title: str = "", kinds: Mapping[int, str] | None = None
-) -> Figure:
+def run_figure(rows: "pa.Table", summary: Mapping[str, Any], *, title: str = "") -> Figure:
     """Two panels: every lane's horizon by learning rate, and the steps per token by its surprisal.
 
     Args:
         rows: of a run; `COLUMNS` are enough.
-        summary: of the same run.
+        summary: of the same run; each `kind` of text in it has a marker and a mean of its own.
         title: what was crammed into what.
-        kinds: sample id -> kind of text, such as stories and prose, each with a marker and a mean of its own.
     """
     lanes = sorted(summary["lanes"], key=lambda lane: (lane["sample_id"], lane["seed"]))
     rates = sorted({lane["learning_rate"] for lane in lanes})
     shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.88, len(rates)))
-    kind = {lane["sample_id"]: (kinds or {}).get(lane["sample_id"], "texts") for lane in lanes}
+    kind = {lane["sample_id"]: lane["kind"] for lane in lanes}
     key = _Key(
         {rate: matplotlib.colors.to_hex(shade) for rate, shade in zip(rates, shades, strict=True)},
         kind,
@@ -178,5 +175,5 @@ def _handles(key: _Key) -> list[Line2D]:
     for kind, marker in key.marker.items():
         handles.append(Line2D([], [], linestyle="", marker=marker, color="0.5", label=kind))
     for kind, marker in key.marker.items():
-        handles.append(Line2D([], [], marker=marker, label=f"mean of {kind}", **_MEAN))
+        handles.append(Line2D([], [], marker=marker, label=f"{kind}, mean", **_MEAN))
     return handles

@@ -23,8 +23,9 @@ NAMES = ("sample_id", "learning_rate", "seed", "stage_seq_len", "steps", "exact"
 HORIZONS = {(0, 0.1): 4, (0, 1.0): 5, (7, 0.1): 1, (7, 1.0): 0}
 SUMMARY = {
     "lanes": [
-        {"sample_id": sample, "learning_rate": rate, "seed": 0, "horizon": horizon}
+        {"sample_id": sample, "kind": kind, "learning_rate": rate, "seed": 0, "horizon": horizon}
         for (sample, rate), horizon in HORIZONS.items()
+        for kind in ["prose" if sample else "story"]
     ]
 }
 
@@ -66,7 +67,7 @@ def test_spearman_gives_ties_their_mean_rank():
 
 
 def test_every_lane_is_a_point_at_its_learning_rate_and_every_kind_has_its_mean(rows):
-    left, _ = run_figure(rows, SUMMARY, kinds={0: "stories", 7: "prose"}).axes
+    left, _ = run_figure(rows, SUMMARY).axes
     assert sorted((round(np.log10(x)), y) for x, y in drawn(left)) == [(-1, 1), (-1, 4), (0, 0), (0, 5)]
     means = {
         line.get_marker(): line.get_xydata().tolist() for line in left.lines if line.get_linestyle() == "-"
