@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -140,6 +140,7 @@ def _draw_horizons(axes: Axes, lanes: Sequence[Mapping[str, Any]], key: _Key) ->
     axes.xaxis.set_major_locator(FixedLocator(rates))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylim(bottom=0)
     axes.set_xlabel("learning rate (peak, per step)")
     axes.set_ylabel("horizon: longest exact prefix (tokens)")
@@ -162,6 +163,7 @@ def _draw_costs(axes: Axes, stages: Stages, key: _Key) -> None:
     axes.set_yscale("symlog", linthresh=1, linscale=0.4)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda steps, _: f"{steps:g}"))
     axes.set_ylim(bottom=-0.15)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlim(left=0)
     axes.set_xlabel("surprisal under the model alone (bits per token)")
     axes.set_ylabel("cost (optimiser steps per token)")
