@@ -1,1 +1,4 @@
-"""jaxcram: cramming and progressive cramming of texts into input vectors of frozen language models."""
+"""jaxcram: cramming and progressive cramming of texts into input vectors of frozen language models.
+
+From Python, start at `jaxcram.api`; `import jaxcram` alone loads nothing else.
+"""

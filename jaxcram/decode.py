@@ -1,21 +1,26 @@
 """Text back from embeddings: greedy decoding in the shapes of training, and the ordinary cached one.
 
 Under teacher forcing a prefix is exact when every argmax is right. Greedy decoding repeats those argmaxes
-only if it rounds as the measuring pass did, so `exact` decodes in the same padded shape: it drafts with the
-cached decoder, then repeats one full forward pass that replaces every token by its argmax until nothing
-changes (Jacobi iteration; by causality each pass fixes at least the first wrong token, and the fixed point
-is the greedy sequence). `cached` is the decoder everybody uses; its one-token shapes round differently, and
+only if it rounds as the measuring pass did, so `exact` decodes in the same padded shape: from any draft, it
+repeats one full forward pass that replaces every token by its argmax until nothing changes (Jacobi
+iteration; by causality each pass fixes at least the first wrong token, and the fixed point is the greedy
+sequence). `cached` is the decoder everybody uses; its one-token shapes round differently, and
 solutions without a margin lose tokens to it ([P], section on greedy decoding).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxcram import framing
 from jaxcram.models import head
-from jaxcram.models.decoder import Decoder
+from jaxcram.models.decoder import Cache, Decoder
+
+Pick = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 def _argmax(model: Decoder, hidden_BxTxD: jax.Array) -> jax.Array:
@@ -26,55 +31,77 @@ def _argmax(model: Decoder, hidden_BxTxD: jax.Array) -> jax.Array:
 
 @jax.jit
 def teacher_forced(model: Decoder, mem_BxKxD: jax.Array, tokens_BxT: jax.Array) -> jax.Array:
-    """Argmax of every position given the true tokens before it, int32 [B, T]."""
+    """Argmax of every position given the memory and the tokens before it, int32 [B, T]."""
     return _argmax(model, framing.predict(model, mem_BxKxD, tokens_BxT))
-
-
-def _cached(model: Decoder, mem_BxKxD: jax.Array, length: int) -> jax.Array:
-    batch, num_memory, _ = mem_BxKxD.shape
-    cache = model.init_cache(batch, num_memory + length - 1)
-    memory = mem_BxKxD.astype(model.embed(jnp.zeros((1, 1), jnp.int32)).dtype)
-    hidden, cache = model.extend(memory, cache)
-    first_Bx1 = _argmax(model, hidden[:, -1:])
-
-    def step(carry: tuple, _: None) -> tuple:
-        token_Bx1, cache = carry
-        hidden, cache = model.extend(model.embed(token_Bx1), cache)
-        next_Bx1 = _argmax(model, hidden)
-        return (next_Bx1, cache), next_Bx1[:, 0]
-
-    _, rest_TxB = jax.lax.scan(step, (first_Bx1, cache), length=length - 1)
-    return jnp.concatenate([first_Bx1, rest_TxB.T], axis=1)
 
 
 @jax.jit(static_argnames="length")
 def cached(model: Decoder, mem_BxKxD: jax.Array, length: int) -> jax.Array:
     """Greedy tokens from memory embeddings with a key-value cache, int32 [B, length]."""
-    return _cached(model, mem_BxKxD, length)
+    cache = model.init_cache(mem_BxKxD.shape[0], mem_BxKxD.shape[1] + length - 1)
+    no_keys = jnp.zeros(length)
+    return _extend(
+        model, mem_BxKxD.astype(model.dtype), cache, no_keys, lambda hidden, _: _argmax(model, hidden)
+    )
 
 
-@jax.jit(static_argnames="length")
-def exact(model: Decoder, mem_BxKxD: jax.Array, length: int) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Greedy tokens from memory embeddings in the shape of a training pass of B lanes and `length` tokens.
+def exact(model: Decoder, mem_BxKxD: np.ndarray, draft_BxT: np.ndarray) -> tuple[np.ndarray, int]:
+    """Greedy tokens from memory embeddings, in the shape of a training pass of B lanes and T tokens.
 
     Args:
         model: the frozen decoder.
         mem_BxKxD: memory embeddings, fp32.
-        length: tokens to decode: the padded length of the bucket in which the embeddings were measured.
+        draft_BxT: any tokens; the better the draft, the fewer the passes. T is the padded length of the
+            bucket in which the embeddings were measured.
 
     Returns:
-        tokens_BxT, the draft of the cached decoder [B, T], and the number of full passes.
+        tokens_BxT, int32, and the number of passes, at most T + 1. They do not depend on the draft.
     """
-    draft_BxT = _cached(model, mem_BxKxD, length)
+    tokens_BxT, passes = draft_BxT, 0
+    while True:
+        next_BxT = np.asarray(teacher_forced(model, mem_BxKxD, tokens_BxT))
+        passes += 1
+        if np.array_equal(next_BxT, tokens_BxT):
+            return tokens_BxT, passes
+        tokens_BxT = next_BxT
 
-    def unsettled(carry: tuple) -> jax.Array:
-        return carry[2]
 
-    def iterate(carry: tuple) -> tuple:
-        tokens_BxT, passes, _ = carry
-        next_BxT = _argmax(model, framing.predict(model, mem_BxKxD, tokens_BxT))
-        return next_BxT, passes + 1, jnp.any(next_BxT != tokens_BxT)
+@jax.jit(static_argnames=("length", "temperature"))
+def continue_prompt(
+    model: Decoder, prompt_BxT: jax.Array, length: int, key: jax.Array, temperature: float = 0.0
+) -> jax.Array:
+    """Tokens after a prompt, with a key-value cache: greedy, or sampled where `temperature` is above 0.
 
-    start = (draft_BxT, jnp.zeros((), jnp.int32), jnp.array(True))
-    tokens_BxT, passes, _ = jax.lax.while_loop(unsettled, iterate, start)
-    return tokens_BxT, draft_BxT, passes
+    Args:
+        model: the decoder.
+        prompt_BxT: token ids.
+        length: tokens to add.
+        key: of the sampling.
+        temperature: divides the logits; 0 takes the argmax.
+
+    Returns:
+        int32 [B, length].
+    """
+
+    def pick(hidden_Bx1xD: jax.Array, key: jax.Array) -> jax.Array:
+        if temperature == 0.0:
+            return _argmax(model, hidden_Bx1xD)
+        return jax.random.categorical(key, model.logits(hidden_Bx1xD) / temperature).astype(jnp.int32)
+
+    cache = model.init_cache(prompt_BxT.shape[0], prompt_BxT.shape[1] + length - 1)
+    return _extend(model, model.embed(prompt_BxT), cache, jax.random.split(key, length), pick)
+
+
+def _extend(model: Decoder, inputs_BxTxD: jax.Array, cache: Cache, keys: jax.Array, pick: Pick) -> jax.Array:
+    """As many tokens as there are keys, each picked from the last hidden state before it."""
+
+    def step(carry: tuple[jax.Array, Cache], key: jax.Array) -> tuple[tuple[jax.Array, Cache], jax.Array]:
+        token_Bx1, cache = carry
+        hidden, cache = model.extend(model.embed(token_Bx1), cache)
+        next_Bx1 = pick(hidden, key)
+        return (next_Bx1, cache), next_Bx1[:, 0]
+
+    hidden, cache = model.extend(inputs_BxTxD, cache)
+    first_Bx1 = pick(hidden[:, -1:], keys[0])
+    _, rest_TxB = jax.lax.scan(step, (first_Bx1, cache), keys[1:])
+    return jnp.concatenate([first_Bx1, rest_TxB.T], axis=1)

@@ -36,6 +36,8 @@ COLUMNS: dict[str, tuple[str, bool, str]] = {
         False,
         "total cross-entropy of the n tokens without minus with it",
     ),
+    "surprisal_bits": ("float64", False, "bits of the tokens that the stage added, without the embedding"),
+    "exact_prefix": ("int64", False, "tokens of the longest exact prefix within the stage's n"),
     "embedding": ("embedding", False, "the measured memory embedding, [K][D]; null where not kept"),
     "stop_reason": ("string", False, "why the lane ended; last row of a lane only"),
     "bucket_tokens": ("int64", False, "padded positions T of the passes that measured this stage"),

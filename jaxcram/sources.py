@@ -2,18 +2,20 @@
 
 import csv
 import json
+import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, count, islice
 from pathlib import Path
+from typing import Any
 
 from jaxcram.errors import UserError
 
 BUNDLED_STORIES, BUNDLED_PASSAGES = 6, 2
 _HUB_NAME = re.compile(r"(?P<name>[\w-][\w.-]*(?:/[\w.-]+)?)(?::(?P<config>[\w.-]+))?")
-_STORIES = re.compile(r"stories(?::(\d+))?")
+_STORIES = re.compile(r"stories(?::(.*))?")
 
 
 @dataclass(frozen=True)
@@ -72,19 +74,28 @@ def load_texts(
     return texts
 
 
+def kind_of(spec: str, sample_id: int) -> str:
+    """What a text of a source is: "story", "prose" (the bundled ones), or "text"."""
+    if _STORIES.fullmatch(spec) or (spec == "bundled" and sample_id < BUNDLED_STORIES):
+        return "story"
+    return "prose" if spec in ("bundled", "passages") else "text"
+
+
 def _source(spec: str, split: str, column: str) -> Iterator[str]:
-    path = Path(spec).expanduser()
+    path = os.path.expanduser(spec)  # not Path: it has no name for "", and too long ones are errors to it
     local: Iterator[str] | None = None
     if spec == "bundled":
         local = chain(islice(_held_out_stories(), BUNDLED_STORIES), islice(_passages(), BUNDLED_PASSAGES))
     elif spec == "passages":
         local = _passages()
     elif match := _STORIES.fullmatch(spec):
-        local = islice(_held_out_stories(), int(match[1]) if match[1] else None)
-    elif path.is_dir():
-        local = _directory(path, column)
-    elif path.exists():
-        local = _file(path, column)
+        if match[1] is not None and not match[1].isdecimal():
+            raise UserError(f"--texts={spec}: a number is to follow stories:, as in stories:100")
+        local = islice(_held_out_stories(), None if match[1] is None else int(match[1]))
+    elif os.path.isdir(path):
+        local = _directory(Path(path), column)
+    elif os.path.exists(path):
+        local = _file(Path(path), column)
     if local is None:
         return _hub(spec, split, column)
     if split != "train":
@@ -104,7 +115,13 @@ def _passages() -> Iterator[str]:
 
 
 def _directory(directory: Path, column: str) -> Iterator[str]:
-    files = sorted(file for file in directory.iterdir() if file.suffix in _READERS and file.is_file())
+    try:
+        names = sorted(os.listdir(directory))
+    except OSError as error:
+        raise UserError(
+            f"--texts={directory}: cannot be read ({error.strerror}); check its permissions"
+        ) from error
+    files = [directory / name for name in names if Path(name).suffix in _READERS and not name.startswith(".")]
     plain = [file for file in files if file.suffix == ".txt"]
     if not files:
         raise UserError(f"--texts={directory}: no {', '.join(_READERS)} file in it")
@@ -131,7 +148,8 @@ def _lines(path: Path) -> Iterator[str]:
     try:
         with path.open("rb") as file:
             for line in file:
-                yield line.decode("utf-8-sig" if position == 0 else "utf-8").replace("\r\n", "\n")
+                text = line.decode().replace("\r\n", "\n")
+                yield text.removeprefix("\ufeff") if position == 0 else text
                 position += len(line)
     except UnicodeDecodeError as error:
         raise UserError(
@@ -168,10 +186,11 @@ def _csv(path: Path, column: str) -> Iterator[str]:
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # the default would refuse a book
     rows = csv.DictReader(_lines(path), strict=True)
     try:
+        _require(column, rows.fieldnames or [column], str(path))
         for row in rows:
             yield _cell(row, column, f"{path}: line {rows.line_num}")
     except csv.Error as error:
-        raise UserError(f"{path}: line {rows.line_num} is not valid CSV ({error}); mend it") from error
+        raise UserError(f"{path}: line {rows.reader.line_num} is not valid CSV ({error}); mend it") from error
 
 
 def _parquet(path: Path, column: str) -> Iterator[str]:
@@ -180,15 +199,15 @@ def _parquet(path: Path, column: str) -> Iterator[str]:
 
     try:
         with pq.ParquetFile(path) as file:
-            if column not in file.schema_arrow.names:
-                _cell(dict.fromkeys(file.schema_arrow.names), column, str(path))
-            rows = chain.from_iterable(
-                batch.column(0).to_pylist() for batch in file.iter_batches(batch_size=16, columns=[column])
-            )
-            for number, value in enumerate(rows):
-                yield _cell({column: value}, column, f"{path}: row {number}")
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path}: not a Parquet file ({_first_line(error)}); write it again") from error
+            _require(column, file.schema_arrow.names, str(path))
+            number = 0
+            for group in range(file.num_row_groups):  # or a batch would read into the next group
+                for batch in file.iter_batches(batch_size=16, row_groups=[group], columns=[column]):
+                    for row in batch.to_pylist():
+                        yield _cell(row, column, f"{path}: row {number}")
+                        number += 1
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not readable as Parquet ({_first_line(error)}); write it again") from error
 
 
 _READERS: dict[str, Callable[[Path, str], Iterator[str]]] = {
@@ -202,7 +221,7 @@ _READERS: dict[str, Callable[[Path, str], Iterator[str]]] = {
 def _hub(spec: str, split: str, column: str) -> Iterator[str]:
     match = _HUB_NAME.fullmatch(spec)
     if match is None or Path(spec).suffix in _READERS:
-        raise UserError(f"--texts={spec}: no such file or directory; check the path")
+        raise UserError(f"--texts={spec[:80]!r}: no such file or directory; check the path")
     try:
         from datasets import load_dataset
     except ImportError as error:
@@ -222,15 +241,22 @@ def _hub(spec: str, split: str, column: str) -> Iterator[str]:
         ) from error
 
 
-def _cell(row: dict, column: str, where: str) -> str:
-    if column not in row:
-        there = ", ".join(str(name) for name in row)
-        raise UserError(f"{where}: no column {column!r}; it has {there or 'none'}")
+def _require(column: str, columns: Iterable[str], where: str) -> None:
+    if column not in columns:
+        raise UserError(f"{where}: no column {column!r}; it has {', '.join(columns) or 'none'}")
+
+
+def _cell(row: dict[str, Any], column: str, where: str) -> str:
+    _require(column, row, where)
     value = row[column]
     if value is None:
         return ""
     if not isinstance(value, str):
         raise UserError(f"{where}: column {column!r} holds {type(value).__name__}, not text; mend it")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{where}: half a surrogate pair (character {error.start}); mend it") from error
     return value
 
 

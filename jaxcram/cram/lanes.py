@@ -195,7 +195,7 @@ def _active(progress: Progress, length: int) -> jax.Array:
 def run_chunk(
     model: Decoder, pool: Lanes, slots_B: jax.Array, bucket: Bucket, settings: PassSettings
 ) -> tuple[Lanes, ChunkResult]:
-    """Run passes over the lanes at `slots_B` until `chunk_passes` are done or none of them can go on.
+    """Run passes over the lanes at `slots_B` until `chunk_passes` are done or a quarter of them cannot go on.
 
     Args:
         model: the frozen decoder.
@@ -215,10 +215,12 @@ def run_chunk(
     blank = jax.eval_shape(lambda x: one_pass(model, x, bucket.tokens, settings)[1], lanes)
     records = jax.tree.map(lambda x: jnp.zeros((settings.chunk_passes, *x.shape), x.dtype), blank)
     zero = jnp.zeros((), jnp.int32)
+    # A lane that has ended or outgrown the bucket still costs its seat: better a new chunk with others in it.
+    enough = jnp.maximum(1, (3 * jnp.sum(_active(lanes.progress, bucket.tokens)) + 3) // 4)
 
     def go_on(carry: tuple) -> jax.Array:
         done, _, _, lanes, _ = carry
-        return (done < settings.chunk_passes) & jnp.any(_active(lanes.progress, bucket.tokens))
+        return (done < settings.chunk_passes) & (jnp.sum(_active(lanes.progress, bucket.tokens)) >= enough)
 
     def step(carry: tuple) -> tuple:
         done, lane_steps, useful, lanes, records = carry

@@ -38,6 +38,7 @@ class Progress:
         lanes, alive: lanes of this start, and those that have not ended.
         exact_tokens: tokens of all longest exact prefixes together.
         passes, lane_steps: forward-and-backward passes, and optimiser steps over all lanes.
+        ended_steps: those of the lanes that have ended.
         useful_tokens, paid_tokens: tokens of unfinished lanes' current prefixes, and padded tokens computed.
         token_budget: padded tokens of one pass.
         seconds: wall time since the first chunk was started.
@@ -50,6 +51,7 @@ class Progress:
     exact_tokens: int = 0
     passes: int = 0
     lane_steps: int = 0
+    ended_steps: int = 0
     useful_tokens: int = 0
     paid_tokens: int = 0
     seconds: float = 0.0
@@ -107,11 +109,10 @@ class Run:
         samples: the texts.
         settings: the procedure.
         jobs: the lanes to run; those an earlier start has finished are left out by the caller.
-        num_lanes: lanes of the whole run, finished ones included.
     """
 
     def __init__(
-        self, model: Decoder, samples: list[Sample], settings: CramSettings, jobs: list[Job], num_lanes: int
+        self, model: Decoder, samples: list[Sample], settings: CramSettings, jobs: list[Job]
     ) -> None:
         self._model = model
         self._settings = settings
@@ -120,7 +121,7 @@ class Run:
         length_N = np.array([len(self._tokens[job.sample_id]) for job in jobs], np.int32)
         budget = settings.token_budget or DEFAULT_TOKEN_BUDGET.get(jax.default_backend(), 16_384)
         room = model.config.max_positions - settings.num_memory + 1
-        self._scheduler = Scheduler(length_N, room, budget, num_lanes)
+        self._scheduler = Scheduler(length_N, room, budget)
         self._pass = PassSettings(
             settings.objective, settings.optimizer, settings.stages, settings.chunk_passes, settings.remat
         )
@@ -173,8 +174,8 @@ class Run:
                     raise
                 if not self._scheduler.halve_budget():
                     raise UserError(
-                        f"out of device memory at a token budget of {self._scheduler.token_budget}, the smallest "
-                        "there is: use --remat, --dtype=bfloat16, a smaller model or a larger device"
+                        f"out of device memory at the smallest token budget, {self._scheduler.token_budget}: "
+                        "use --remat, --dtype=bfloat16, a smaller model or a larger device"
                     ) from error
                 self.progress.token_budget = self._scheduler.token_budget
                 self.progress.note = (
@@ -208,6 +209,7 @@ class Run:
             self.progress.exact_tokens -= rows.horizon
             if rows.take(records, seat, bucket):
                 ended.append(rows)
+                self.progress.ended_steps += rows.steps
             self.progress.exact_tokens += rows.horizon
         self.progress.alive = self._scheduler.alive
         return ended

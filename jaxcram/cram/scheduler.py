@@ -1,7 +1,8 @@
 """Which lanes run next, in which padded shape.
 
-A pass takes a fixed number of tokens, so the buckets are padded lengths with floor(budget / length) lanes
-each. A lane's bucket follows from its own prefix alone: what its neighbours do changes nothing for it.
+A pass takes a fixed number of tokens at most, so the shapes are padded lengths with up to
+floor(budget / length) lanes each. A lane's length follows from its own prefix; the number of lanes steps
+down in fours when few wait, so that the tail of a run does not pay for empty seats.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from jaxcram.cram.lanes import Bucket
 from jaxcram.cram.stages import Stop
 
 SHORTEST_BUCKET = 16
+# Each lane count is a trace of its own; a factor of four keeps them few and a seat rarely empty.
+LANES_STEP = 4
 
 
 def bucket_lengths(longest: int, max_positions: int) -> list[int]:
-    """Padded lengths from 16 tokens on, growing by a half or a third (16, 24, 32, 48, 64, ...), up to `longest`.
+    """Padded lengths up to `longest`, growing by a half and a third in turn: 16, 24, 32, 48, 64, ... tokens.
 
     The last one is cut to `max_positions`, which the targets themselves respect.
     """
@@ -34,13 +37,10 @@ class Scheduler:
         length_N: tokens of every lane's target.
         max_positions: target tokens that the model has room for.
         token_budget: padded tokens of one pass.
-        num_lanes: lanes of the whole run, also those that an earlier start has finished: shapes must not
-            depend on how often a run was interrupted.
     """
 
-    def __init__(self, length_N: np.ndarray, max_positions: int, token_budget: int, num_lanes: int) -> None:
+    def __init__(self, length_N: np.ndarray, max_positions: int, token_budget: int) -> None:
         self._lengths = bucket_lengths(int(length_N.max()), max_positions)
-        self._num_lanes = num_lanes
         self._prefix_N = np.ones_like(length_N)
         self._alive_N = np.ones(length_N.shape, bool)
         self.token_budget = token_budget
@@ -55,9 +55,16 @@ class Scheduler:
         """Padded length of the longest bucket: what the pool's token array must hold."""
         return self._lengths[-1]
 
-    def bucket(self, length: int) -> Bucket:
-        """The shape of passes of `length` padded tokens."""
-        return Bucket(length, max(1, min(self.token_budget // length, self._num_lanes)))
+    def bucket(self, length: int, waiting: int | None = None) -> Bucket:
+        """The shape of passes of `length` padded tokens when `waiting` lanes (None: all) are there for it.
+
+        The most lanes that are certain to be filled; a shape with empty seats is taken only when the smallest
+        one is still too large.
+        """
+        lanes = max(1, min(self.token_budget // length, len(self._alive_N)))
+        while waiting is not None and lanes > waiting and lanes > 1:
+            lanes = -(-lanes // LANES_STEP)
+        return Bucket(length, lanes)
 
     def halve_budget(self) -> bool:
         """Make passes smaller after memory ran out; False when they are as small as they get."""
@@ -74,16 +81,16 @@ class Scheduler:
     def next(self) -> tuple[Bucket, np.ndarray] | None:
         """Bucket and lanes of the next chunk, or None when every lane has ended.
 
-        The shortest bucket with enough lanes to fill a pass goes first; when none has, the shortest with any:
-        its lanes either end cheaply or move up, where they fill longer buckets. Lanes keep their seats
-        until they leave, so that only the last pass of a bucket is short of lanes.
+        The shortest bucket with enough lanes for a whole pass goes first; when none has, the shortest with
+        any: its lanes either end cheaply or move up, where they fill longer buckets. Lanes keep their seats
+        until they leave, so that only the last passes of a bucket are short of lanes.
         """
         place_N = np.searchsorted(self._lengths, self._prefix_N)
         waiting = [np.flatnonzero(self._alive_N & (place_N == i)) for i in range(len(self._lengths))]
-        buckets = [self.bucket(length) for length in self._lengths]
         occupied = [i for i, slots in enumerate(waiting) if len(slots)]
         if not occupied:
             return None
-        full = [i for i in occupied if len(waiting[i]) >= buckets[i].lanes]
+        full = [i for i in occupied if len(waiting[i]) >= self.bucket(self._lengths[i]).lanes]
         chosen = (full or occupied)[0]
-        return buckets[chosen], waiting[chosen][: buckets[chosen].lanes]
+        bucket = self.bucket(self._lengths[chosen], len(waiting[chosen]))
+        return bucket, waiting[chosen][: bucket.lanes]

@@ -94,7 +94,7 @@ def longest_exact(correct_BxT: jax.Array, length_B: jax.Array) -> jax.Array:
 
 
 def grow(progress: Progress, exact_B: jax.Array, length_B: jax.Array, settings: StageSettings) -> Progress:
-    """Complete every stage that the measured exact prefix covers; the target moves to the first it does not."""
+    """Complete every stage that the measured exact prefix covers; the next one becomes the target."""
     reached_B = (exact_B >= progress.prefix) & (progress.stop == Stop.RUNNING)
     step = settings.progressive_step
     last_B = progress.prefix + (exact_B - progress.prefix) // step * step

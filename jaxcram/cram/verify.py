@@ -6,7 +6,6 @@ import math
 from collections import defaultdict
 from typing import Any
 
-import jax
 import numpy as np
 
 from jaxcram import decode
@@ -29,26 +28,42 @@ def decode_outcomes(
         By position in `outcomes`: "teacher_forced", "exact" and "cached" tokens, `decode_tokens` of each.
     """
     groups: dict[Bucket, list[int]] = defaultdict(list)
+    embeddings: dict[int, np.ndarray] = {}
     for i, outcome in enumerate(outcomes):
         if outcome.row is not None and outcome.row["embedding"] is not None:
             groups[Bucket(outcome.row["bucket_tokens"], outcome.row["bucket_lanes"])].append(i)
+            embeddings[i] = np.asarray(outcome.row["embedding"], np.float32)
+    if not groups:
+        return {}
+    # The ordinary decoder needs no particular shape: one for all lanes, so one trace.
+    shape = Bucket(max(bucket.tokens for bucket in groups), max(bucket.lanes for bucket in groups))
 
     decoded: dict[int, dict[str, np.ndarray]] = {}
     for bucket, members in groups.items():
         for start in range(0, len(members), bucket.lanes):
             batch = members[start : start + bucket.lanes]
-            seats = [*batch, *[batch[-1]] * (bucket.lanes - len(batch))]
-            mem_BxKxD = np.stack([np.asarray(outcomes[i].row["embedding"], np.float32) for i in seats])  # type: ignore[index]
-            target_BxT = np.zeros((bucket.lanes, bucket.tokens), np.int32)
-            for seat, i in enumerate(seats):
-                target = tokens[outcomes[i].job.sample_id][: bucket.tokens]
-                target_BxT[seat, : len(target)] = target
-            forced_BxT = decode.teacher_forced(model, mem_BxKxD, target_BxT)
-            exact_BxT, cached_BxT, _ = decode.exact(model, mem_BxKxD, bucket.tokens)
-            results = jax.device_get({"teacher_forced": forced_BxT, "exact": exact_BxT, "cached": cached_BxT})
+            mem_BxKxD = _padded([embeddings[i] for i in batch], (bucket.lanes,), np.float32)
+            target_BxT = _padded([tokens[outcomes[i].job.sample_id] for i in batch], bucket[::-1], np.int32)
+            wide_BxKxD = _padded(list(mem_BxKxD), (shape.lanes,), np.float32)
+            draft_BxT = np.asarray(decode.cached(model, wide_BxKxD, shape.tokens))
+            forced_BxT = np.asarray(decode.teacher_forced(model, mem_BxKxD, target_BxT))
+            exact_BxT, _ = decode.exact(model, mem_BxKxD, draft_BxT[: bucket.lanes, : bucket.tokens])
+            results = {"teacher_forced": forced_BxT, "exact": exact_BxT, "cached": draft_BxT}
             for seat, i in enumerate(batch):
                 decoded[i] = {name: x[seat, : outcomes[i].decode_tokens] for name, x in results.items()}
     return decoded
+
+
+def _padded(rows: list, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+    """Rows stacked and cut or zero-padded to the leading axes `shape`."""
+    first = np.asarray(rows[0])
+    result = np.zeros((*shape, *first.shape[len(shape) - 1 :]), dtype)
+    for place, row in zip(result, rows, strict=False):
+        if len(shape) > 1:
+            place[: len(row)] = row[: shape[1]]
+        else:
+            place[...] = row
+    return result
 
 
 def lane_summary(
@@ -56,8 +71,8 @@ def lane_summary(
 ) -> dict[str, Any]:
     """One entry of `lanes` in summary.json.
 
-    Accuracies are shares of the `decode_tokens` first tokens; `*_first_mismatch` is the index of the first wrong
-    one. They are null for a lane without an exact prefix, or whose embedding was not kept.
+    Accuracies are shares of the `decode_tokens` first tokens; `*_first_mismatch` is the index of the first
+    wrong one. They are null for a lane without an exact prefix, or whose embedding was not kept.
     """
     bits = outcome.row["information_gain_bits"] if outcome.row is not None else 0.0
     summary = {

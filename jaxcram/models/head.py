@@ -1,4 +1,4 @@
-"""Sweeps over the vocabulary, in chunks of tokens: [B, T, V] is never whole in memory where it would be large."""
+"""Sweeps over the vocabulary, in chunks of tokens: [B, T, V] is never whole where it would be large."""
 
 from __future__ import annotations
 

@@ -1,0 +1,397 @@
+"""The package from Python: load a model, cram texts, decode, look at rows. Command lines call the same."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+import importlib.metadata
+import platform
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from jaxcram import decode as decoding
+from jaxcram import report, results
+from jaxcram.cram import run as engine
+from jaxcram.cram import verify
+from jaxcram.cram.rows import Outcome
+from jaxcram.cram.settings import CramSettings
+from jaxcram.errors import UserError
+from jaxcram.models import port
+from jaxcram.models.decoder import Decoder
+from jaxcram.results import Job, RunDirectory
+from jaxcram.sources import Text, kind_of, load_texts
+from jaxcram.text import Sample, Tokenizer, load_tokenizer, tokenize
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+DECODERS = ("exact", "cached")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Model:
+    """A frozen decoder with its tokenizer, and the name it was loaded by."""
+
+    decoder: Decoder
+    tokenizer: Tokenizer
+    name: str
+
+
+@dataclasses.dataclass(frozen=True)
+class TextSettings:
+    """Which texts are crammed.
+
+    Attributes:
+        texts: a source as `jaxcram.sources.load_texts` takes it.
+        split, column: of a Hub data set, and of a table.
+        num_samples: how many texts, None for all; offset: texts to leave out first.
+        max_tokens: tokens kept of each text, BOS included; None keeps all.
+        bos: begin with BOS; None as the tokenizer says.
+    """
+
+    texts: str = "bundled"
+    split: str = "train"
+    column: str = "text"
+    num_samples: int | None = None
+    offset: int = 0
+    max_tokens: int | None = None
+    bos: bool | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Decoded:
+    """The text of one lane, back from its embedding."""
+
+    sample_id: int
+    learning_rate: float
+    seed: int
+    original: str
+    text: str
+    identical: bool
+
+
+class Run:
+    """A run on disk: its settings, summary and rows."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.settings = results.load_settings(path)
+        self.summary = results.load_summary(path)
+
+    def rows(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """The rows as an Arrow table, one a stage; `.to_pandas()` makes a data frame of it."""
+        return results.load_rows(self.path, columns)
+
+    def table(self) -> str:
+        """The closing table: horizons, bits, steps and both decoders, per learning rate."""
+        return report.table(self.summary)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{self.path}\n{self.table()}</pre>"
+
+
+def load_model(name_or_dir: str | None = None, *, dtype: str | None = None) -> Model:
+    """A Hugging Face directory or Hub name, or (None) the bundled model.
+
+    Args:
+        name_or_dir: where `config.json`, safetensors and `tokenizer.json` are.
+        dtype: "float32" or "bfloat16"; None is fp32 on CPU and bf16 on accelerators.
+
+    Raises:
+        UserError: no such model, or one that is not supported.
+    """
+    place = name_or_dir or str(port.bundled_model())
+    port.find_checkpoint(place)
+    tokenizer = load_tokenizer(place)  # before the weights: it is cheap, and may be missing
+    return Model(port.load(place, dtype=dtype), tokenizer, name_or_dir or "mini-llama")
+
+
+def cram(
+    model: Model | str | None = None,
+    texts: str | Sequence[str] | TextSettings = TextSettings(),
+    *,
+    out: str | Path | None = None,
+    settings: CramSettings | None = None,
+    verbose: bool = True,
+    **overrides: Any,
+) -> Run:
+    """Cram texts, decode every result back, and leave rows and summary in a directory.
+
+    A second call with the same settings and directory runs only the lanes that are missing.
+
+    Args:
+        model: a loaded model, its directory or Hub name, or None for the bundled one.
+        texts: a source (see `TextSettings`), or the texts themselves.
+        out: the run directory; None makes a fresh one under `runs/`.
+        settings: the procedure; None is the published one.
+        verbose: show progress on stderr.
+        overrides: fields of `CramSettings` to replace, e.g. `learning_rates=(0.1, 1.0)`.
+
+    Raises:
+        UserError: bad input, before anything is computed or written.
+    """
+    settings = dataclasses.replace(settings or CramSettings(), **overrides)
+    source, loaded = _texts(texts)
+    model = model if isinstance(model, Model) else load_model(model)
+    samples = tokenize(
+        loaded,
+        model.tokenizer,
+        max_tokens=source.max_tokens,
+        bos=source.bos,
+        max_positions=model.decoder.config.max_positions,
+        num_memory=settings.num_memory,
+    )
+    _check_vocabulary(samples, model)
+    dtype = str(np.dtype(model.decoder.dtype))
+    recorded = settings.resolved(model=model.name, dtype=dtype, **dataclasses.asdict(source))
+    constants = _constants(model, settings)
+    with RunDirectory.open(out or _fresh_directory(), recorded, constants) as directory:
+        _complete(
+            directory, model, samples, source.texts, settings, report.Bar() if verbose else report.silent
+        )
+        return Run(directory.path)
+
+
+def _texts(texts: str | Sequence[str] | TextSettings) -> tuple[TextSettings, list[Text]]:
+    if isinstance(texts, str):
+        texts = TextSettings(texts=texts)
+    if not isinstance(texts, TextSettings):
+        given = [Text(i, text) for i, text in enumerate(texts)]
+        if not given:
+            raise UserError("texts: the list is empty; give at least one text")
+        digest = hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
+        return TextSettings(texts=f"given:{digest}"), given
+    source = texts
+    loaded = load_texts(
+        source.texts,
+        num_samples=source.num_samples,
+        offset=source.offset,
+        split=source.split,
+        column=source.column,
+    )
+    return source, loaded
+
+
+def _check_vocabulary(samples: list[Sample], model: Model) -> None:
+    for sample in samples:
+        highest, size = int(sample.tokens.max()), model.decoder.config.vocab_size
+        if highest >= size:
+            raise UserError(
+                f"sample {sample.sample_id}: its token {highest} is beyond the model's vocabulary of {size}: "
+                "tokenizer and weights do not belong together"
+            )
+
+
+def _fresh_directory() -> Path:
+    name = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    path, number = Path("runs", name), 2
+    while path.exists():
+        path, number = Path("runs", f"{name}-{number}"), number + 1
+    return path
+
+
+def _constants(model: Model, settings: CramSettings) -> dict[str, Any]:
+    device = jax.devices()[0]
+    return {
+        "num_compression_tokens": settings.num_memory,
+        "hidden_size": model.decoder.config.width,
+        "loss_type": settings.objective.loss,
+        "dtype": str(np.dtype(model.decoder.dtype)),
+        "model_checkpoint": model.name,
+        "max_optimization_steps_per_sample": settings.stages.max_steps,
+        "convergence_threshold": 1.0,
+        "platform": device.platform,
+        "device_kind": device.device_kind,
+    }
+
+
+def _complete(
+    directory: RunDirectory,
+    model: Model,
+    samples: list[Sample],
+    texts: str,
+    settings: CramSettings,
+    show: report.Show,
+) -> None:
+    """Run the lanes that have no rows yet; then decode all and write the summary."""
+    start = time.perf_counter()
+    finished = directory.finished_jobs()
+    jobs = [job for job in engine.jobs_of(samples, settings) if job.key not in finished]
+    if not jobs and (directory.path / "summary.json").exists():
+        return
+    by_id = {sample.sample_id: sample for sample in samples}
+    outcomes: dict[str, Outcome] = {}
+    progress = engine.Progress(lanes=0, alive=0, token_budget=settings.token_budget)
+    if jobs:
+        run = engine.Run(model.decoder, samples, settings, jobs)
+        progress = run.progress
+        directory.log({"event": "start", "lanes": len(jobs), "token_budget": progress.token_budget})
+        for outcome, rows in run.lanes(lambda now: show(now, directory)):
+            sample = by_id[outcome.job.sample_id]
+            rows[0] = {**rows[0], "text": sample.text, "target_ids": sample.tokens}
+            directory.write_lane(outcome.job, rows)
+            directory.log({"event": "lane", "lane": outcome.job.key, "horizon": outcome.horizon})
+            outcomes[outcome.job.key] = outcome
+    outcomes |= _earlier_outcomes(directory, settings, finished)
+
+    ordered = [outcomes[job.key] for job in engine.jobs_of(samples, settings)]
+    tokens = {sample.sample_id: sample.tokens for sample in samples}
+    kinds = {sample.sample_id: kind_of(texts, sample.sample_id) for sample in samples}
+    decoded = verify.decode_outcomes(model.decoder, ordered, tokens)
+    lanes = [
+        {"kind": kinds[outcome.job.sample_id]}
+        | verify.lane_summary(outcome, decoded.get(i), tokens[outcome.job.sample_id])
+        for i, outcome in enumerate(ordered)
+    ]
+    directory.write_summary(
+        {
+            "lanes": lanes,
+            "example": _example(ordered, decoded, tokens, model.tokenizer),
+            "wall_s": time.perf_counter() - start,
+            "passes": progress.passes,
+            "lane_steps": progress.lane_steps,
+            "useful_share": progress.useful_tokens / progress.paid_tokens if progress.paid_tokens else None,
+            "token_budget": progress.token_budget,
+            "model": model.name,
+            "mode": settings.stages.mode,
+            "versions": _versions(),
+            "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
+        }
+    )
+
+
+def _earlier_outcomes(
+    directory: RunDirectory, settings: CramSettings, finished: set[str]
+) -> dict[str, Outcome]:
+    """Outcomes of the lanes that an earlier start has finished, from their rows."""
+    lanes: dict[str, list[dict[str, Any]]] = {}
+    if finished:
+        for row in results.load_rows(directory.path).to_pylist():
+            key = Job(row["sample_id"], row["learning_rate"], row["seed"]).key
+            if key in finished:
+                lanes.setdefault(key, []).append(row)
+    return {key: Outcome.of(rows, settings.stages.mode) for key, rows in lanes.items()}
+
+
+def _example(
+    outcomes: list[Outcome],
+    decoded: dict[int, dict[str, np.ndarray]],
+    tokens: dict[int, np.ndarray],
+    tokenizer: Tokenizer,
+) -> dict[str, Any] | None:
+    """The lane that gained most, as text: what was asked for and what came back."""
+    if not decoded:
+        return None
+    best = max(decoded, key=lambda i: outcomes[i].horizon)
+    outcome = outcomes[best]
+    original = tokens[outcome.job.sample_id][: outcome.decode_tokens]
+    return {
+        "sample_id": outcome.job.sample_id,
+        "learning_rate": outcome.job.learning_rate,
+        "seed": outcome.job.seed,
+        "original": tokenizer.decode(original.tolist()),
+        "decoded": tokenizer.decode(decoded[best]["exact"].tolist()),
+        "identical": bool(np.array_equal(original, decoded[best]["exact"])),
+    }
+
+
+def _versions() -> dict[str, str]:
+    packages = ("jaxcram", "jax", "jaxlib", "flax", "optax", "numpy")
+    return {
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in packages},
+    }
+
+
+def load_run(path: str | Path) -> Run:
+    """A finished run from its directory.
+
+    Raises:
+        UserError: the path is no run, or the run is not finished.
+    """
+    return Run(path)
+
+
+def decode(run: Run | str | Path, model: Model | None = None, *, decoder: str = "exact") -> list[Decoded]:
+    """Text back from the embeddings of a run, lane by lane.
+
+    Args:
+        run: a finished run or its directory.
+        model: the run's model; None loads it by the recorded name.
+        decoder: "exact" (the shapes of training) or "cached" (the ordinary decoder).
+
+    Raises:
+        UserError: the run kept no embeddings, or the decoder is unknown.
+    """
+    if decoder not in DECODERS:
+        raise UserError(f"decoder {decoder!r} is unknown: choose one of {', '.join(DECODERS)}")
+    run = run if isinstance(run, Run) else Run(run)
+    name = run.settings["model"]
+    model = model or load_model(None if name == "mini-llama" else name, dtype=run.settings["dtype"])
+    lanes: dict[Job, list[dict[str, Any]]] = {}
+    for row in run.rows().to_pylist():
+        lanes.setdefault(Job(row["sample_id"], row["learning_rate"], row["seed"]), []).append(row)
+    targets = {job.sample_id: np.asarray(rows[0]["target_ids"], np.int32) for job, rows in lanes.items()}
+    outcomes = [Outcome.of(rows, run.settings["mode"]) for rows in lanes.values()]
+    decoded = verify.decode_outcomes(model.decoder, outcomes, targets)
+    if not decoded:
+        raise UserError(
+            f"{run.path}: no embedding of an exact prefix was kept; cram with --trajectory=horizon"
+        )
+    texts = []
+    for i, result in decoded.items():
+        job, original = outcomes[i].job, targets[outcomes[i].job.sample_id][: outcomes[i].decode_tokens]
+        texts.append(
+            Decoded(
+                job.sample_id,
+                job.learning_rate,
+                job.seed,
+                original=model.tokenizer.decode(original.tolist()),
+                text=model.tokenizer.decode(result[decoder].tolist()),
+                identical=bool(np.array_equal(original, result[decoder])),
+            )
+        )
+    return texts
+
+
+def generate(
+    model: Model, prompt: str, *, max_new_tokens: int = 64, temperature: float = 0.0, seed: int = 0
+) -> str:
+    """Continue a prompt: the quick check that a ported model works.
+
+    Args:
+        model: a loaded model.
+        prompt: the text to continue; BOS is added as the tokenizer says.
+        max_new_tokens: tokens to add; generation ends earlier at an end-of-text token.
+        temperature: 0 is greedy, else samples from the softmax of logits / temperature.
+        seed: of the sampling.
+
+    Raises:
+        UserError: an empty prompt, a value out of range, or more tokens than the model has positions.
+    """
+    if max_new_tokens < 1:
+        raise UserError(f"max_new_tokens {max_new_tokens} must be at least 1")
+    if not temperature >= 0:
+        raise UserError(f"temperature {temperature} must be 0 (greedy) or greater")
+    ids = model.tokenizer.encode(prompt)
+    if not ids:
+        raise UserError("prompt '' has no tokens: give at least one word")
+    room = model.decoder.config.max_positions
+    if len(ids) + max_new_tokens > room:
+        raise UserError(
+            f"prompt of {len(ids)} tokens and max_new_tokens {max_new_tokens} exceed the model's {room} "
+            "positions: shorten the prompt or lower --max_new_tokens"
+        )
+    prompt_1xT = np.asarray([ids], np.int32)
+    new_1xT = decoding.continue_prompt(
+        model.decoder, prompt_1xT, max_new_tokens, jax.random.key(seed), temperature
+    )
+    new = np.asarray(new_1xT)[0].tolist()
+    ends = [i for i, token in enumerate(new) if token in model.decoder.config.eos_token_ids]
+    return model.tokenizer.decode(ids + new[: ends[0] if ends else None])
