@@ -24,7 +24,7 @@ from typing import IO, TYPE_CHECKING, Any, Self
 import numpy as np
 
 from jaxcram.errors import UserError
-from jaxcram.rows import Job, lane_table, read_shards, shard_bytes, shard_job, stack_embeddings
+from jaxcram.rows import COLUMNS, Job, lane_table, read_shards, shard_bytes, shard_job, stack_embeddings
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,10 +40,10 @@ _LOGGER = logging.getLogger("jaxcram")
 class RunDirectory:
     """A run directory that this process works on; made by `RunDirectory.open`, a context manager."""
 
-    def __init__(self, path: Path, lock: IO[str], constants: Mapping[str, Any]):
+    def __init__(self, path: Path, lock: IO[str], constants: dict[str, Any]):
         self.path = path
         self._lock = lock
-        self._constants = dict(constants)
+        self._constants = constants
         self._start = time.monotonic()
         self._log = _open_log(path / _LOG)
 
@@ -62,19 +62,23 @@ class RunDirectory:
         Raises:
             UserError: the directory cannot be written, holds something else, belongs to other settings, or
                 another process works on it.
+            ValueError: a constant is no column.
         """
-        path = Path(path).expanduser()
+        path, constants = Path(path).expanduser(), dict(constants or {})
+        if unknown := constants.keys() - COLUMNS.keys():
+            raise ValueError(f"constants that are no columns: {sorted(unknown)}")
         with _writing(path):
-            (path / _ROWS).parent.mkdir(parents=True, exist_ok=True)
+            path.mkdir(parents=True, exist_ok=True)
             _refuse_foreign(path)
             lock = _take_lock(path)
         try:
             _agree(path, _plain(settings))
             with _writing(path):
                 (path / _ROWS).mkdir(exist_ok=True)
-                for leftover in path.rglob(f".*{_TEMPORARY}"):  # a killed process left it
-                    leftover.unlink()
-                return cls(path, lock, constants or {})
+                for folder in (path, path / _ROWS):
+                    for leftover in folder.glob(f".*{_TEMPORARY}"):  # a killed process left it
+                        leftover.unlink()
+                return cls(path, lock, constants)
         except BaseException:
             lock.close()
             raise
@@ -101,7 +105,8 @@ class RunDirectory:
                 finished.add(shard_job(shard).key)
             except ValueError as error:
                 aside = shard.with_suffix(".unreadable")
-                shard.replace(aside)
+                with _writing(aside):
+                    shard.replace(aside)
                 _LOGGER.warning("%s; set aside as %s, its job is done again", error, aside.name)
                 self.log({"event": "unreadable_shard", "shard": shard.name, "error": str(error)})
         return finished
@@ -169,23 +174,24 @@ def load_summary(path: str | Path) -> dict[str, Any]:
 def _load(path: str | Path, name: str, without: str) -> dict[str, Any]:
     file = Path(path).expanduser() / name
     try:
-        return json.loads(file.read_bytes())
+        content = json.loads(file.read_bytes())
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(f"{path}: no {name} in it; {without}") from error
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror}); check its permissions") from error
     except ValueError as error:
         raise UserError(f"{file}: not valid JSON ({error}); restore it or take another run") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{file}: not a JSON object; restore it or take another run")
+    return content
 
 
 def _refuse_foreign(path: Path) -> None:
     """Only an empty directory, a run, and what a start killed at once leaves behind are ours."""
     if (path / _SETTINGS).exists():
         return
-    foreign = [
-        file.name for file in path.iterdir() if file.name != _LOCK and not file.name.endswith(_TEMPORARY)
-    ]
-    if foreign:
+    ours = {_LOCK, f".{_SETTINGS}{_TEMPORARY}"}
+    if foreign := {file.name for file in path.iterdir()} - ours:
         raise UserError(f"--out={path}: neither empty nor a run (it holds {min(foreign)}); choose another")
 
 
@@ -215,7 +221,7 @@ def _agree(path: Path, settings: Mapping[str, Any]) -> None:
     differences = [
         f"{name}: was {_shown(was, name)}, is {_shown(now, name)}"
         for name in sorted(was.keys() | now.keys())
-        if _shown(was, name) != _shown(now, name)
+        if name not in was or name not in now or was[name] != now[name]
     ]
     if differences:
         raise UserError(

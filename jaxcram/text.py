@@ -4,6 +4,7 @@ The tokenizer is read straight from tokenizer.json, so that start-up does not pa
 """
 
 import json
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -45,9 +46,9 @@ class Tokenizer:
 
         Args:
             text: any text; a special token spelled out in it becomes that token's id.
-            bos: None adds what transformers' AutoTokenizer adds by default: what the post-processor of
-                tokenizer.json says. (transformers 5 ignores `add_bos_token` of tokenizer_config.json
-                wherever a tokenizer.json stands beside it.) True: BOS and the text. False: the text alone.
+            bos: None adds what the post-processor of tokenizer.json says, BOS or not, which is the default of
+                transformers' AutoTokenizer (5.x ignores `add_bos_token` of tokenizer_config.json where there
+                is a tokenizer.json). True gives BOS and the text, False the text alone.
 
         Raises:
             UserError: BOS is asked for and the tokenizer has none.
@@ -154,11 +155,11 @@ def tokenize(
 
 def _find(name: str, filename: str) -> Path | None:
     """One file of a model, by way of the cache for a Hub name; None where the model has no such file."""
-    directory = Path(name).expanduser()
-    if directory.is_dir():
-        file = directory / filename
+    directory = os.path.expanduser(name)
+    if os.path.isdir(directory):
+        file = Path(directory, filename)
         return file if file.is_file() else None
-    if directory.exists():
+    if os.path.exists(directory):
         raise UserError(f"{name}: not a directory; give the directory that holds tokenizer.json")
     if not _HUB_NAME.fullmatch(name) or name.startswith("."):
         raise UserError(f"{name}: no such model directory; check the path")

@@ -1,0 +1,323 @@
+"""Texts from every kind of source: the right ones, no more than needed, and one clear line for mistakes."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from itertools import islice
+from types import SimpleNamespace
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jaxcram.errors import UserError
+from jaxcram.sources import load_texts
+from jaxcram.stories import HELD_OUT_SEED, stories
+
+AWKWARD = ["plain", 'quotes " and, commas', "two\nlines\n\nand a paragraph", "naïve 😀", "long " * 50_000]
+
+
+def write_jsonl(path, texts, column="text"):
+    rows = [json.dumps({"id": index, column: text}) for index, text in enumerate(texts)]
+    path.write_text("\n\n".join(rows))  # blank lines are no rows
+
+
+def write_csv(path, texts, column="text"):
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([["id", column], *enumerate(texts)])
+
+
+def write_parquet(path, texts, column="text"):
+    table = pa.table({"id": range(len(texts)), column: texts})
+    pq.write_table(table, path, row_group_size=2, compression="none", use_dictionary=False)
+
+
+WRITERS = {"jsonl": write_jsonl, "csv": write_csv, "parquet": write_parquet}
+
+
+def read(spec, num_samples=None, **options):
+    return [(text.sample_id, text.text) for text in load_texts(str(spec), num_samples=num_samples, **options)]
+
+
+def refusal(spec, num_samples=None, **options) -> str:
+    with pytest.raises(UserError) as error:
+        load_texts(str(spec), num_samples=num_samples, **options)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+# Files
+
+
+def test_paragraphs_of_a_text_file_are_texts(tmp_path):
+    file = tmp_path / "a.txt"
+    file.write_bytes("\ufeff\r\nOne line\r\n and another. \r\n\t\r\n\r\nNaïve\n".encode())
+    assert read(file) == [(0, "One line\n and another."), (1, "Naïve")]
+    assert read(file, 1, offset=1) == [(1, "Naïve")]
+
+
+def test_a_text_file_without_blank_lines_is_one_text(tmp_path):
+    file = tmp_path / "a.txt"
+    file.write_text("One.\nTwo.\nThree.\n")
+    assert read(file) == [(0, "One.\nTwo.\nThree.")]
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_tables_give_their_text_column_unchanged(tmp_path, kind):
+    WRITERS[kind](tmp_path / f"a.{kind}", AWKWARD)
+    assert read(tmp_path / f"a.{kind}") == list(enumerate(AWKWARD))
+    assert read(tmp_path / f"a.{kind}", 2, offset=3) == list(enumerate(AWKWARD))[3:5]
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_another_column_can_be_named(tmp_path, kind):
+    WRITERS[kind](tmp_path / f"a.{kind}", ["x"], column="body")
+    assert read(tmp_path / f"a.{kind}", column="body") == [(0, "x")]
+
+
+def test_a_directory_of_text_files_is_one_text_a_file_by_name(tmp_path):
+    for name, content in {
+        "b.txt": "B\n\nb\n",
+        "a.txt": "A",
+        "10.txt": "ten",
+        ".c.txt": "c",
+        "README": "r",
+    }.items():
+        (tmp_path / name).write_text(content)
+    assert read(tmp_path) == [(0, "ten"), (1, "A"), (2, "B\n\nb")]
+
+
+def test_a_directory_of_tables_is_all_their_rows(tmp_path):
+    write_csv(tmp_path / "b.csv", ["three"])
+    write_jsonl(tmp_path / "a.jsonl", ["one", "two"])
+    write_parquet(tmp_path / "c.parquet", ["four"])
+    assert read(tmp_path, 3, offset=1) == [(1, "two"), (2, "three"), (3, "four")]
+
+
+def test_no_more_is_read_than_asked_for(tmp_path):
+    """What stands behind the texts asked for is broken, and nobody notices."""
+    (tmp_path / "a.jsonl").write_bytes(b'{"text": "one"}\n{"text": "two"}\n{"text": \xff')
+    (tmp_path / "a.csv").write_bytes(b"text\none\ntwo\n\xff\n")
+    (tmp_path / "a.txt").write_bytes(b"one\n\ntwo\n\n\xff\n")
+    write_parquet(tmp_path / "a.parquet", ["one", "two", "behind" * 1000, "behind" * 1000])
+    content = (tmp_path / "a.parquet").read_bytes()
+    start = content.index(b"behind") - 40  # the header of the second row group's page
+    (tmp_path / "a.parquet").write_bytes(content[:start] + b"\xff" * 60 + content[start + 60 :])
+    (tmp_path / "d").mkdir()
+    for name, line in {"1": b"one", "2": b"two", "3": b"\xff"}.items():
+        (tmp_path / "d" / f"{name}.txt").write_bytes(line)
+    for name in ("a.jsonl", "a.csv", "a.txt", "a.parquet", "d"):
+        assert read(tmp_path / name, 2) == [(0, "one"), (1, "two")]
+        refusal(tmp_path / name, 3)
+
+
+# The package's own texts
+
+
+def test_bundled_texts_are_six_held_out_stories_and_two_passages():
+    passages = [text for _, text in read("passages")]
+    assert len(passages) == 24
+    assert read("bundled") == list(enumerate([*stories(HELD_OUT_SEED, 6), *passages[:2]]))
+
+
+def test_stories_are_endless_or_counted():
+    expected = list(islice(stories(HELD_OUT_SEED, 12), 12))
+    assert read("stories", 2, offset=10) == [(10, expected[10]), (11, expected[11])]
+    assert read("stories:3") == list(enumerate(expected[:3]))
+    assert refusal("stories:3", 4) == "--num_samples=4: --texts=stories:3 holds only 3 texts; lower it"
+    assert refusal("stories") == "--texts=stories has no end; say --num_samples=N, or --texts=stories:N"
+    assert (
+        refusal("stories:all", 2) == "--texts=stories:all: a number is to follow stories:, as in stories:100"
+    )
+
+
+def test_a_file_named_like_a_keyword_is_reached_by_its_path(tmp_path, monkeypatch):
+    (tmp_path / "passages").mkdir()
+    (tmp_path / "passages" / "a.txt").write_text("mine")
+    monkeypatch.chdir(tmp_path)
+    assert read("./passages") == [(0, "mine")]
+    assert len(read("passages")) == 24
+
+
+# Mistakes
+
+
+def test_counts_that_the_source_cannot_give(tmp_path):
+    file = tmp_path / "a.txt"
+    file.write_text("one\n\ntwo\n\nthree\n")
+    assert refusal(file, 4) == f"--num_samples=4: --texts={file} holds only 3 texts; lower it"
+    assert (
+        refusal(file, 3, offset=1)
+        == f"--num_samples=3: --texts={file} holds only 2 texts after --offset=1; lower it"
+    )
+    for offset in (3, 9):
+        assert (
+            refusal(file, 1, offset=offset)
+            == f"--offset={offset}: --texts={file} holds only 3 texts; lower the offset"
+        )
+    assert refusal(file, 0) == "--num_samples=0: at least 1 is needed"
+    assert refusal(file, 1, offset=-1) == "--offset=-1: it counts the texts to leave out, so 0 is the least"
+    assert refusal(file, 1, split="test").startswith("--split=test: only Hub data sets have splits")
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.csv", "empty/a.jsonl"])
+def test_a_source_without_any_text(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(b"\n\n" if name == "a.txt" else b"")
+    assert refusal(tmp_path / name) == f"--texts={tmp_path / name}: there is no text in it"
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_an_empty_text_is_named_by_its_sample(tmp_path, kind):
+    file = tmp_path / f"a.{kind}"
+    WRITERS[kind](file, ["one", "two", " \n", "four"])
+    assert refusal(file) == f"--texts={file}: sample 2 is empty; remove it or skip it"
+    assert read(file, offset=3) == [(3, "four")]
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_a_missing_column_is_named_with_those_that_are_there(tmp_path, kind):
+    file = tmp_path / f"a.{kind}"
+    WRITERS[kind](file, ["x"], column="body")
+    where = {"jsonl": f"{file}: line 1", "csv": f"{file}", "parquet": f"{file}"}[kind]
+    assert refusal(file) == f"{where}: no column 'text'; it has id, body"
+
+
+def test_a_column_of_numbers_is_no_text(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "one"}\n{"text": 2}\n')
+    assert refusal(tmp_path / "a.jsonl").endswith("line 2: column 'text' holds int, not text; mend it")
+    pq.write_table(pa.table({"text": [1]}), tmp_path / "a.parquet")
+    assert refusal(tmp_path / "a.parquet").endswith("row 0: column 'text' holds int, not text; mend it")
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.csv", "d/a.txt"])
+def test_bytes_that_are_no_utf8_are_located(tmp_path, name):
+    content = {
+        "a.txt": "\ufeffé\n\n",
+        "a.jsonl": '{"text": "é"}\n',
+        "a.csv": "text\né\n",
+        "d/a.txt": "é\n\n",
+    }[name]
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(content.encode() + b"ab\xe9\n")
+    position = len(content.encode()) + 2
+    assert refusal(tmp_path / name) == (
+        f"{tmp_path / name}: not UTF-8 (byte {position}); convert it, say with iconv -t UTF-8"
+    )
+
+
+def test_the_byte_position_counts_the_byte_order_mark(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfab\xe9\n")
+    assert "(byte 5)" in refusal(tmp_path / "a.txt")
+
+
+def test_lines_that_are_no_json_objects_are_numbered(tmp_path):
+    file = tmp_path / "a.jsonl"
+    file.write_text('{"text": "one"}\n\n{"text": \n')
+    assert refusal(file).startswith(f"{file}: line 3 is not valid JSON (Expecting value")
+    file.write_text('{"text": "one"}\n["two"]\n')
+    assert refusal(file) == f"{file}: line 2 is not a JSON object; write one a line"
+    file.write_text('{"text": "ab\\ud800"}\n')
+    assert refusal(file) == f"{file}: line 1: half a surrogate pair (character 2); mend it"
+
+
+def test_a_table_of_another_format_is_refused(tmp_path):
+    (tmp_path / "a.parquet").write_text("text\none\n")
+    assert refusal(tmp_path / "a.parquet").startswith(f"{tmp_path / 'a.parquet'}: not readable as Parquet (")
+    (tmp_path / "a.csv").write_text('text\n"open\n')
+    assert refusal(tmp_path / "a.csv").startswith(f"{tmp_path / 'a.csv'}: line 2 is not valid CSV (")
+    (tmp_path / "a.docx").write_text("x")
+    assert refusal(tmp_path / "a.docx") == (
+        f"--texts={tmp_path / 'a.docx'}: not one of .txt, .jsonl, .csv, .parquet; convert or rename it"
+    )
+
+
+def test_directories_that_are_no_source(tmp_path):
+    assert refusal(tmp_path) == f"--texts={tmp_path}: no .txt, .jsonl, .csv, .parquet file in it"
+    (tmp_path / "a.txt").write_text("x")
+    write_csv(tmp_path / "b.csv", ["x"])
+    assert refusal(tmp_path) == f"--texts={tmp_path}: both .txt and .csv files in it; keep one kind"
+
+
+@pytest.mark.parametrize(
+    "spec", ["absent.txt", "/absent/dir", "./absent", "a/b/c", "~/absent", "Once upon a time", ""]
+)
+def test_a_path_that_does_not_exist_is_said_so_without_asking_the_hub(spec, monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    assert refusal(spec, 1) == f"--texts={spec!r}: no such file or directory; check the path"
+
+
+def test_a_text_in_place_of_a_path_is_refused_in_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    message = refusal("Once upon a time\nthere was " * 50, 1)
+    assert message.startswith("--texts='Once upon a time\\nthere was ")
+    assert len(message) < 200
+
+
+# The Hub
+
+
+def serve(monkeypatch, load_dataset):
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
+
+
+def test_a_hub_data_set_is_streamed_and_no_further_than_needed(monkeypatch):
+    calls, served = [], []
+
+    def load_dataset(*arguments, **options):
+        calls.append((arguments, options))
+        for index in range(1000):
+            served.append(index)
+            yield {"id": index, "text": f"text {index}"}
+
+    serve(monkeypatch, load_dataset)
+    expected = [(2, "text 2"), (3, "text 3")]
+    assert read("owner/name", 2, offset=2, split="test") == expected
+    assert served == [0, 1, 2, 3]
+    assert read("owner/name:en-2", 2, offset=2) == expected
+    assert read("wikitext", 2, offset=2) == expected
+    assert calls == [
+        (("owner/name", None), {"split": "test", "streaming": True}),
+        (("owner/name", "en-2"), {"split": "train", "streaming": True}),
+        (("wikitext", None), {"split": "train", "streaming": True}),
+    ]
+
+
+def test_a_hub_data_set_that_cannot_be_read(monkeypatch):
+    def no_such_split(*arguments, **options):
+        raise ValueError("Bad split: dev. Available splits: ['train']\nmore")
+
+    serve(monkeypatch, no_such_split)
+    assert refusal("owner/name", 1, split="dev") == (
+        "--texts=owner/name: no such file, nor a readable Hub data set with split 'dev' "
+        "(Bad split: dev. Available splits: ['train']); check the name, the split and the network"
+    )
+    serve(monkeypatch, lambda *arguments, **options: iter([{"id": 0, "content": "x"}]))
+    assert refusal("owner/name", 1) == "--texts=owner/name: row 0: no column 'text'; it has id, content"
+    monkeypatch.setitem(sys.modules, "datasets", None)  # as if it were not installed
+    assert refusal("owner/name", 1) == (
+        "--texts=owner/name: no such file, and Hub data sets need another package; pip install datasets"
+    )
+
+
+@pytest.mark.slow
+def test_without_a_network_the_hub_is_one_clear_line_too():
+    body = """
+from jaxcram.errors import UserError
+from jaxcram.sources import load_texts
+try:
+    load_texts("nobody/nothing", num_samples=1)
+except UserError as error:
+    print(error)
+"""
+    offline = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", body], env=offline, capture_output=True, text=True, check=True
+    )
+    (line,) = done.stdout.splitlines()
+    assert line.startswith(
+        "--texts=nobody/nothing: no such file, nor a readable Hub data set with split 'train' ("
+    )
+    assert line.endswith("; check the name, the split and the network")
