@@ -1,0 +1,92 @@
+"""`jaxcram cram`: texts into embeddings, every claimed token decoded back."""
+
+import dataclasses
+
+from jaxcram.api import TextSettings
+from jaxcram.cli.flags import Doc
+from jaxcram.cram.settings import CramSettings
+
+RESUMES = "finished lanes are kept, and the same command with the same --out finishes what is missing"
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """The flags: which model, which texts, where to, and how."""
+
+    model: str | None = None
+    dtype: str | None = None
+    out: str | None = None
+    source: TextSettings = dataclasses.field(default_factory=TextSettings)
+    settings: CramSettings = dataclasses.field(default_factory=CramSettings)
+
+
+TOPICS = {
+    "What is crammed": {
+        "model": Doc("Directory or Hub name of a Llama or GPT-NeoX model", unset="the bundled mini-llama"),
+        "dtype": Doc(
+            "Precision of the model, float32 or bfloat16; embeddings and optimiser are always float32",
+            unset="float32 on CPU, bfloat16 elsewhere",
+        ),
+        "texts": Doc(
+            "bundled, stories:COUNT, passages, a .txt, .jsonl, .csv or .parquet file, a directory of them, "
+            "or a Hub data set as NAME or NAME:CONFIG"
+        ),
+        "split": Doc("Split of a Hub data set"),
+        "column": Doc("Column that holds the text in a table"),
+        "num_samples": Doc("How many texts", "texts", "all"),
+        "offset": Doc("How many texts of the source to leave out first", "texts"),
+        "max_tokens": Doc("Keep only the first so many tokens of each text", "tokens", "all of them"),
+        "bos": Doc("Begin each target with the token BOS, or not", unset="as the tokenizer says"),
+    },
+    "What comes out": {
+        "out": Doc(
+            "Directory of the run; the same command in the same directory finishes what is missing",
+            unset="a fresh one under runs/",
+        ),
+        "trajectory": Doc("Embeddings to keep in the rows: of all stages, of the horizon, or none"),
+    },
+    "Lanes (one for each text, learning rate and seed)": {
+        "learning_rates": Doc("Peaks of the learning-rate schedule, commas between them", "per step"),
+        "seeds": Doc("Seeds of the initial embeddings; the learning rates of a text share them", "no unit"),
+        "num_memory": Doc("K, the embeddings that a text is crammed into", "embeddings"),
+        "init": Doc("Initial embedding: uniform in [0, 0.02), or normal with the token embeddings' spread"),
+    },
+    "Stages": {
+        "mode": Doc("progressive grows the prefix whenever it is exact; full takes the whole text at once"),
+        "min_tokens": Doc("Length of the first prefix", "tokens"),
+        "progressive_step": Doc("What the prefix grows by", "tokens"),
+        "max_steps": Doc("Cap on the optimiser steps of a lane; the cosine ends there", "steps"),
+        "max_steps_per_token": Doc("Cap on the optimiser steps of one stage; full has none", "steps"),
+    },
+    "Objective": {
+        "loss": Doc("cross_entropy, or hinge: max(0, margin + best other logit - true logit)"),
+        "temperature": Doc("T of the cross-entropy of logits / T", "no unit"),
+        "temperature_squared": Doc(
+            "Multiply that cross-entropy by T squared, which keeps its gradient's size"
+        ),
+        "margin": Doc("Margin of the hinge", "logits"),
+    },
+    "Optimiser (AdamW)": {
+        "schedule": Doc("cosine: linear warm-up, then cosine to min_lr; constant: neither"),
+        "warmup_steps": Doc("Length of the warm-up", "steps"),
+        "min_lr": Doc("Learning rate at the end of the cosine", "per step"),
+        "beta1": Doc("Decay of the mean gradient", "no unit"),
+        "beta2": Doc("Decay of the mean squared gradient", "no unit"),
+        "eps": Doc("Added to the root of the mean squared gradient", "no unit"),
+        "weight_decay": Doc("Decoupled weight decay, times the learning rate", "per step"),
+    },
+    "Speed and memory (no influence on what a lane is asked to do)": {
+        "token_budget": Doc("Padded tokens of one pass over all its lanes; 0 picks for the device", "tokens"),
+        "chunk_passes": Doc("Passes on the device between two looks of the host", "passes"),
+        "remat": Doc("Compute layers again in the backward pass and keep no activations: slower, smaller"),
+    },
+}
+
+
+def run(command: Command) -> None:
+    """Crams, then shows the run: its table, a sample beside what came back, its figure, and its files."""
+    from jaxcram import api
+    from jaxcram.cli import show
+
+    model = api.load_model(command.model, dtype=command.dtype)
+    show.present(api.cram(model, command.source, out=command.out, settings=command.settings))
