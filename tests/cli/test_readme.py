@@ -1,0 +1,62 @@
+"""What the README tells a reader to type is what there is."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jaxcram import api, rows
+from jaxcram.cli import main
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+def test_the_first_two_commands_set_up_and_run_the_main_job_and_the_tests():
+    first, second, *_ = blocks("bash")
+    assert first == "python3 -m venv .venv && .venv/bin/pip install -q -e . && .venv/bin/jaxcram cram\n"
+    assert second == "python3 -m venv .venv && .venv/bin/pip install -q -e '.[test]' && .venv/bin/pytest\n"
+
+
+def test_ci_ends_in_the_readme_s_test_command():
+    program = blocks("bash")[1].split("&&")[-1].strip().removeprefix(".venv/bin/")
+    assert (ROOT / ".ci" / "run").read_text().splitlines()[-1] == program
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_and_has_under_ten_lines(tiny_model, tmp_path, monkeypatch, capsys):
+    (code,) = blocks("python")
+    assert len(code.splitlines()) < 10
+    load_model = api.load_model
+    monkeypatch.setattr(api, "load_model", lambda: load_model(str(tiny_model)))
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    run = names["run"]
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[: len(run.table().splitlines())] == run.table().splitlines()
+    assert printed[-2:] == [
+        f"{lane.learning_rate} True {lane.text}" for lane in api.decode(run, names["model"])
+    ]
+    assert run.path.parent == Path("runs")
+
+
+def test_every_program_and_every_column_that_is_named_exists():
+    assert set(re.findall(r"^\| `jaxcram (\w+)", README, re.MULTILINE)) == set(main.PROGRAMS)
+    table = README.partition("The rows, by name")[2].partition("documents all")[0]
+    named = set(
+        re.findall(r"`(\w+)`", "\n".join(line.split("|")[1] for line in table.splitlines() if "|" in line))
+    )
+    assert named - rows.COLUMNS.keys() == set()
+    assert len(named) == 17
+
+
+def test_every_config_that_is_named_exists():
+    named = re.findall(r"configs/([\w.]+\.flags)", README)
+    assert named
+    assert all((ROOT / "configs" / name).is_file() for name in named)
