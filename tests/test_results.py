@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from jaxcram.errors import UserError
@@ -86,8 +87,15 @@ def truncate(shard: Path) -> None:
 
 
 def flip_a_byte(shard: Path) -> None:
+    """Changes the last number of a column, which nothing but the page's checksum can tell."""
+    columns = pq.ParquetFile(shard).metadata.row_group(0)
+    place = next(
+        column.data_page_offset + column.total_compressed_size - 1
+        for column in map(columns.column, range(columns.num_columns))
+        if column.path_in_schema == "final_convergence"
+    )
     content = bytearray(shard.read_bytes())
-    content[60] ^= 0xFF  # inside the first page: only its checksum can tell
+    content[place] ^= 0x01
     shard.write_bytes(content)
 
 

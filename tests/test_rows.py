@@ -42,15 +42,21 @@ def through_disk(tmp_path):
 
 
 def test_rows_come_back_as_written_and_in_order(through_disk):
-    jobs = [Job(10, 0.1, 0), Job(2, 0.5, 1), Job(2, 0.5, 0), Job(2, 0.1, 7), Job(100_000, 0.1, 0)]
+    jobs = [
+        Job(100_000, 0.1, 0),
+        Job(20_000, 10.0, 0),
+        Job(20_000, 2.0, 1),
+        Job(20_000, 2.0, 0),
+        Job(2, 1e-5, 7),
+    ]
     table = through_disk({job: stage_rows(3) for job in jobs})
     assert table.column_names == list(COLUMNS)
     of_job = (table[name].to_pylist() for name in ("sample_id", "learning_rate", "seed"))
     assert list(zip(*of_job, strict=True))[::3] == [
-        (2, 0.1, 7),
-        (2, 0.5, 0),
-        (2, 0.5, 1),
-        (10, 0.1, 0),
+        (2, 1e-5, 7),
+        (20_000, 2.0, 0),
+        (20_000, 2.0, 1),
+        (20_000, 10.0, 0),
         (100_000, 0.1, 0),
     ]
     assert table["stage_index"].to_pylist() == [0, 1, 2] * 5

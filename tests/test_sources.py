@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jaxcram.errors import UserError
-from jaxcram.sources import load_texts
+from jaxcram.sources import kind_of, load_texts
 from jaxcram.stories import HELD_OUT_SEED, stories
 
 AWKWARD = ["plain", 'quotes " and, commas', "two\nlines\n\nand a paragraph", "naïve 😀", "long " * 50_000]
@@ -131,6 +131,19 @@ def test_stories_are_endless_or_counted():
     assert (
         refusal("stories:all", 2) == "--texts=stories:all: a number is to follow stories:, as in stories:100"
     )
+
+
+def test_the_kind_of_a_text_is_known_for_the_package_s_own():
+    assert [kind_of("bundled", sample_id) for sample_id in range(8)] == ["story"] * 6 + ["prose"] * 2
+    assert [
+        kind_of(spec, 7) for spec in ("stories", "stories:9", "passages", "stories.txt", "owner/name")
+    ] == [
+        "story",
+        "story",
+        "prose",
+        "text",
+        "text",
+    ]
 
 
 def test_a_file_named_like_a_keyword_is_reached_by_its_path(tmp_path, monkeypatch):
@@ -320,4 +333,5 @@ except UserError as error:
     assert line.startswith(
         "--texts=nobody/nothing: no such file, nor a readable Hub data set with split 'train' ("
     )
+    assert "Couldn't reach 'nobody/nothing' on the Hub" in line  # so the call itself was right
     assert line.endswith("; check the name, the split and the network")
