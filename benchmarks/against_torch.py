@@ -1,0 +1,282 @@
+"""jaxcram against plain PyTorch: the same model, texts, initial embeddings, caps and machine, in one process.
+
+    python benchmarks/against_torch.py --model=DIR --num_samples=25 --batch=25 --json=results.jsonl
+
+The reference (`torch_reference.py`) is the published procedure in Hugging Face transformers: one batch in
+lock-step. Two kinds of measurement, one JSON line each; ratio is always seconds of PyTorch / seconds of
+jaxcram.
+
+"pass": B lanes of T target tokens, every lane busy and every token needed. A pass is what both sides need for
+it: forward, measure, backward, step. They take turns; the best of each counts. This compares the arithmetic
+alone.
+
+"run": whole progressive runs in turn (jaxcram, PyTorch, jaxcram, ..., jaxcram), the median of each. The first
+run of jaxcram compiles and stands apart: `jaxcram_first_s` and `jaxcram_compile_s`, by how much it was
+longer; `ratio_with_compile` is of that run. Two scopes:
+
+  "to_caps"  every lane runs until it fails or its text ends, as in an experiment. The two sides round
+             differently, so a sample's horizon differs by chance: see the means, and `ratio_per_token`, of
+             the seconds for each token reached.
+  "equal"    the targets are cut, sample by sample, to the horizon that both sides had reached, so that both
+             do the same work: the ratio at equal horizons. `equal_horizons` counts the samples whose horizons
+             are equal.
+
+PyTorch gets as many threads as make its pass fastest. Passes per second of whole runs compare unlike things
+(the reference's passes hold the whole batch); passes of one size are compared under "pass".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Any
+
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # two frameworks share the device
+
+import engine
+import jax
+import measure
+import numpy as np
+import torch
+import torch_reference
+import workload
+from transformers import PreTrainedModel
+from workload import Workload
+
+from jaxcram.cli.flags import Doc
+from jaxcram.cram import run
+from jaxcram.cram.lanes import Bucket
+from jaxcram.cram.settings import CramSettings
+from jaxcram.errors import UserError
+from jaxcram.models import port
+from jaxcram.models.decoder import Decoder
+from jaxcram.text import Sample
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """The flags."""
+
+    workload: Workload = dataclasses.field(default_factory=Workload)
+    learning_rate: float = 0.1
+    batch: int = 25
+    rounds: int = 1
+    runs: bool = True
+    passes: tuple[str, ...] = ("8x64", "25x32")
+    torch_threads: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "rounds"):
+            if getattr(self, name) < 1:
+                raise UserError(f"--{name}={getattr(self, name)}: at least 1 is needed")
+
+    def shapes(self) -> list[Bucket]:
+        """The shapes BxT of `passes`."""
+        try:
+            pairs = [tuple(map(int, shape.split("x"))) for shape in self.passes if shape]
+            return [Bucket(tokens=tokens, lanes=lanes) for lanes, tokens in pairs]
+        except ValueError:
+            raise UserError(f"--passes={','.join(self.passes)}: write shapes like 8x64,25x32") from None
+
+
+TOPICS = {
+    **workload.TOPICS,
+    "Comparison": {
+        "learning_rate": Doc("Peak of the schedule", "per step"),
+        "batch": Doc("Samples in lock-step in the reference", "samples"),
+        "runs": Doc("Compare whole runs"),
+        "rounds": Doc("Runs of PyTorch in each scope; jaxcram has one more", "runs"),
+        "passes": Doc("Shapes of passes to compare, lanes x tokens", "BxT"),
+        "torch_threads": Doc("Of PyTorch on CPU; 0 takes one or all cores, whichever is faster", "threads"),
+    },
+}
+
+PASS_COLUMNS = {"lanes": "", "tokens": "", "jaxcram_s": ".5f", "torch_s": ".5f", "ratio": ".2f"}
+RUN_COLUMNS = {
+    "scope": "",
+    "samples": "",
+    "jaxcram_s": ".1f",
+    "jaxcram_first_s": ".1f",
+    "torch_s": ".1f",
+    "ratio": ".2f",
+    "ratio_with_compile": ".2f",
+    "ratio_per_token": ".2f",
+    "jaxcram_mean_horizon": ".2f",
+    "torch_mean_horizon": ".2f",
+    "equal_horizons": "",
+    "jaxcram_passes_per_s": ".0f",
+    "torch_passes_per_s": ".0f",
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Pair:
+    """The two sides: one checkpoint as a decoder and as a Hugging Face model."""
+
+    model: Decoder
+    torch_model: PreTrainedModel
+
+
+def reference_settings(settings: CramSettings) -> torch_reference.Settings:
+    """The engine's settings of a run with one learning rate, for the reference."""
+    optimizer, stages = settings.optimizer, settings.stages
+    return torch_reference.Settings(
+        learning_rate=settings.learning_rates[0],
+        min_learning_rate=optimizer.min_lr,
+        warmup_steps=optimizer.warmup_steps,
+        max_steps=stages.max_steps,
+        max_steps_per_token=stages.max_steps_per_token,
+        beta1=optimizer.beta1,
+        beta2=optimizer.beta2,
+        eps=optimizer.eps,
+        weight_decay=optimizer.weight_decay,
+    )
+
+
+def torch_chunk(model: PreTrainedModel, bucket: Bucket, passes: int) -> Callable[[], None]:
+    """An action that runs `passes` passes of the reference with every row busy, and waits for them."""
+    rng = np.random.default_rng(0)
+    target_BxT = rng.integers(0, model.config.vocab_size, (bucket.lanes, bucket.tokens))
+    init_BxKxD = np.zeros((bucket.lanes, 1, model.config.hidden_size), np.float32)
+    batch = torch_reference.start_batch(model, target_BxT, init_BxKxD)
+    endless = torch_reference.Settings(learning_rate=1e-9, max_steps=2**30, max_steps_per_token=2**30)
+
+    def chunk() -> None:
+        for _ in range(passes):
+            torch_reference.train_pass(model, batch, bucket.tokens, endless)
+        batch.memory.sum().item()
+
+    chunk()
+    return chunk
+
+
+def settle_threads(model: PreTrainedModel, bucket: Bucket, asked: int) -> int:
+    """Give PyTorch `asked` threads, or for 0 one or all cores, whichever is faster: small models want one."""
+    candidates = [asked] if asked else sorted({1, torch.get_num_threads()})
+    times = {}
+    for threads in candidates:
+        torch.set_num_threads(threads)
+        times[threads] = statistics.median(measure.seconds(torch_chunk(model, bucket, passes=4), 3))
+    best = min(candidates, key=times.__getitem__)
+    torch.set_num_threads(best)
+    return best
+
+
+def pass_record(pair: Pair, bucket: Bucket, repeats: int = 5, passes: int = 8) -> dict[str, Any]:
+    """Seconds of one pass of each side at one shape: the best of `repeats` chunks of `passes`, in turn."""
+    chunk = engine.full_bucket(pair.model, bucket, chunk_passes=passes)
+    their_chunk = torch_chunk(pair.torch_model, bucket, passes)
+    ours, theirs = [], []
+    for _ in range(repeats):
+        tally = chunk()
+        ours.append(tally.wall_s / tally.passes)
+        theirs += [seconds / passes for seconds in measure.seconds(their_chunk, 1)]
+    return {
+        "measurement": "pass",
+        "lanes": bucket.lanes,
+        "tokens": bucket.tokens,
+        "jaxcram_s": min(ours),
+        "torch_s": min(theirs),
+        "jaxcram_all_s": ours,
+        "torch_all_s": theirs,
+        "ratio": min(theirs) / min(ours),
+    }
+
+
+def compare_runs(
+    pair: Pair, samples: list[Sample], settings: CramSettings, *, scope: str, batch: int, rounds: int
+) -> dict[str, Any]:
+    """Whole runs of both sides over the same samples, in turn."""
+    jobs = run.jobs_of(samples, settings)
+    init_NxKxD = np.stack([run.initial_embedding(pair.model, job, settings) for job in jobs])
+    targets = [sample.tokens for sample in samples]
+    reference = reference_settings(settings)
+    ours, theirs = [engine.whole_run(pair.model, samples, settings)], []
+    for _ in range(rounds):
+        theirs.append(
+            torch_reference.cram(pair.torch_model, targets, init_NxKxD, reference, batch_size=batch)
+        )
+        ours.append(engine.whole_run(pair.model, samples, settings))
+    return {"measurement": "run", "scope": scope, "samples": len(samples), **_comparison(ours, theirs)}
+
+
+def _comparison(ours: list[engine.RunResult], theirs: list[torch_reference.Outcome]) -> dict[str, Any]:
+    first, warm_s = ours[0].total, statistics.median(one.total.wall_s for one in ours[1:])
+    reference, torch_s = theirs[0], statistics.median(one.wall_s for one in theirs)
+    horizons = [outcome.horizon for outcome in ours[0].outcomes]
+    reached, torch_reached = sum(horizons), sum(reference.horizons)
+    return {
+        "jaxcram_s": warm_s,
+        "jaxcram_first_s": first.wall_s,
+        "torch_s": torch_s,
+        "jaxcram_all_s": [one.total.wall_s for one in ours[1:]],
+        "torch_all_s": [one.wall_s for one in theirs],
+        "jaxcram_compile_s": first.wall_s - warm_s,
+        "ratio": torch_s / warm_s,
+        "ratio_with_compile": torch_s / first.wall_s,
+        # (torch_s / torch_reached) / (warm_s / reached), and 0 / 0 where nothing was reached
+        "ratio_per_token": torch_s * reached / (warm_s * torch_reached) if torch_reached else None,
+        "jaxcram_mean_horizon": reached / len(horizons),
+        "torch_mean_horizon": torch_reached / len(horizons),
+        "jaxcram_horizons": horizons,
+        "torch_horizons": reference.horizons,
+        "equal_horizons": sum(a == b for a, b in zip(horizons, reference.horizons, strict=True)),
+        "jaxcram_passes": first.passes,
+        "torch_passes": reference.passes,
+        "jaxcram_passes_per_s": first.passes / warm_s,
+        "torch_passes_per_s": reference.passes / torch_s,
+        "jaxcram_lane_steps": first.lane_steps,
+        "torch_lane_steps": reference.lane_steps,
+        "torch_lane_passes": reference.lane_passes,
+        "jaxcram_paid_tokens": first.paid_tokens,
+        "torch_paid_tokens": reference.tokens,
+    }
+
+
+def cut_to(samples: list[Sample], lengths: Sequence[int]) -> list[Sample]:
+    """The samples with their targets cut to `lengths` tokens; those cut to nothing are left out."""
+    pairs = zip(samples, lengths, strict=True)
+    return [dataclasses.replace(sample, tokens=sample.tokens[:n]) for sample, n in pairs if n]
+
+
+def run_records(
+    pair: Pair, samples: list[Sample], settings: CramSettings, *, batch: int, rounds: int
+) -> list[dict[str, Any]]:
+    """Runs to the caps, and then to the horizons that both sides reached there."""
+    shape = {"batch": batch, "rounds": rounds}
+    to_caps = compare_runs(pair, samples, settings, scope="to_caps", **shape)
+    common = list(map(min, to_caps["jaxcram_horizons"], to_caps["torch_horizons"]))
+    cut = cut_to(samples, common)
+    return [to_caps, compare_runs(pair, cut, settings, scope="equal", **shape)] if cut else [to_caps]
+
+
+def load_pair(work: Workload) -> Pair:
+    """The workload's checkpoint on both sides, on the same device and in the same dtype."""
+    model = work.decoder()
+    device = "cuda" if jax.default_backend() == "gpu" else "cpu"
+    directory = port.find_checkpoint(work.place)
+    return Pair(model, torch_reference.load(directory, device=device, dtype=getattr(torch, model.dtype.name)))
+
+
+def main(command: Command) -> None:
+    machine, shapes = measure.machine(), command.shapes()
+    pair = load_pair(command.workload)
+    samples = command.workload.samples(pair.model)
+    threads = settle_threads(pair.torch_model, Bucket(16, command.batch), command.torch_threads)
+    machine["torch_threads"] = threads
+    print(machine)
+    records = [pass_record(pair, bucket) for bucket in shapes]
+    print(measure.table(records, PASS_COLUMNS))
+    if command.runs:
+        settings = command.workload.settings(command.learning_rate)
+        runs = run_records(pair, samples, settings, batch=command.batch, rounds=command.rounds)
+        print(measure.table(runs, RUN_COLUMNS))
+        records += runs
+    common = {"benchmark": "against_torch", "machine": machine, "settings": workload.described(command)}
+    measure.write_json_lines([common | one for one in records], command.workload.json)
+
+
+if __name__ == "__main__":
+    workload.start(Command, TOPICS, main, __doc__)

@@ -1,0 +1,74 @@
+"""The benchmark programs on a tiny model: what they count, and the exact keys of their records."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import engine
+import pytest
+import steps_per_second
+
+from jaxcram.cram.lanes import Bucket
+from jaxcram.cram.settings import CramSettings
+from jaxcram.cram.stages import StageSettings
+
+PROGRAMS = Path(__file__).resolve().parents[2] / "benchmarks"
+SETTINGS = CramSettings(
+    learning_rates=(0.1,),
+    stages=StageSettings(max_steps=40, max_steps_per_token=12),
+    trajectory="none",
+    chunk_passes=8,
+)
+
+
+@pytest.fixture(scope="module")
+def model(llama):
+    return llama()
+
+
+def test_a_full_bucket_steps_every_lane_in_every_pass(model):
+    tally = engine.full_bucket(model, Bucket(tokens=16, lanes=3), chunk_passes=5)()
+    assert (tally.passes, tally.lane_steps) == (5, 15)
+    assert tally.useful_tokens == tally.paid_tokens == 5 * 3 * 16
+
+
+@pytest.mark.slow
+def test_a_run_is_booked_by_bucket_without_loss(model, samples):
+    result = engine.whole_run(model, samples, SETTINGS)
+    assert [outcome.job.sample_id for outcome in result.outcomes] == [0, 1, 2, 3]
+    assert result.total.lane_steps == sum(outcome.steps for outcome in result.outcomes)
+    assert result.total.passes == sum(tally.passes for tally in result.buckets.values())
+    for bucket, tally in result.buckets.items():
+        assert tally.paid_tokens == tally.passes * bucket.lanes * bucket.tokens
+    assert sum(tally.wall_s for tally in result.buckets.values()) <= result.total.wall_s
+
+
+@pytest.mark.slow
+def test_records_of_steps_per_second(model, samples):
+    records = steps_per_second.measured(model, samples, SETTINGS, repeats=1)
+    buckets = (len(records) - 1) // 2
+    assert [one["scope"] for one in records] == ["run"] + ["run_bucket"] * buckets + ["bucket"] * buckets
+    keys = [
+        *("scope", "tokens", "lanes", "passes", "wall_s", "lane_steps", "lane_steps_per_s", "tokens_per_s"),
+        *("useful_share", "model_flops_per_s", "matmul_flops_per_s", "matmul_share", "first_run_s"),
+    ]
+    assert all(list(one) == keys for one in records)
+    assert set(steps_per_second.COLUMNS) <= set(keys)
+    assert records[0]["lanes"] == 4
+    assert [one["useful_share"] for one in records[1 + buckets :]] == [1.0] * buckets
+
+
+@pytest.mark.parametrize(
+    ("program", "flag", "complaint"),
+    [
+        ("steps_per_second.py", "--repeats=0", "error: --repeats=0: at least 1 is needed\n"),
+        ("against_torch.py", "--passes=8by8", "error: --passes=8by8: write shapes like 8x64,25x32\n"),
+    ],
+)
+def test_a_mistake_is_one_line(program, flag, complaint):
+    if program == "against_torch.py":
+        pytest.importorskip("torch")
+    done = subprocess.run(
+        [sys.executable, PROGRAMS / program, flag], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr, done.stdout) == (2, complaint, "")

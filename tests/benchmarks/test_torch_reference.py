@@ -1,0 +1,124 @@
+"""The timed reference against the procedure written down once more, one sample and one step at a time."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+import torch_reference as reference  # noqa: E402
+from transformers import LlamaConfig, LlamaForCausalLM, get_cosine_with_min_lr_schedule_with_warmup  # noqa: E402
+
+SETTINGS = reference.Settings(
+    learning_rate=0.3, min_learning_rate=0.01, warmup_steps=5, max_steps=60, max_steps_per_token=40
+)
+LENGTHS = (6, 3, 6, 1, 6, 2, 6)
+WIDTH, VOCABULARY = 32, 5
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """A model this small is fastest so, and does not fight with neighbours."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def model():
+    """Float64, so that the batch and the single sample do not part ways by rounding."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=WIDTH,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=32,
+        initializer_range=0.5,
+        attn_implementation="sdpa",
+    )
+    return LlamaForCausalLM(config).double().eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def problem():
+    rng = np.random.default_rng(0)
+    targets = [rng.integers(0, VOCABULARY, length) for length in LENGTHS]
+    return targets, rng.uniform(0, 0.02, (len(LENGTHS), 1, WIDTH))
+
+
+def one_sample(model, target, init_KxD):
+    """(horizon, steps of each stage) by torch's own AdamW and transformers' own schedule."""
+    memory = torch.tensor(init_KxD[None], requires_grad=True)
+    optimizer = torch.optim.AdamW(
+        [memory], lr=SETTINGS.learning_rate, betas=(0.9, 0.9), eps=1e-8, weight_decay=0.01
+    )
+    schedule = get_cosine_with_min_lr_schedule_with_warmup(
+        optimizer, SETTINGS.warmup_steps, SETTINGS.max_steps, min_lr=SETTINGS.min_learning_rate
+    )
+    tokens = torch.tensor(target)
+    horizon, stage_steps, total = 0, [], 0
+    for n in range(1, len(tokens) + 1):
+        steps = 0
+        while True:
+            inputs = torch.cat([memory, model.model.embed_tokens(tokens[None, : n - 1])], dim=1)
+            logits = model(inputs_embeds=inputs).logits[0, -n:]
+            if torch.equal(logits.argmax(-1), tokens[:n]):
+                break
+            if steps == SETTINGS.max_steps_per_token or total == SETTINGS.max_steps:
+                return horizon, [*stage_steps, steps]
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(logits, tokens[:n]).backward()
+            optimizer.step()
+            schedule.step()
+            steps, total = steps + 1, total + 1
+        horizon = n
+        stage_steps.append(steps)
+    return horizon, stage_steps
+
+
+@pytest.fixture(scope="module")
+def alone(model, problem):
+    return [one_sample(model, target, init) for target, init in zip(*problem, strict=True)]
+
+
+def test_the_problem_holds_every_ending(alone):
+    """Some samples reach the end of their text, some spend a stage, and one spends its steps in all."""
+    complete = [horizon == length for (horizon, _), length in zip(alone, LENGTHS, strict=True)]
+    assert any(done and length > 1 for done, length in zip(complete, LENGTHS, strict=True))
+    failed = [steps for (_, steps), done in zip(alone, complete, strict=True) if not done]
+    assert any(steps[-1] == SETTINGS.max_steps_per_token for steps in failed)
+    assert any(sum(steps) == SETTINGS.max_steps for steps in failed)
+    assert len({horizon for horizon, _ in alone}) > 2
+
+
+@pytest.mark.parametrize("batch_size", [len(LENGTHS), 3, 1])
+def test_horizons_and_steps_are_those_of_one_sample_alone(model, problem, alone, batch_size):
+    outcome = reference.cram(model, *problem, SETTINGS, batch_size=batch_size)
+    assert list(zip(outcome.horizons, outcome.stage_steps, strict=True)) == alone
+    assert outcome.lane_steps == sum(sum(steps) for _, steps in alone)
+
+
+def test_a_batch_waits_for_its_slowest_sample(model, problem, alone):
+    """Passes and the rows they pay for follow from the steps of each sample: lock-step, and nothing more."""
+    outcome = reference.cram(model, *problem, SETTINGS, batch_size=len(LENGTHS))
+    passes = lane_passes = tokens = 0
+    for stage in range(max(len(steps) for _, steps in alone)):
+        steps = {row: counts[stage] for row, (_, counts) in enumerate(alone) if len(counts) > stage}
+        failed = {row for row in steps if alone[row][0] == stage}
+        # A stage measures once more than its slowest sample steps; whoever fails leaves the batch at once.
+        last = max(steps.values()) + 1
+        rows = sum(steps[row] + 1 if row in failed else last for row in steps)
+        passes, lane_passes, tokens = passes + last, lane_passes + rows, tokens + rows * (stage + 1)
+    assert (outcome.passes, outcome.lane_passes, outcome.tokens) == (passes, lane_passes, tokens)
+
+
+def test_nothing_but_the_memory_learns(model, problem):
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    targets, init_NxKxD = problem
+    start = init_NxKxD.copy()
+    reference.cram(model, targets, init_NxKxD, SETTINGS)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    np.testing.assert_array_equal(init_NxKxD, start)
+    assert all(parameter.grad is None for parameter in model.parameters())
