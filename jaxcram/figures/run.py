@@ -164,7 +164,6 @@ def _draw_costs(axes: Axes, stages: Stages, key: _Key) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda steps, _: f"{steps:g}"))
     axes.set_ylim(bottom=-0.15)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlim(left=0)
     axes.set_xlabel("surprisal under the model alone (bits per token)")
     axes.set_ylabel("cost (optimiser steps per token)")
 
