@@ -147,6 +147,10 @@ class Run:
             for job, length, start_KxD in zip(jobs, length_N, start_NxKxD, strict=True)
         ]
 
+    def padded_length(self, prefix: int) -> int:
+        """Tokens of the padded passes in which a prefix is optimised."""
+        return self._scheduler.padded_length(prefix)
+
     def _start(self, length_N: np.ndarray) -> tuple[Lanes, np.ndarray]:
         tokens_NxM = np.zeros((len(self._jobs), self._scheduler.longest_bucket), np.int32)
         for row, job in zip(tokens_NxM, self._jobs, strict=True):

@@ -55,6 +55,10 @@ class Scheduler:
         """Padded length of the longest bucket: what the pool's token array must hold."""
         return self._lengths[-1]
 
+    def padded_length(self, prefix: int) -> int:
+        """Padded length of the bucket to which a prefix belongs."""
+        return self._lengths[int(np.searchsorted(self._lengths, prefix))]
+
     def bucket(self, length: int, waiting: int | None = None) -> Bucket:
         """The shape of passes of `length` padded tokens when `waiting` lanes (None: all) are there for it.
 

@@ -1,0 +1,41 @@
+"""Small models and texts for the engine's tests."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxcram.models.decoder import Decoder
+from jaxcram.models.llama import LlamaConfig
+from jaxcram.text import Sample
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Decoder:
+    """A random two-layer Llama: quick to compile, and good for a handful of tokens."""
+    config = LlamaConfig(
+        vocab_size=48,
+        width=32,
+        num_layers=2,
+        num_heads=4,
+        num_kv_heads=2,
+        head_size=8,
+        mlp_width=64,
+        max_positions=64,
+        tied_head=True,
+        norm_eps=1e-5,
+    )
+    decoder = Decoder(config, dtype=jnp.float32, rngs=nnx.Rngs(0))
+    # Weights of 0.02 say the same whatever they read; larger ones make the model depend on its input.
+    graph, state = nnx.split(decoder)
+    return nnx.merge(graph, nnx.map_state(lambda _, x: x.replace(x[...] * 8) if x.ndim > 2 else x, state))
+
+
+@pytest.fixture(scope="session")
+def samples(tiny: Decoder) -> list[Sample]:
+    """Three targets of random tokens, of different lengths."""
+    rng = np.random.default_rng(1)
+    return [
+        Sample(i, "", rng.integers(0, tiny.config.vocab_size, n).astype(np.int32))
+        for i, n in enumerate((20, 33, 26))
+    ]

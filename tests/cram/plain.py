@@ -1,0 +1,51 @@
+"""Progressive cramming written down as plainly as it can be: one sample, one token at a time, no lanes.
+
+It measures every stage with a pass of its own, where the engine measures all of them in one; so it needs more
+passes, and must take the very same steps. Long optimisations amplify the last bit, so it is given the same
+padded shapes and the same arithmetic for loss and optimiser (which other tests hold against Optax); the
+order of things - what is measured when, who steps, who waits, when a stage ends - is its own.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcram import framing
+from jaxcram.cram import objective, optimizer
+
+
+@functools.partial(jax.jit, static_argnames="settings")
+def measure_and_step(model, mem_1xKxD, opt, tokens_1xT, n, total, peak, settings):
+    """Tokens right from the front, and embedding and optimiser state after a step on the first n tokens."""
+    hidden, pull_back = jax.vjp(lambda mem: framing.predict(model, mem, tokens_1xT), mem_1xKxD)
+    scores, grad = objective.score(model.head_VxD, hidden, tokens_1xT, settings.objective)
+    right = jnp.cumprod(scores.correct[0]).sum()
+    weight_1xT = (jnp.arange(tokens_1xT.shape[1]) < n)[None] / n.astype(jnp.float32)
+    (grad_mem,) = pull_back((weight_1xT[..., None] * grad).astype(hidden.dtype))
+    lr_1 = optimizer.learning_rate(total[None], peak[None], settings.stages.max_steps, settings.optimizer)
+    mem, opt = optimizer.update(grad_mem, opt, mem_1xKxD, lr_1, settings.optimizer)
+    return right, mem, opt
+
+
+def cram(model, tokens, start_KxD, peak, settings, padded_length):
+    """Stages [(prefix length, steps)] of one sample, its horizon, and the embedding measured there."""
+    mem = jnp.asarray(start_KxD)[None]
+    opt = optimizer.init(mem, settings.optimizer)
+    stages, best, total = [], None, 0
+    for n in range(1, len(tokens) + 1):
+        length = padded_length(n)
+        padded = np.zeros((1, length), np.int32)
+        padded[0, : min(length, len(tokens))] = tokens[:length]
+        for steps in range(settings.stages.max_steps_per_token + 1):
+            arguments = (np.int32(n), np.int32(total), np.float32(peak))
+            right, next_mem, next_opt = measure_and_step(model, mem, opt, padded, *arguments, settings)
+            if right >= n:
+                break
+            if steps == settings.stages.max_steps_per_token or total == settings.stages.max_steps:
+                return stages, n - 1, best
+            mem, opt, total = next_mem, next_opt, total + 1
+        stages.append((n, steps))
+        best = np.asarray(mem[0])
+    return stages, len(tokens), best

@@ -1,0 +1,68 @@
+"""The engine against the plain loop: same stages, same steps, same horizon, same embedding to the bit."""
+
+import numpy as np
+import pytest
+
+from jaxcram import api
+from jaxcram.cram import lanes
+from jaxcram.cram.run import Run, initial_embedding, jobs_of
+from jaxcram.cram.settings import CramSettings
+from jaxcram.cram.stages import StageSettings
+from jaxcram.models import port
+from jaxcram.text import Sample
+from tests.cram import plain
+
+
+def assert_same_as_plain(decoder, samples, settings):
+    jobs = jobs_of(samples, settings)
+    run = Run(decoder, samples, settings, jobs)
+    outcomes = {outcome.job: (outcome, rows) for outcome, rows in run.lanes(lambda progress: None)}
+    tokens = {sample.sample_id: sample.tokens for sample in samples}
+    steps = 0
+    for job in jobs:
+        outcome, rows = outcomes[job]
+        start = initial_embedding(decoder, job, settings)
+        procedure = lanes.PassSettings(settings.objective, settings.optimizer, settings.stages)
+        stages, horizon, embedding = plain.cram(
+            decoder, tokens[job.sample_id], start, job.learning_rate, procedure, run.padded_length
+        )
+        assert [(row["stage_seq_len"], row["steps"]) for row in rows if row["exact"]] == stages, job
+        assert outcome.horizon == horizon, job
+        if horizon:
+            np.testing.assert_array_equal(outcome.row["embedding"], embedding)
+        steps += sum(taken for _, taken in stages)
+    assert steps > 0
+    # The plain loop measures every stage by itself; the lanes do not.
+    assert run.progress.passes < sum(outcome.horizon + outcome.steps + 1 for outcome, _ in outcomes.values())
+
+
+def settings_for(rates, cap):
+    # A budget of one shortest lane pins every pass to one lane, the plain loop's shape.
+    return CramSettings(learning_rates=rates, token_budget=16, stages=StageSettings(max_steps_per_token=cap))
+
+
+def test_on_a_random_model(tiny, samples):
+    assert_same_as_plain(tiny, samples, settings_for((0.1, 1.0), 150))
+
+
+@pytest.mark.slow
+def test_on_the_bundled_model():
+    model = api.load_model()
+    texts = api.load_texts("bundled", num_samples=2)
+    samples = [
+        Sample(t.sample_id, t.text, np.array(model.tokenizer.encode(t.text)[:40], np.int32)) for t in texts
+    ]
+    assert_same_as_plain(model.decoder, samples, settings_for((0.1, 1.0), 200))
+
+
+@pytest.mark.slow
+def test_on_stories260k(shared):
+    model = api.load_model(str(shared / "models" / "stories260K"))
+    assert port.find_checkpoint(model.name) == shared / "models" / "stories260K"
+    texts = [
+        api.generate(model, "One day", max_new_tokens=40, temperature=1.0, seed=seed) for seed in range(2)
+    ]
+    samples = [
+        Sample(i, text, np.array(model.tokenizer.encode(text), np.int32)) for i, text in enumerate(texts)
+    ]
+    assert_same_as_plain(model.decoder, samples, settings_for((0.1, 1.0), 300))
