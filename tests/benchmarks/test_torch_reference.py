@@ -114,6 +114,17 @@ def test_a_batch_waits_for_its_slowest_sample(model, problem, alone):
     assert (outcome.passes, outcome.lane_passes, outcome.tokens) == (passes, lane_passes, tokens)
 
 
+def test_several_memories_precede_the_text(model):
+    """With K = 3, target token i is predicted at position 2 + i, whatever stands after it."""
+    target = np.array([1, 4, 0, 2, 3])
+    memory_1xKxD = np.random.default_rng(1).normal(0, 1, (1, 3, WIDTH))
+    batch = reference.start_batch(model, [target], memory_1xKxD)
+    memory = torch.tensor(memory_1xKxD)
+    whole = torch.cat([memory, model.model.embed_tokens(torch.tensor(target)[None])], dim=1)
+    expected = model(inputs_embeds=whole).logits[:, 2:6]
+    torch.testing.assert_close(reference.forward(model, batch, 4, memory), expected, rtol=1e-9, atol=1e-9)
+
+
 def test_nothing_but_the_memory_learns(model, problem):
     before = {name: value.clone() for name, value in model.state_dict().items()}
     targets, init_NxKxD = problem
