@@ -1,0 +1,158 @@
+"""What a training run is in numbers, and the refusal of numbers that make no sense."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+from jaxcram.errors import UserError
+
+SCHEDULES = ("wsd", "cosine")
+DTYPES = ("float32", "bfloat16")
+_MAX_VOCAB = 2**16  # token files hold uint16
+_MIN_VOCAB = 256 + 2  # every byte, BOS and EOS
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PretrainSettings:
+    """Everything that decides the result of a training run.
+
+    Attributes:
+        out: directory of the run: the model, its tokenizer, token files, checkpoints and the log.
+        sources: mixture "SOURCE:WEIGHT,..."; a window is drawn from a source with probability proportional to
+            its weight (1 where none is given). A source is `stories` (the generator), a path that
+            `load_texts` reads (.txt, .jsonl, .csv, .parquet, or a directory of them), or `hub:NAME`, a data
+            set of the Hub.
+        hub_texts: how many texts to read of a Hub data set.
+        stream_tokens: the most tokens of a source that are tokenised and kept, for training.
+        held_out_share: share of a source's texts that is kept from training, above 0 and below 1; whole texts
+            (files, rows), at least one. Of a single text, its last paragraphs. Stories need none: their
+            held-out seeds are never trained on.
+        held_out_tokens: tokens of each source on which the held-out loss is measured.
+        vocab_size: tokens of the byte-level BPE, BOS and EOS included; 258 to 65536.
+        width: D, channels of the residual stream.
+        num_layers: L, layers.
+        num_heads: H, query heads.
+        num_kv_heads: G, key and value heads; a divisor of num_heads.
+        head_size: C, channels of a head; even.
+        mlp_width: F, channels between the matrices of the MLP.
+        max_positions: positions that the saved config promises; at least `window`.
+        window: T, tokens of a training window.
+        batch_size: B, windows of an optimiser step; a multiple of the number of devices.
+        steps: optimiser steps of the whole run.
+        learning_rate: peak learning rate of AdamW.
+        warmup: steps of linear warm-up, from 0.
+        schedule: "wsd" (constant after the warm-up, then linear to 0 over the last `decay_share`) or "cosine"
+            (to a tenth of the peak at the end).
+        decay_share: share of `steps` that wsd decays over, above 0 and below 1.
+        weight_decay: decoupled weight decay of AdamW, per unit of learning rate; of matrices only.
+        clip: largest global norm of a step's gradient.
+        seed: seed of the initial weights, of the windows and of the choice of held-out texts.
+        dtype: of the forward and backward pass, "float32" or "bfloat16"; the weights that are trained are
+        fp32. checkpoint_every: steps between checkpoints, each with the held-out loss and a usable model in
+        `out`. log_every: steps between progress lines.
+    """
+
+    out: str
+    sources: str = "stories"
+    hub_texts: int = 10_000
+    stream_tokens: int = 20_000_000
+    held_out_share: float = 0.05
+    held_out_tokens: int = 32_768
+    vocab_size: int = 512
+    width: int = 128
+    num_layers: int = 5
+    num_heads: int = 4
+    num_kv_heads: int = 2
+    head_size: int = 32
+    mlp_width: int = 320
+    max_positions: int = 512
+    window: int = 128
+    batch_size: int = 32
+    steps: int = 6_000
+    learning_rate: float = 4e-3
+    warmup: int = 200
+    schedule: str = "wsd"
+    decay_share: float = 0.25
+    weight_decay: float = 0.1
+    clip: float = 1.0
+    seed: int = 0
+    dtype: str = "float32"
+    checkpoint_every: int = 500
+    log_every: int = 20
+
+    def __post_init__(self) -> None:
+        positive = (
+            *(
+                "hub_texts",
+                "stream_tokens",
+                "held_out_tokens",
+                "width",
+                "num_layers",
+                "num_heads",
+                "num_kv_heads",
+            ),
+            *("head_size", "mlp_width", "window", "batch_size", "steps", "learning_rate", "clip"),
+            *("checkpoint_every", "log_every"),
+        )
+        for name in positive:
+            self._require(name, getattr(self, name) > 0, "give a number above 0")
+        for name in ("warmup", "weight_decay", "seed"):
+            self._require(name, getattr(self, name) >= 0, "give 0 or more")
+        for name in ("held_out_share", "decay_share"):
+            self._require(name, 0 < getattr(self, name) < 1, "give a share between 0 and 1")
+        sizes = f"give {_MIN_VOCAB} (256 bytes, BOS, EOS) to {_MAX_VOCAB}"
+        self._require("vocab_size", _MIN_VOCAB <= self.vocab_size <= _MAX_VOCAB, sizes)
+        self._require("num_kv_heads", self.num_heads % self.num_kv_heads == 0, "give a divisor of num_heads")
+        self._require("head_size", self.head_size % 2 == 0, "rotary positions need an even one")
+        self._require("max_positions", self.max_positions >= self.window, "give at least the window")
+        self._require("window", self.window <= self.stream_tokens, "give at most stream_tokens")
+        self._require("warmup", self.warmup < self.steps, "give less than steps")
+        self._require("schedule", self.schedule in SCHEDULES, f"choose one of {', '.join(SCHEDULES)}")
+        self._require("dtype", self.dtype in DTYPES, f"choose one of {', '.join(DTYPES)}")
+        parse_mixture(self.sources)
+
+    def _require(self, name: str, holds: bool, remedy: str) -> None:
+        if not holds:
+            raise UserError(f"--{name}={getattr(self, name)}: {remedy}")
+
+    @property
+    def decay_start(self) -> int:
+        """The step from which the learning rate depends on how many steps there are in all."""
+        return (
+            self.steps - math.ceil(self.decay_share * self.steps) if self.schedule == "wsd" else self.warmup
+        )
+
+
+def parse_mixture(sources: str) -> dict[str, float]:
+    """The share of each source, summing to one, in the order given.
+
+    Raises:
+        UserError: the mixture is empty, names a source twice, or a weight is not a positive number.
+    """
+    weights: dict[str, float] = {}
+    for part in filter(None, (part.strip() for part in sources.split(","))):
+        name, weight = _split_weight(part)
+        if name in weights:
+            raise UserError(f"--sources={sources}: {name} stands there twice; give it one weight")
+        if not (math.isfinite(weight) and weight > 0):
+            raise UserError(f"--sources={sources}: the weight of {name} is to be above 0")
+        weights[name] = weight
+    if not weights:
+        raise UserError(f"--sources={sources!r}: name a source, such as stories or stories:0.7,novels/:0.3")
+    total = sum(weights.values())
+    return {name: weight / total for name, weight in weights.items()}
+
+
+def _split_weight(part: str) -> tuple[str, float]:
+    """`name:0.3` -> (name, 0.3). A colon within the name (hub:owner/set, an existing path) is no weight."""
+    name, colon, weight = part.rpartition(":")
+    if not colon or name == "hub" or Path(part).expanduser().exists():
+        return part, 1.0
+    try:
+        return name, float(weight)
+    except ValueError:
+        if part.startswith("hub:"):
+            return part, 1.0
+        raise UserError(f"--sources: {weight!r} in {part!r} is not a weight; write SOURCE:0.5") from None
