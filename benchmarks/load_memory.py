@@ -1,6 +1,6 @@
 """Host memory that loading a checkpoint takes, as a multiple of the checkpoint's size.
 
-    python benchmarks/load_memory.py --megabytes=1000          (Linux; prints one JSON line; bound: ratio < 1.3)
+    python benchmarks/load_memory.py --megabytes=1000        (Linux; one JSON line; bound: ratio < 1.3)
 
 Writes a random sharded Llama checkpoint in bf16, loads it in bf16 in a process of its own, and compares that
 process's peak of resident memory with what it held when all libraries were up and the device started.

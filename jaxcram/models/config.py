@@ -11,7 +11,6 @@ import functools
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import jax
@@ -64,9 +63,20 @@ class DecoderConfig(abc.ABC):
     def from_fields(cls, fields: "Fields") -> "DecoderConfig":
         """Reads a Hugging Face config.json; raises UserError for a value that is not honoured."""
 
-    @abc.abstractmethod
     def to_fields(self) -> dict[str, Any]:
-        """Writes what `from_fields` reads."""
+        """What `from_fields` reads, spelt as all releases of transformers do; a family adds its own."""
+        return {
+            "model_type": self.family,
+            "vocab_size": self.vocab_size,
+            "hidden_size": self.width,
+            "num_hidden_layers": self.num_layers,
+            "num_attention_heads": self.num_heads,
+            "intermediate_size": self.mlp_width,
+            "max_position_embeddings": self.max_positions,
+            "tie_word_embeddings": self.tied_head,
+            "bos_token_id": self.bos_token_id,
+            "eos_token_id": list(self.eos_token_ids) or None,
+        }
 
     @abc.abstractmethod
     def block(self, *, dtype: Any, rngs: nnx.Rngs) -> Block:
@@ -141,13 +151,23 @@ class Fields:
             raise self.error(name, value, f"is not supported; supported: {', '.join(map(repr, honoured))}")
         return value
 
-    def token_ids(self) -> dict[str, Any]:
-        """`bos_token_id` and `eos_token_id` (a number or a list) as keyword arguments of a config."""
+    def common(self) -> dict[str, Any]:
+        """The fields that all families spell alike, as keyword arguments of a config."""
         bos, eos = self._rest.pop("bos_token_id", None), self._rest.pop("eos_token_id", None)
-        eos = eos if isinstance(eos, list) else [] if eos is None else [eos]
-        if not all(type(value) is int for value in [bos or 0, *eos]):
+        eos = [] if eos is None else eos if isinstance(eos, list) else [eos]
+        if not all(type(token_id) is int for token_id in [bos or 0, *eos]):
             raise self.error("bos_token_id, eos_token_id", (bos, eos), "should be token ids")
-        return {"bos_token_id": bos, "eos_token_ids": tuple(eos)}
+        return {
+            "vocab_size": self.take("vocab_size", int),
+            "width": self.take("hidden_size", int),
+            "num_layers": self.take("num_hidden_layers", int),
+            "num_heads": self.take("num_attention_heads", int),
+            "mlp_width": self.take("intermediate_size", int),
+            "max_positions": self.take("max_position_embeddings", int),
+            "tied_head": self.take("tie_word_embeddings", bool, False),
+            "bos_token_id": bos,
+            "eos_token_ids": tuple(eos),
+        }
 
     def rope(self, **old_names: str) -> "Fields":
         """The rotary settings in one form, whichever way the file has them.
@@ -175,9 +195,14 @@ class Fields:
 @functools.cache
 def families() -> dict[str, type[DecoderConfig]]:
     """Every family by its `model_type`: the DecoderConfig subclasses in the files of this package."""
-    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
-        importlib.import_module(f"{__package__}.{module.name}")
-    return {cls.family: cls for cls in DecoderConfig.__subclasses__()}
+    package = importlib.import_module("jaxcram.models")
+    found = {}
+    for file in pkgutil.iter_modules(package.__path__):
+        module = importlib.import_module(f"{package.__name__}.{file.name}")
+        for value in vars(module).values():
+            if isinstance(value, type) and issubclass(value, DecoderConfig) and value is not DecoderConfig:
+                found[value.family] = value
+    return found
 
 
 def read_config(values: Mapping[str, Any], source: str) -> DecoderConfig:

@@ -68,19 +68,19 @@ class LlamaConfig(DecoderConfig):
     @classmethod
     def from_fields(cls, fields: Fields) -> "LlamaConfig":
         """Reads config.json; raises UserError for a field or a value that the code does not honour."""
-        width, num_heads = fields.take("hidden_size", int), fields.take("num_attention_heads", int)
+        common = fields.common()
+        width, num_heads = common["width"], common["num_heads"]
         num_kv_heads = fields.take("num_key_value_heads", int, num_heads)
         if num_heads % num_kv_heads:
             raise fields.error("num_key_value_heads", num_kv_heads, f"does not divide the {num_heads} heads")
         head_size = fields.take("head_dim", int, width // num_heads)
-        if head_size % 2:
+        if head_size % 2 or head_size == 0:
             raise fields.error("head_dim", head_size, "should be even, for rotary positions")
         fields.only("hidden_act", "silu")
         fields.only("pretraining_tp", 1)
         rope = fields.rope()
-        theta = rope.take("rope_theta", float, 10_000.0)
         rope.only("partial_rotary_factor", 1.0)
-        scaling = None
+        theta, scaling = rope.take("rope_theta", float, 10_000.0), None
         if rope.only("rope_type", "default", "llama3") == "llama3":
             scaling = Llama3Scaling(
                 factor=rope.take("factor", float),
@@ -90,37 +90,23 @@ class LlamaConfig(DecoderConfig):
             )
         rope.close()
         return cls(
-            vocab_size=fields.take("vocab_size", int),
-            width=width,
-            num_layers=fields.take("num_hidden_layers", int),
-            num_heads=num_heads,
+            **common,
             num_kv_heads=num_kv_heads,
             head_size=head_size,
-            mlp_width=fields.take("intermediate_size", int),
-            max_positions=fields.take("max_position_embeddings", int),
-            tied_head=fields.take("tie_word_embeddings", bool, False),
             norm_eps=fields.take("rms_norm_eps", float, 1e-6),
             rope_theta=theta,
             rope_scaling=scaling,
             attention_bias=fields.take("attention_bias", bool, False),
             mlp_bias=fields.take("mlp_bias", bool, False),
-            **fields.token_ids(),
         )
 
     def to_fields(self) -> dict[str, Any]:
-        """The fields of config.json, in the form that old and new releases of transformers read."""
+        """The fields of config.json, rotary settings in the older form, which all releases read."""
         scaling = self.rope_scaling and {"rope_type": "llama3", **dataclasses.asdict(self.rope_scaling)}
-        return {
+        return super().to_fields() | {
             "architectures": ["LlamaForCausalLM"],
-            "vocab_size": self.vocab_size,
-            "hidden_size": self.width,
-            "num_hidden_layers": self.num_layers,
-            "num_attention_heads": self.num_heads,
             "num_key_value_heads": self.num_kv_heads,
             "head_dim": self.head_size,
-            "intermediate_size": self.mlp_width,
-            "max_position_embeddings": self.max_positions,
-            "tie_word_embeddings": self.tied_head,
             "rms_norm_eps": self.norm_eps,
             "rope_theta": self.rope_theta,
             "rope_scaling": scaling,

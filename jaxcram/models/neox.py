@@ -59,48 +59,33 @@ class NeoXConfig(DecoderConfig):
     @classmethod
     def from_fields(cls, fields: Fields) -> "NeoXConfig":
         """Reads config.json; raises UserError for a field or a value that the code does not honour."""
-        width, num_heads = fields.take("hidden_size", int), fields.take("num_attention_heads", int)
+        common = fields.common()
+        width, num_heads = common["width"], common["num_heads"]
         if width % num_heads:
             raise fields.error("num_attention_heads", num_heads, f"does not divide hidden_size = {width}")
         rope = fields.rope(rotary_emb_base="rope_theta", rotary_pct="partial_rotary_factor")
         rope.only("rope_type", "default")
-        fraction = rope.take("partial_rotary_factor", float, 0.25)
         config = cls(
-            vocab_size=fields.take("vocab_size", int),
-            width=width,
-            num_layers=fields.take("num_hidden_layers", int),
-            num_heads=num_heads,
+            **common,
             num_kv_heads=num_heads,
             head_size=width // num_heads,
-            mlp_width=fields.take("intermediate_size", int),
-            max_positions=fields.take("max_position_embeddings", int),
-            tied_head=fields.take("tie_word_embeddings", bool, False),
             norm_eps=fields.take("layer_norm_eps", float, 1e-5),
             rope_theta=rope.take("rope_theta", float, 10_000.0),
-            rotary_fraction=fraction,
+            rotary_fraction=rope.take("partial_rotary_factor", float, 0.25),
             parallel_residual=fields.take("use_parallel_residual", bool, True),
             activation=fields.only("hidden_act", *_TANH_GELU),
             attention_bias=fields.take("attention_bias", bool, True),
-            **fields.token_ids(),
         )
         rope.close()
-        if fraction > 1 or config.rotary_size == 0 or config.rotary_size % 2:
-            raise rope.error(
-                "partial_rotary_factor", fraction, f"leaves no even part of a head of size {config.head_size}"
-            )
+        if config.rotary_fraction > 1 or config.rotary_size == 0 or config.rotary_size % 2:
+            reason = f"leaves no even part of a head of size {config.head_size}"
+            raise rope.error("partial_rotary_factor", config.rotary_fraction, reason)
         return config
 
     def to_fields(self) -> dict[str, Any]:
-        """The fields of config.json, in the form that old and new releases of transformers read."""
-        return {
+        """The fields of config.json, rotary settings in the older form, which all releases read."""
+        return super().to_fields() | {
             "architectures": ["GPTNeoXForCausalLM"],
-            "vocab_size": self.vocab_size,
-            "hidden_size": self.width,
-            "num_hidden_layers": self.num_layers,
-            "num_attention_heads": self.num_heads,
-            "intermediate_size": self.mlp_width,
-            "max_position_embeddings": self.max_positions,
-            "tie_word_embeddings": self.tied_head,
             "layer_norm_eps": self.norm_eps,
             "rotary_emb_base": self.rope_theta,
             "rotary_pct": self.rotary_fraction,

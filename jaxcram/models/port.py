@@ -78,7 +78,7 @@ def save(decoder: Decoder, directory: str | os.PathLike[str], *, dtype: str = "b
             tensors[names.format(layer)] = values[layer] if stacked else values
     partial = directory / "model.safetensors.partial"
     save_file(tensors, partial, metadata={"format": "pt"})  # transformers asks for this mark
-    fields = decoder.config.to_fields() | {"model_type": decoder.config.family, "torch_dtype": dtype}
+    fields = decoder.config.to_fields() | {"torch_dtype": dtype}
     (directory / "config.json").write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
     partial.replace(directory / "model.safetensors")
 
@@ -86,7 +86,7 @@ def save(decoder: Decoder, directory: str | os.PathLike[str], *, dtype: str = "b
 def find_checkpoint(path_or_hub_name: str | os.PathLike[str]) -> Path:
     """The local directory of a checkpoint; that of a Hub name is downloaded first (never pickles)."""
     name = os.fspath(path_or_hub_name)
-    if Path(name).is_dir():
+    if name and Path(name).is_dir():
         return Path(name)
     if Path(name).exists() or not re.fullmatch(_HUB_NAME, name):
         raise UserError(f"model {name!r} is not a directory, nor a Hub name (owner/name)")
@@ -94,8 +94,8 @@ def find_checkpoint(path_or_hub_name: str | os.PathLike[str]) -> Path:
 
     try:
         return Path(huggingface_hub.snapshot_download(name, allow_patterns=_HUB_FILES))
-    except (OSError, ValueError, huggingface_hub.errors.HfHubHTTPError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except (OSError, ValueError) as error:  # what huggingface_hub raises derives from these
+        reason = " ".join(str(error).split())
         raise UserError(
             f"model {name!r} is not a directory, and the Hub did not give it: {reason} "
             "(check the name and the network, or give the path of a downloaded directory)"

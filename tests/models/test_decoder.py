@@ -1,0 +1,196 @@
+"""What the decoder promises whatever its weights: causality, knockout, the cache, dtypes, use as a pytree."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxcram.models.config import DecoderConfig
+from jaxcram.models.decoder import Decoder
+from jaxcram.models.layers import attend, attention_implementation, rotary_tables, rotate
+from jaxcram.models.llama import LlamaConfig
+from jaxcram.models.neox import NeoXConfig
+
+SIZES = {
+    "vocab_size": 30,
+    "width": 16,
+    "num_layers": 3,
+    "mlp_width": 24,
+    "max_positions": 32,
+    "norm_eps": 1e-5,
+}
+CONFIGS = {
+    "llama": LlamaConfig(**SIZES, num_heads=4, num_kv_heads=2, head_size=4, tied_head=True),
+    "neox": NeoXConfig(
+        **SIZES, num_heads=2, num_kv_heads=2, head_size=8, tied_head=False, parallel_residual=False
+    ),
+}
+LENGTH, NUM_MEMORY = 9, 2
+
+forward = jax.jit(Decoder.__call__, static_argnames=("num_memory", "remat"))
+extend = jax.jit(Decoder.extend)
+
+
+@pytest.fixture(scope="module", params=CONFIGS)
+def config(request: pytest.FixtureRequest) -> DecoderConfig:
+    return CONFIGS[request.param]
+
+
+@pytest.fixture(scope="module")
+def decoder(config: DecoderConfig) -> Decoder:
+    return random_decoder(config, seed=0)
+
+
+def random_decoder(config: DecoderConfig, seed: int) -> Decoder:
+    """Every weight and bias random; from numpy, so that no generator has to be compiled."""
+    rng = np.random.default_rng(seed)
+
+    def draw(leaf):
+        vector = leaf.shape[:-1] in [(), (config.num_layers,)]
+        return jnp.asarray(
+            rng.normal(size=leaf.shape) * (1.0 if vector else leaf.shape[-1] ** -0.5), leaf.dtype
+        )
+
+    return jax.tree.map(draw, jax.eval_shape(lambda: Decoder(config, rngs=nnx.Rngs(0))))
+
+
+def inputs(batch: int) -> jax.Array:
+    return jnp.asarray(np.random.default_rng(1).normal(size=(batch, LENGTH, SIZES["width"])), jnp.float32)
+
+
+def test_gradients_reach_every_earlier_position_and_no_later_one(decoder: Decoder):
+    def projected(decoder, x_TxD):
+        return (decoder(x_TxD[None])[0] * jnp.arange(1, 17)).sum(-1)
+
+    jacobian_TxSxD = jax.jit(jax.jacrev(projected, argnums=1))(decoder, inputs(1)[0])
+    reach_TxS = np.abs(jacobian_TxSxD).max(-1)
+    np.testing.assert_array_equal(reach_TxS > 1e-6, np.tri(LENGTH, dtype=bool))
+    np.testing.assert_array_equal(np.triu(reach_TxS, 1), 0)
+
+
+@jax.jit
+def plainly(decoder: Decoder, x_TxD: jax.Array, mask_LxTxT: jax.Array) -> jax.Array:
+    """One lane, layer by layer, with the masks written out."""
+    tables = rotary_tables(decoder.config.rotary_frequencies(), jnp.arange(LENGTH))
+    x_1xTxD = x_TxD[None]
+    for number in range(SIZES["num_layers"]):
+        block = jax.tree.map(lambda leaf, number=number: leaf[number], decoder.layers)
+        query, key, value = block.qkv(x_1xTxD)
+        attended = attend(rotate(query, tables), rotate(key, tables), value, mask_LxTxT[None, None, number])
+        x_1xTxD = block.finish(x_1xTxD, attended)
+    return decoder.final_norm(x_1xTxD)[0]
+
+
+def test_knockout_masks_the_memory_per_lane_and_layer(decoder: Decoder):
+    knockout_BxL = np.array([[0, 0, 0], [1, 1, 1], [0, 1, 0], [1, 0, 1]], dtype=bool)
+    x_BxTxD = inputs(4)
+    hidden_BxTxD = forward(decoder, x_BxTxD, num_memory=NUM_MEMORY, knockout_BxL=jnp.array(knockout_BxL))
+    for lane, knocked_L in enumerate(knockout_BxL):
+        mask_LxTxT = np.tile(np.tri(LENGTH, dtype=bool), (SIZES["num_layers"], 1, 1))
+        mask_LxTxT[knocked_L, NUM_MEMORY:, :NUM_MEMORY] = False
+        expected_TxD = plainly(decoder, x_BxTxD[lane], mask_LxTxT)
+        np.testing.assert_allclose(hidden_BxTxD[lane], expected_TxD, atol=1e-5)
+
+
+def test_no_knockout_is_the_plain_path_and_all_is_the_text_without_memory(decoder: Decoder):
+    x_BxTxD = inputs(4)
+    knockout_BxL = jnp.array([[False], [True], [False], [True]]).repeat(SIZES["num_layers"], axis=1)
+    hidden_BxTxD = forward(decoder, x_BxTxD, num_memory=NUM_MEMORY, knockout_BxL=knockout_BxL)
+    plain_BxTxD = forward(decoder, x_BxTxD)
+    without_BxTxD = forward(decoder, x_BxTxD[:, NUM_MEMORY:])
+    np.testing.assert_allclose(hidden_BxTxD[0], plain_BxTxD[0], atol=1e-5)
+    np.testing.assert_allclose(hidden_BxTxD[1, NUM_MEMORY:], without_BxTxD[1], atol=1e-4)
+    np.testing.assert_allclose(hidden_BxTxD[1, :NUM_MEMORY], plain_BxTxD[1, :NUM_MEMORY], atol=1e-5)
+    assert np.abs(plain_BxTxD[1, NUM_MEMORY:] - without_BxTxD[1]).max() > 0.1  # the memory does matter here
+
+
+def test_cached_decoding_equals_the_full_forward(decoder: Decoder):
+    x_BxTxD = inputs(4)
+    cache = decoder.init_cache(4, LENGTH + 3)
+    pieces = []
+    for start, stop in [(0, 4), (4, 5), (5, LENGTH)]:
+        hidden, cache = extend(decoder, x_BxTxD[:, start:stop], cache)
+        pieces.append(hidden)
+    np.testing.assert_allclose(jnp.concatenate(pieces, axis=1), forward(decoder, x_BxTxD), atol=1e-4)
+    assert cache.position == LENGTH
+
+
+def test_rematerialisation_changes_no_gradient(decoder: Decoder):
+    def loss(decoder, x_BxTxD, remat):
+        return jnp.sum(decoder(x_BxTxD, remat=remat)[..., 0] ** 2)
+
+    gradient = jax.jit(jax.grad(loss, argnums=(0, 1)), static_argnums=2)
+    stored, recomputed = (gradient(decoder, inputs(2), remat) for remat in (False, True))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), stored, recomputed)
+    assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(stored[0].layers))
+
+
+def test_bfloat16_is_kept_throughout_and_follows_fp32(config: DecoderConfig):
+    narrow = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), random_decoder(config, seed=0))
+    wide = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), narrow)
+    tokens_BxT = jnp.arange(2 * LENGTH).reshape(2, LENGTH)
+    assert narrow.embed(tokens_BxT).dtype == jnp.bfloat16
+    hidden_BxTxD = forward(narrow, inputs(4))
+    assert hidden_BxTxD.dtype == jnp.bfloat16
+    assert narrow.logits(hidden_BxTxD).dtype == jnp.float32
+    assert jax.tree.leaves(narrow.init_cache(1, 4))[0].dtype == jnp.bfloat16
+    expected = forward(wide, inputs(4).astype(jnp.bfloat16).astype(jnp.float32))
+    error = np.linalg.norm(hidden_BxTxD.astype(jnp.float32) - expected) / np.linalg.norm(expected)
+    assert 0 < error < 0.02  # one rounding to bf16 is 0.002
+
+
+def test_head_is_the_embedding_exactly_where_it_is_tied(decoder: Decoder):
+    same = np.array_equal(decoder.head_VxD, decoder.embed(jnp.arange(SIZES["vocab_size"])))
+    assert same == decoder.config.tied_head
+    hidden_D = inputs(1)[0, 0]
+    np.testing.assert_allclose(decoder.logits(hidden_D), decoder.head_VxD @ hidden_D, atol=1e-5)
+
+
+def test_a_new_decoder_has_layers_of_its_own_and_the_dtype_asked_for():
+    decoder = Decoder(CONFIGS["llama"], dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
+    first, second = decoder.layers.out.weight[0], decoder.layers.out.weight[1]
+    assert np.abs(first - second).max() > 0.1
+    assert {leaf.dtype for leaf in jax.tree.leaves(decoder)} == {jnp.dtype(jnp.bfloat16)}
+
+
+def test_weights_are_arguments_and_one_trace_serves_all_of_them(config: DecoderConfig):
+    traces = []
+
+    @jax.jit
+    def run(decoder, x_BxTxD):
+        traces.append(decoder)
+        return decoder(x_BxTxD)
+
+    first, second = (random_decoder(config, seed) for seed in (0, 1))
+    assert np.abs(run(first, inputs(1)) - run(second, inputs(1))).max() > 0.1
+    assert len(traces) == 1
+    constants = jax.make_jaxpr(Decoder.__call__)(first, inputs(1)).consts
+    assert sum(np.size(constant) for constant in constants) <= config.head_size  # the rotary frequencies
+
+
+def test_the_profile_names_embedding_attention_and_mlp(decoder: Decoder):
+    lowered = jax.jit(lambda decoder, tokens: decoder(decoder.embed(tokens))).lower(
+        decoder, jnp.zeros((1, 3), int)
+    )
+    locations = lowered.as_text(debug_info=True)
+    scopes = set(re.findall(r'["/](embed|attention|mlp)/', locations))
+    assert scopes == {"embed", "attention", "mlp"}
+
+
+@pytest.mark.parametrize(
+    ("backend", "dtype", "head_size", "expected"),
+    [
+        ("cpu", jnp.bfloat16, 64, "xla"),
+        ("gpu", jnp.bfloat16, 64, "cudnn"),
+        ("gpu", jnp.float32, 64, "xla"),
+        ("gpu", jnp.bfloat16, 12, "xla"),
+        ("gpu", jnp.bfloat16, 256, "xla"),
+        ("tpu", jnp.bfloat16, 64, "xla"),
+    ],
+)
+def test_fused_attention_only_where_it_runs(monkeypatch, backend, dtype, head_size, expected):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    assert attention_implementation(jnp.zeros((1, 2, 1, head_size), dtype)) == expected
