@@ -1,0 +1,268 @@
+"""A run from Python: rows, summary, resuming, refusals, memory that runs out."""
+
+import json
+
+import numpy as np
+import pytest
+from jax.errors import JaxRuntimeError
+from tokenizers import Tokenizer as Backend
+from tokenizers import models, pre_tokenizers
+
+from jaxcram import api, decode
+from jaxcram.cram import lanes
+from jaxcram.cram.run import initial_embedding
+from jaxcram.cram.settings import CramSettings
+from jaxcram.cram.stages import StageSettings
+from jaxcram.errors import UserError
+from jaxcram.results import Job
+from jaxcram.text import Tokenizer
+from tests.cram.conftest import tiny  # noqa: F401
+
+STAGES = StageSettings(max_steps_per_token=40)
+SETTINGS = CramSettings(learning_rates=(0.1, 1.0), stages=STAGES, token_budget=64)
+
+
+@pytest.fixture(scope="module")
+def model(tiny):  # noqa: F811
+    """The random model with one word a token."""
+    backend = Backend(models.WordLevel({f"w{i}": i for i in range(tiny.config.vocab_size)}, unk_token="w0"))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return api.Model(tiny, Tokenizer(backend, name="tiny", bos_token=None, eos_token=None), "tiny")
+
+
+@pytest.fixture(scope="module")
+def texts():
+    rng = np.random.default_rng(5)
+    return [" ".join(f"w{i}" for i in rng.integers(0, 48, n)) for n in (12, 20)]
+
+
+@pytest.fixture(scope="module")
+def run(model, texts, tmp_path_factory):
+    return api.cram(
+        model, texts, out=tmp_path_factory.mktemp("run") / "out", settings=SETTINGS, verbose=False
+    )
+
+
+def rows_by_lane(run):
+    lanes_ = {}
+    for row in run.rows().to_pylist():
+        lanes_.setdefault(Job(row["sample_id"], row["learning_rate"], row["seed"]), []).append(row)
+    return lanes_
+
+
+def test_rows_tell_the_whole_story_of_a_lane(run):
+    assert len(rows_by_lane(run)) == 4
+    for job, rows in rows_by_lane(run).items():
+        *exact, last = rows
+        lane = next(
+            x for x in run.summary["lanes"] if Job(x["sample_id"], x["learning_rate"], x["seed"]) == job
+        )
+        assert [row["stage_seq_len"] for row in rows] == list(range(1, len(rows) + 1))
+        assert all(row["exact"] and row["final_convergence"] == 1.0 for row in exact)
+        assert np.cumsum([row["steps"] for row in rows]).tolist() == [row["steps_taken"] for row in rows]
+        assert [row["stop_reason"] for row in exact] == [None] * len(exact)
+        assert (last["stop_reason"], last["exact"], last["steps"]) == ("stage_cap", False, 40)
+        assert (lane["horizon"], lane["steps"], lane["stop_reason"]) == (
+            len(exact),
+            last["steps_taken"],
+            "stage_cap",
+        )
+        assert lane["target_tokens"] == len(rows[0]["target_ids"]) == last["num_input_tokens"]
+        assert rows[0]["initialization_embedding"] is not None
+        assert all(row["initialization_embedding"] is None for row in rows[1:])
+
+
+def test_greedy_decoding_agrees_with_teacher_forcing_on_every_lane(run):
+    assert any(lane["horizon"] > 1 for lane in run.summary["lanes"])
+    for lane in run.summary["lanes"]:
+        if lane["horizon"]:
+            assert (lane["tf_accuracy"], lane["exact_accuracy"]) == (1.0, 1.0)
+            assert lane["exact_first_mismatch"] is None
+        else:
+            assert lane["exact_accuracy"] is None
+    assert run.summary["example"]["identical"]
+
+
+def test_saved_embeddings_are_the_measured_ones(run, model):
+    """Re-measured from the rows alone: accuracy, loss and information gain as recorded."""
+    for rows in rows_by_lane(run).values():
+        ids = np.array(rows[0]["target_ids"], np.int32)
+        for row in rows:
+            n, mem = row["stage_seq_len"], np.array([row["embedding"]], np.float32)
+            forced = np.asarray(decode.teacher_forced(model.decoder, mem, ids[None, :]))[0]
+            assert np.mean(forced[:n] == ids[:n]) == row["final_convergence"]
+            logits = model.decoder.logits(decode.framing.predict(model.decoder, mem, ids[None, :]))[0]
+            nll = np.log(np.sum(np.exp(logits), axis=1)) - np.take_along_axis(logits, ids[:, None], 1)[:, 0]
+            np.testing.assert_allclose(nll[:n].mean(), row["final_loss"], rtol=1e-4, atol=1e-5)
+            plain = model.decoder.logits(model.decoder(model.decoder.embed(ids[None, :])))[0][:-1]
+            alone = np.log(np.sum(np.exp(plain), axis=1)) - np.take_along_axis(plain, ids[1:, None], 1)[:, 0]
+            gain = (alone[: n - 1].sum() - nll[1:n].sum()) / np.log(2)
+            np.testing.assert_allclose(row["information_gain_bits"], gain, rtol=1e-3, atol=1e-3)
+
+
+def test_learning_rates_share_the_initial_embedding_to_the_bit(run, model):
+    starts = {job: rows[0]["initialization_embedding"] for job, rows in rows_by_lane(run).items()}
+    for sample_id in (0, 1):
+        assert starts[Job(sample_id, 0.1, 0)] == starts[Job(sample_id, 1.0, 0)]
+    assert starts[Job(0, 0.1, 0)] != starts[Job(1, 0.1, 0)]
+    other_seed = initial_embedding(model.decoder, Job(0, 0.1, 1), SETTINGS)
+    assert starts[Job(0, 0.1, 0)] != other_seed.tolist()
+    assert 0 <= other_seed.min() < other_seed.max() < 0.02
+
+
+def test_the_same_command_again_computes_nothing(run, model, texts, monkeypatch):
+    before = {file: file.stat().st_mtime_ns for file in (run.path / "rows").iterdir()}
+    monkeypatch.setattr(lanes, "run_chunk", None)
+    again = api.cram(model, texts, out=run.path, settings=SETTINGS, verbose=False)
+    assert again.summary == run.summary
+    assert {file: file.stat().st_mtime_ns for file in (run.path / "rows").iterdir()} == before
+
+
+def test_a_second_start_finishes_only_what_is_missing(run, model, texts, tmp_path):
+    out = tmp_path / "copy"
+    api.cram(model, texts, out=out, settings=SETTINGS, verbose=False)
+    missing = out / "rows" / f"{Job(1, 0.1, 0).key}.parquet"
+    missing.unlink()
+    kept = {file: file.stat().st_mtime_ns for file in (out / "rows").iterdir()}
+    again = api.cram(model, texts, out=out, settings=SETTINGS, verbose=False)
+    assert {file: file.stat().st_mtime_ns for file in kept} == kept
+    assert missing.exists()
+    alone = next(x for x in again.summary["lanes"] if (x["sample_id"], x["learning_rate"]) == (1, 0.1))
+    assert again.summary["lane_steps"] == alone["steps"], "another lane was run again"
+    kept_lanes = [x for x in again.summary["lanes"] if x is not alone]
+    assert kept_lanes == [x for x in run.summary["lanes"] if (x["sample_id"], x["learning_rate"]) != (1, 0.1)]
+
+
+def test_other_settings_in_the_same_directory_are_refused(run, model, texts):
+    with pytest.raises(UserError) as error:
+        api.cram(model, texts, out=run.path, settings=SETTINGS, num_memory=2, verbose=False)
+    assert str(error.value) == (
+        f"--out={run.path}: the run has other settings (num_memory: was 1, is 2); "
+        "choose another --out or the same settings"
+    )
+
+
+def test_an_interrupted_run_keeps_its_finished_lanes(model, texts, tmp_path, monkeypatch, run):
+    out = tmp_path / "interrupted"
+    original, calls = lanes.run_chunk, []
+
+    def interrupting(*arguments):
+        calls.append(1)
+        if len(list((out / "rows").glob("*.parquet"))) == 2:
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    monkeypatch.setattr(lanes, "run_chunk", interrupting)
+    with pytest.raises(KeyboardInterrupt):
+        api.cram(model, texts, out=out, settings=SETTINGS, verbose=False)
+    with pytest.raises(UserError, match="the run is not finished"):
+        api.load_run(out)
+    monkeypatch.setattr(lanes, "run_chunk", original)
+    finished = api.cram(model, texts, out=out, settings=SETTINGS, verbose=False)
+    assert [x["sample_id"] for x in finished.summary["lanes"]] == [
+        x["sample_id"] for x in run.summary["lanes"]
+    ]
+
+
+def test_out_of_memory_halves_the_budget_tells_and_goes_on(model, texts, tmp_path, monkeypatch, run):
+    original, tried = lanes.run_chunk, []
+
+    def small_device(model_, pool, slots, bucket, settings):
+        tried.append(bucket.tokens * bucket.lanes)
+        if tried[-1] > 32:
+            raise JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
+        return original(model_, pool, slots, bucket, settings)
+
+    monkeypatch.setattr(lanes, "run_chunk", small_device)
+    finished = api.cram(model, texts, out=tmp_path / "small", settings=SETTINGS)
+    assert tried[0] == 64
+    assert max(tried[1:]) <= 32
+    assert finished.summary["token_budget"] == 32
+    notes = [json.loads(line).get("note") for line in (finished.path / "log.jsonl").read_text().splitlines()]
+    assert "out of device memory: going on with a token budget of 32" in notes
+    assert [lane["stop_reason"] for lane in finished.summary["lanes"]] == ["stage_cap"] * 4
+
+
+def test_no_room_at_all_is_the_users_error(model, texts, tmp_path, monkeypatch):
+    def no_device(*arguments):
+        raise JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
+
+    monkeypatch.setattr(lanes, "run_chunk", no_device)
+    with pytest.raises(UserError, match="out of device memory at the smallest token budget, 16: use --remat"):
+        api.cram(model, texts, out=tmp_path / "none", settings=SETTINGS, verbose=False)
+
+
+def test_other_runtime_errors_are_not_swallowed(model, texts, tmp_path, monkeypatch):
+    def broken(*arguments):
+        raise JaxRuntimeError("INTERNAL: something else")
+
+    monkeypatch.setattr(lanes, "run_chunk", broken)
+    with pytest.raises(JaxRuntimeError, match="INTERNAL"):
+        api.cram(model, texts, out=tmp_path / "broken", settings=SETTINGS, verbose=False)
+
+
+@pytest.mark.parametrize(("trajectory", "kept"), [("horizon", 1), ("none", 0)])
+def test_trajectory_says_which_embeddings_are_kept(model, texts, tmp_path, trajectory, kept, run):
+    finished = api.cram(
+        model, texts[:1], out=tmp_path / "t", settings=SETTINGS, trajectory=trajectory, verbose=False
+    )
+    for job, rows in rows_by_lane(finished).items():
+        held = [row["stage_seq_len"] for row in rows if row["embedding"] is not None]
+        horizon = len(rows) - 1
+        assert held == [horizon] * kept if horizon else held == []
+        assert rows[0]["initialization_embedding"] == rows_by_lane(run)[job][0]["initialization_embedding"]
+    if not kept:
+        with pytest.raises(UserError, match="no embedding of an exact prefix was kept"):
+            api.decode(finished, model)
+
+
+def test_full_mode_answers_for_the_whole_target(model, texts, tmp_path):
+    stages = StageSettings(mode="full", max_steps=60)
+    finished = api.cram(
+        model,
+        texts[:1],
+        out=tmp_path / "full",
+        settings=SETTINGS,
+        stages=stages,
+        num_memory=2,
+        seeds=(0, 1),
+        verbose=False,
+    )
+    assert len(finished.summary["lanes"]) == 4
+    for lane in finished.summary["lanes"]:
+        (row,) = rows_by_lane(finished)[Job(lane["sample_id"], lane["learning_rate"], lane["seed"])]
+        assert row["stage_seq_len"] == lane["decode_tokens"] == lane["target_tokens"] == 12
+        assert lane["tf_accuracy"] == row["final_convergence"]
+        assert np.array(row["embedding"]).shape == (2, model.decoder.config.width)
+        # Teacher forcing and greedy decoding part at the first wrong token, and not before.
+        assert lane["tf_first_mismatch"] == lane["exact_first_mismatch"]
+        assert lane["horizon"] == (12 if lane["tf_first_mismatch"] is None else lane["tf_first_mismatch"])
+
+
+def test_decoded_text_is_the_original_up_to_the_horizon(run, model, texts):
+    decoded = api.decode(run, model)
+    assert decoded, "no lane has a horizon"
+    for lane in decoded:
+        assert lane.identical
+        assert lane.text == lane.original
+        assert texts[lane.sample_id].startswith(lane.text)
+
+
+def test_table(run):
+    header, *lines = run.table().splitlines()
+    columns = "texts lr lanes horizon gain (bits) steps TF exact cached first mismatch"
+    assert " ".join(header.split()) == columns
+    assert [line.split()[:3] for line in lines] == [["text", "0.1", "2"], ["text", "1", "2"]]
+    mean = np.mean([lane["horizon"] for lane in run.summary["lanes"] if lane["learning_rate"] == 0.1])
+    assert lines[0].split()[3] == f"{mean:.1f}"
+
+
+def test_generate_stops_at_the_end_and_refuses_what_does_not_fit(model):
+    text = api.generate(model, "w1 w2", max_new_tokens=5)
+    assert text.split()[:2] == ["w1", "w2"]
+    assert len(text.split()) == 7
+    assert api.generate(model, "w1 w2", max_new_tokens=5, temperature=1.0, seed=1) == api.generate(
+        model, "w1 w2", max_new_tokens=5, temperature=1.0, seed=1
+    )
+    with pytest.raises(UserError, match="exceed the model's 64 positions"):
+        api.generate(model, "w1 w2", max_new_tokens=63)
