@@ -1,0 +1,58 @@
+"""`jaxcram pretrain`: a small decoder from texts, saved in Hugging Face layout."""
+
+from jaxcram.cli.flags import Doc
+from jaxcram.pretrain.settings import PretrainSettings
+
+RESUMES = "the same command goes on from the last checkpoint"
+
+Command = PretrainSettings
+
+TOPICS = {
+    "What is trained on": {
+        "sources": Doc(
+            "Mixture SOURCE:WEIGHT,... of stories, .txt, .jsonl, .csv or .parquet files, directories of "
+            "them, and hub:NAME"
+        ),
+        "hub_texts": Doc("Most texts to read of a Hub data set", "texts"),
+        "stream_tokens": Doc("Most tokens of one source to train on", "tokens"),
+        "held_out_share": Doc("Share of a source's texts that is kept from training", "0 to 1"),
+        "held_out_tokens": Doc("Tokens of each source on which the held-out loss is measured", "tokens"),
+        "vocab_size": Doc("Size of the byte-level BPE, BOS and EOS included", "tokens"),
+    },
+    "What comes out": {
+        "out": Doc("Directory of the run: model, tokenizer, token files, checkpoints and log"),
+        "checkpoint_every": Doc("Distance of checkpoints, each with the held-out loss", "steps"),
+        "log_every": Doc("Distance of progress lines", "steps"),
+    },
+    "Model (Llama family)": {
+        "width": Doc("Channels of the residual stream", "channels"),
+        "num_layers": Doc("Layers", "layers"),
+        "num_heads": Doc("Query heads", "heads"),
+        "num_kv_heads": Doc("Key and value heads, a divisor of num_heads", "heads"),
+        "head_size": Doc("Channels of a head, an even number", "channels"),
+        "mlp_width": Doc("Channels inside the MLP", "channels"),
+        "max_positions": Doc("Positions that the saved config promises", "positions"),
+    },
+    "Training (AdamW)": {
+        "steps": Doc("Optimiser steps of the whole run", "steps"),
+        "batch_size": Doc("Windows of one step", "windows"),
+        "window": Doc("Length of a window", "tokens"),
+        "learning_rate": Doc("Peak learning rate", "per step"),
+        "warmup": Doc("Linear warm-up from 0", "steps"),
+        "schedule": Doc(
+            "After the warm-up: wsd is constant, then linear to 0; cosine falls to a tenth of the peak"
+        ),
+        "decay_share": Doc("Share of the steps over which wsd decays", "0 to 1"),
+        "weight_decay": Doc("Decoupled weight decay of matrices, times the learning rate", "per step"),
+        "clip": Doc("Largest global norm of a step's gradient", "no unit"),
+        "seed": Doc("Seed of the initial weights and of the windows", "no unit"),
+        "dtype": Doc("Precision of the passes, float32 or bfloat16; trained weights stay float32"),
+    },
+}
+
+
+def run(command: PretrainSettings) -> None:
+    """Trains the model, or goes on with the run that is in its directory."""
+    from jaxcram.pretrain.train import pretrain
+
+    pretrain(command)
