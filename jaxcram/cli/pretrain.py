@@ -52,7 +52,13 @@ TOPICS = {
 
 
 def run(command: PretrainSettings) -> None:
-    """Trains the model, or goes on with the run that is in its directory."""
+    """Trains the model, or goes on where its run stopped; prints where it lies, and its held-out loss."""
     from jaxcram.pretrain.train import pretrain
 
-    pretrain(command)
+    metrics = pretrain(command)
+    print(f"model     {command.out} ({metrics['parameters']} parameters, {metrics['steps']} steps)")
+    for source, loss in metrics["held_out"].items():
+        print(
+            f"held out  {source}: {loss['nats_per_token']:.3f} nats a token, "
+            f"{loss['bits_per_character']:.3f} bits a character"
+        )

@@ -125,3 +125,26 @@ def test_an_interrupted_run_says_how_to_go_on_and_does(run, tiny_model, tmp_path
     assert main.main(command) == 0
     columns = ["sample_id", "learning_rate", "stage_seq_len", "steps", "exact"]
     assert load_rows(tmp_path / "run", columns).equals(load_rows(run, columns))
+
+
+def test_pretrain_trains_a_model_that_generate_reads(tmp_path, capsys):
+    out = tmp_path / "model"
+    sizes = ("vocab_size=280", "width=16", "num_layers=1", "num_heads=2", "num_kv_heads=1", "head_size=8")
+    speed = ("mlp_width=16", "max_positions=32", "window=16", "batch_size=2", "steps=4", "warmup=1")
+    data = ("stream_tokens=4000", "held_out_tokens=500", "checkpoint_every=2", "log_every=2", f"out={out}")
+    command = ["pretrain", *(f"--{flag}" for flag in (*sizes, *speed, *data))]
+    assert main.main(command) == 0
+    metrics = json.loads((out / "metrics.json").read_text())
+    loss = metrics["held_out"]["stories"]
+    assert capsys.readouterr().out == (
+        f"model     {out} ({metrics['parameters']} parameters, 4 steps)\n"
+        f"held out  stories: {loss['nats_per_token']:.3f} nats a token, "
+        f"{loss['bits_per_character']:.3f} bits a character\n"
+    )
+    assert main.main(["generate", f"--model={out}", "--prompt=Once", "--max_new_tokens=3"]) == 0
+    assert capsys.readouterr().out.startswith("Once")
+    assert main.main([*command, "--width=24"]) == 2
+    assert capsys.readouterr().err == (
+        f"jaxcram pretrain: error: --out={out}: belongs to a run with width = 16, not 24; "
+        "choose another directory\n"
+    )
