@@ -1,9 +1,11 @@
 """`jaxcram PROGRAM --flags`: finds the program, reads its flags, runs it, and turns errors into exit codes.
 
-Exit codes: 0 done; 2 a mistake of the user, told in one line; 130 interrupted; 1 a bug, with its stack trace.
+Exit codes: 0 done; 2 a mistake of the user, told in one line; 130 interrupted; 141 whoever read the output
+has left; 1 a bug, with its stack trace.
 """
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -26,21 +28,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     `RESUMES`, which says how. Nothing slow is imported before the flags are right.
     """
     name, *rest = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    try:
+        code = _run(name, rest)
+        sys.stdout.flush()
+        return code
+    except UserError as error:
+        return _end(f"jaxcram {name}: error: {error}" if name in PROGRAMS else f"jaxcram: error: {error}", 2)
+    except BrokenPipeError:  # as with `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the last flush shall not fail again
+        return 141
+
+
+def _run(name: str, arguments: list[str]) -> int:
     if name in ("--help", "-h"):
         print(_overview())
         return 0
     if name == "--version":
-        import importlib.metadata
+        from importlib.metadata import version
 
-        print(f"jaxcram {importlib.metadata.version('jaxcram')}")
+        print(f"jaxcram {version('jaxcram')}")
         return 0
-    try:
-        return _run(name, rest)
-    except UserError as error:
-        return _end(f"jaxcram {name}: error: {error}" if name in PROGRAMS else f"jaxcram: error: {error}", 2)
-
-
-def _run(name: str, arguments: list[str]) -> int:
     if name not in PROGRAMS:
         raise UserError(f"no program {name!r}; there are {', '.join(PROGRAMS)}{_nearest(name)}")
     from jaxcram.cli import flags

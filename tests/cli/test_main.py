@@ -1,5 +1,9 @@
 """`jaxcram` finds its programs, and exits with 0, 2 or 130 and one line."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from jaxcram.cli import generate, main
@@ -49,3 +53,22 @@ def test_an_interrupt_says_what_is_kept_and_exits_with_130(capsys, monkeypatch):
     monkeypatch.setattr(generate, "run", interrupted)
     assert main.main(["generate", "--prompt=Once"]) == 130
     assert capsys.readouterr().err == "jaxcram generate: interrupted; nothing is kept\n"
+
+
+@pytest.mark.parametrize("buffered", ["", "1"])
+def test_a_reader_that_leaves_is_no_error(buffered):
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys; from jaxcram.cli.main import main; sys.exit(main(['show', '--help']))",
+        ],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": buffered},
+        text=True,
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
