@@ -24,7 +24,7 @@ from jaxcram.cram.settings import CramSettings
 from jaxcram.errors import UserError
 from jaxcram.models import port
 from jaxcram.models.decoder import Decoder
-from jaxcram.results import Job, RunDirectory
+from jaxcram.results import RunDirectory
 from jaxcram.sources import Text, kind_of, load_texts
 from jaxcram.text import Sample, Tokenizer, load_tokenizer, tokenize
 
@@ -270,13 +270,11 @@ def _earlier_outcomes(
     directory: RunDirectory, settings: CramSettings, finished: set[str]
 ) -> dict[str, Outcome]:
     """Outcomes of the lanes that an earlier start has finished, from their rows."""
-    lanes: dict[str, list[dict[str, Any]]] = {}
-    if finished:
-        for row in results.load_rows(directory.path).to_pylist():
-            key = Job(row["sample_id"], row["learning_rate"], row["seed"]).key
-            if key in finished:
-                lanes.setdefault(key, []).append(row)
-    return {key: Outcome.of(rows, settings.stages.mode) for key, rows in lanes.items()}
+    if not finished:
+        return {}
+    stored = results.load_lanes(directory.path)
+    mode = settings.stages.mode
+    return {job.key: Outcome.of_table(table, mode) for job, table in stored if job.key in finished}
 
 
 def _example(
@@ -334,11 +332,10 @@ def decode(run: Run | str | Path, model: Model | None = None, *, decoder: str = 
     run = run if isinstance(run, Run) else Run(run)
     name = run.settings["model"]
     model = model or load_model(None if name == "mini-llama" else name, dtype=run.settings["dtype"])
-    lanes: dict[Job, list[dict[str, Any]]] = {}
-    for row in run.rows().to_pylist():
-        lanes.setdefault(Job(row["sample_id"], row["learning_rate"], row["seed"]), []).append(row)
-    targets = {job.sample_id: np.asarray(rows[0]["target_ids"], np.int32) for job, rows in lanes.items()}
-    outcomes = [Outcome.of(rows, run.settings["mode"]) for rows in lanes.values()]
+    outcomes, targets = [], {}
+    for job, table in results.load_lanes(run.path):
+        outcomes.append(Outcome.of_table(table, run.settings["mode"]))
+        targets[job.sample_id] = np.asarray(table["target_ids"][0].as_py(), np.int32)
     decoded = verify.decode_outcomes(model.decoder, outcomes, targets)
     if not decoded:
         raise UserError(

@@ -24,12 +24,29 @@ from typing import IO, TYPE_CHECKING, Any, Self
 import numpy as np
 
 from jaxcram.errors import UserError
-from jaxcram.rows import COLUMNS, Job, lane_table, read_shards, shard_bytes, shard_job, stack_embeddings
+from jaxcram.rows import (
+    COLUMNS,
+    Job,
+    each_shard,
+    lane_table,
+    read_shards,
+    shard_bytes,
+    shard_job,
+    stack_embeddings,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Job", "RunDirectory", "load_rows", "load_settings", "load_summary", "stack_embeddings"]
+__all__ = [
+    "Job",
+    "RunDirectory",
+    "load_lanes",
+    "load_rows",
+    "load_settings",
+    "load_summary",
+    "stack_embeddings",
+]
 
 _LOCK, _SETTINGS, _ROWS, _LOG, _SUMMARY = "run.lock", "settings.json", "rows", "log.jsonl", "summary.json"
 _TEMPORARY = ".tmp"
@@ -150,6 +167,16 @@ def load_rows(path: str | Path, columns: Sequence[str] | None = None) -> "pa.Tab
     """
     load_settings(path)
     return read_shards(Path(path).expanduser() / _ROWS, columns)
+
+
+def load_lanes(path: str | Path) -> Iterator[tuple[Job, "pa.Table"]]:
+    """Every lane of a run and its rows, one by one: the embeddings of a large run need not fit memory.
+
+    Raises:
+        UserError: the path is no run, or a shard is damaged.
+    """
+    load_settings(path)
+    return each_shard(Path(path).expanduser() / _ROWS)
 
 
 def load_settings(path: str | Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ run is repeated in every row, which Parquet's dictionaries make free on disk, so
 can be put together; what is constant over a lane and long stands in the lane's first row only.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -173,13 +173,22 @@ def read_shards(folder: Path, columns: Sequence[str] | None) -> "pa.Table":
     if unknown := [name for name in names if name not in COLUMNS]:
         raise UserError(f"no column {unknown[0]!r} in the rows; there are {', '.join(COLUMNS)}")
     schema = pa.schema(row_schema().field(name) for name in names)
+    # Ordering whole shards leaves the embeddings where they are; sorting the table would copy them.
+    tables = [table for _, table in each_shard(folder, columns)]
+    return pa.concat_tables([schema.empty_table(), *tables], promote_options="default").select(names)
+
+
+def each_shard(folder: Path, columns: Sequence[str] | None = None) -> Iterator[tuple[Job, "pa.Table"]]:
+    """The lanes of a folder one by one, by sample, learning rate and seed; one at a time is in memory.
+
+    Raises:
+        UserError: a shard is damaged.
+    """
     try:
-        # Ordering whole shards leaves the embeddings where they are; sorting the table would copy them.
-        ordered = sorted((shard_job(shard), shard) for shard in folder.glob("*.parquet"))
-        tables = [read_shard(shard, columns) for _, shard in ordered]
+        for job, shard in sorted((shard_job(shard), shard) for shard in folder.glob("*.parquet")):
+            yield job, read_shard(shard, columns)
     except ValueError as error:
         raise UserError(f"{error}; remove it and start the run's command again") from error
-    return pa.concat_tables([schema.empty_table(), *tables], promote_options="default").select(names)
 
 
 def stack_embeddings(column: "pa.ChunkedArray") -> np.ndarray:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jaxcram.cram.lanes import Bucket, Record
 from jaxcram.cram.stages import StageSettings, Stop
 from jaxcram.results import Job
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Row = dict[str, Any]
 
@@ -135,6 +138,15 @@ class Outcome:
     decode_tokens: int
     steps: int
     stop_reason: str
+
+    @classmethod
+    def of_table(cls, table: pa.Table, mode: str) -> Outcome:
+        """The outcome of a lane from its stored rows; only the answering embedding becomes Python numbers."""
+        rows = table.drop_columns(["embedding", "initialization_embedding"]).to_pylist()
+        outcome = cls.of(rows, mode)
+        if outcome.row is not None:
+            outcome.row["embedding"] = table["embedding"][outcome.row["stage_index"]].as_py()
+        return outcome
 
     @classmethod
     def of(cls, rows: list[Row], mode: str) -> Outcome:
