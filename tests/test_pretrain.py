@@ -229,17 +229,19 @@ def test_an_interrupted_run_continues_to_the_bit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     interrupted = dataclasses.replace(settings, out=str(tmp_path))
+    steps = []
 
     def windows_or_interrupt(streams: list[Stream], settings: PretrainSettings, step: int) -> np.ndarray:
-        if step == 8:
+        steps.append(step)
+        if len(steps) == 9:
             raise KeyboardInterrupt
         return training_windows(streams, settings, step)
 
-    with monkeypatch.context() as patch:
-        patch.setattr("jaxcram.pretrain.train.training_windows", windows_or_interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            pretrain(interrupted)
+    monkeypatch.setattr("jaxcram.pretrain.train.training_windows", windows_or_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(interrupted)
     metrics = pretrain(interrupted)
+    assert steps == [*range(9), *range(6, 12)]  # the checkpoint was taken after six
     whole = finished[1]
     assert metrics["held_out"] == whole["held_out"]
     assert metrics["train_loss"] == whole["train_loss"]

@@ -193,7 +193,7 @@ class _Run:
     def _checkpoint(self) -> None:
         """Saves the state for continuing, and a model that can be used as it is."""
         self.checkpoints.save(self.step, args=ocp.args.StandardSave(_named(self.state)))
-        self.checkpoints.wait_until_finished()  # the next step donates the very buffers that are being written
+        self.checkpoints.wait_until_finished()  # the next step donates what is being written
         port.save(self.state.decoder, self.out)
         held_out = self._held_out()
         self._log({"steps": self.step, "held_out": held_out})
@@ -209,9 +209,8 @@ class _Run:
         if step is None:
             return 0
         wanted = _named(self.state)
-        found = self.checkpoints.restore(
-            step, args=ocp.args.StandardRestore(ocp.tree.to_shape_dtype_struct(wanted))
-        )
+        shapes = {name: ocp.tree.to_shape_dtype_struct(leaf) for name, leaf in wanted.items()}
+        found = self.checkpoints.restore(step, args=ocp.args.StandardRestore(shapes))
         self.state = jax.tree.unflatten(jax.tree.structure(self.state), [found[name] for name in wanted])
         return step
 
