@@ -140,7 +140,7 @@ def _draw_horizons(axes: Axes, lanes: Sequence[Mapping[str, Any]], key: _Key) ->
     axes.xaxis.set_major_locator(FixedLocator(rates))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     axes.set_ylim(bottom=0)
     axes.set_xlabel("learning rate (peak, per step)")
     axes.set_ylabel("horizon: longest exact prefix (tokens)")
@@ -163,7 +163,7 @@ def _draw_costs(axes: Axes, stages: Stages, key: _Key) -> None:
     axes.set_yscale("symlog", linthresh=1, linscale=0.4)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda steps, _: f"{steps:g}"))
     axes.set_ylim(bottom=-0.15)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     axes.set_xlabel("surprisal under the model alone (bits per token)")
     axes.set_ylabel("cost (optimiser steps per token)")
 
