@@ -23,6 +23,15 @@ class Cache(NamedTuple):
     position: jax.Array  # int32 scalar
 
 
+def keep_products(primitive: Any, *args: Any, **params: Any) -> bool:
+    """What the forward pass stores for the way back: products with weights, and cuDNN's attention.
+
+    The rest (norms, rotations, softmax, activations) is cheaper to compute again than to write and read.
+    """
+    with_weights = jax.checkpoint_policies.dots_with_no_batch_dims_saveable(primitive, *args, **params)
+    return with_weights or primitive.name.startswith("dot_product_attention")
+
+
 class Decoder(nnx.Module):
     """A decoder of any family, its weights stored and computed in one dtype (bf16 or fp32)."""
 
@@ -79,8 +88,9 @@ class Decoder(nnx.Module):
                 attended = attend(rotate(query, tables), rotate(key, tables), value, mask)
             return block.finish(x_BxTxD, attended), None
 
-        if remat:
-            step = jax.checkpoint(step, prevent_cse=False)  # nothing can be merged across a scan's iterations
+        # Inside a scan nothing can merge the second computation with the first, so no guard against it is
+        # needed.
+        step = jax.checkpoint(step, prevent_cse=False, policy=None if remat else keep_products)
         knockout_LxB = None if knockout_BxL is None else knockout_BxL.T
         hidden_BxTxD, _ = jax.lax.scan(step, inputs_BxTxD.astype(self.dtype), (self.layers, knockout_LxB))
         return self.final_norm(hidden_BxTxD)

@@ -183,12 +183,12 @@ def test_the_profile_names_embedding_attention_and_mlp(decoder: Decoder):
 @pytest.mark.parametrize(
     ("backend", "dtype", "head_size", "expected"),
     [
-        ("cpu", jnp.bfloat16, 64, "xla"),
+        ("cpu", jnp.bfloat16, 64, "plain"),
         ("gpu", jnp.bfloat16, 64, "cudnn"),
-        ("gpu", jnp.float32, 64, "xla"),
-        ("gpu", jnp.bfloat16, 12, "xla"),
-        ("gpu", jnp.bfloat16, 256, "xla"),
-        ("tpu", jnp.bfloat16, 64, "xla"),
+        ("gpu", jnp.float32, 64, "plain"),
+        ("gpu", jnp.bfloat16, 12, "plain"),
+        ("gpu", jnp.bfloat16, 256, "plain"),
+        ("tpu", jnp.bfloat16, 64, "plain"),
     ],
 )
 def test_fused_attention_only_where_it_runs(monkeypatch, backend, dtype, head_size, expected):
