@@ -12,7 +12,7 @@ alone.
 
 "run": whole progressive runs in turn (jaxcram, PyTorch, jaxcram, ..., jaxcram), the median of each. The first
 run of jaxcram compiles and stands apart: `jaxcram_first_s` and `jaxcram_compile_s`, by how much it was
-longer; `ratio_with_compile` is of that run. Two scopes:
+longer; `ratio_with_compile` is of that run; `jaxcram_shapes` programs were compiled for it. Two scopes:
 
   "to_caps"  every lane runs until it fails or its text ends, as in an experiment. The two sides round
              differently, so a sample's horizon differs by chance: see the means, and `ratio_per_token`, of
@@ -193,6 +193,7 @@ def compare_runs(
     init_NxKxD = np.stack([run.initial_embedding(pair.model, job, settings) for job in jobs])
     targets = [sample.tokens for sample in samples]
     reference = reference_settings(settings)
+    jax.clear_caches()  # what an earlier scope compiled must not help the first run of this one
     ours, theirs = [engine.whole_run(pair.model, samples, settings)], []
     for _ in range(rounds):
         theirs.append(
@@ -214,6 +215,7 @@ def _comparison(ours: list[engine.RunResult], theirs: list[torch_reference.Outco
         "jaxcram_all_s": [one.total.wall_s for one in ours[1:]],
         "torch_all_s": [one.wall_s for one in theirs],
         "jaxcram_compile_s": first.wall_s - warm_s,
+        "jaxcram_shapes": len(ours[0].buckets),
         "ratio": torch_s / warm_s,
         "ratio_with_compile": torch_s / first.wall_s,
         # (torch_s / torch_reached) / (warm_s / reached), and 0 / 0 where nothing was reached
@@ -261,6 +263,7 @@ def load_pair(work: Workload) -> Pair:
 
 
 def main(command: Command) -> None:
+    jax.config.update("jax_enable_compilation_cache", False)  # compile times are to be those of a first start
     machine, shapes = measure.machine(), command.shapes()
     pair = load_pair(command.workload)
     samples = command.workload.samples(pair.model)

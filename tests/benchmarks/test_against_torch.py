@@ -53,7 +53,15 @@ def test_a_pass_record(pair):
 def test_run_records(pair, samples):
     records = against_torch.run_records(pair, samples, SETTINGS, batch=2, rounds=2)
     assert [one["scope"] for one in records] == ["to_caps", "equal"]
-    keys = {"measurement", "scope", "samples", "equal_horizons", "jaxcram_first_s", "jaxcram_compile_s"}
+    keys = {
+        "measurement",
+        "scope",
+        "samples",
+        "equal_horizons",
+        "jaxcram_first_s",
+        "jaxcram_compile_s",
+        "jaxcram_shapes",
+    }
     keys |= {"ratio", "ratio_with_compile", "ratio_per_token", "torch_lane_passes"}
     keys |= {f"{side}_{name}" for side in ("jaxcram", "torch") for name in (*BOTH, "paid_tokens")}
     assert all(set(one) == keys for one in records)
