@@ -46,7 +46,7 @@ def product_flops(jaxpr):
 
 @pytest.mark.parametrize(("num_layers", "num_memory"), [(1, 1), (3, 1), (2, 4)])
 def test_pass_flops_are_the_matrix_products_of_the_traced_pass(llama, num_layers, num_memory, monkeypatch):
-    """To the last one, where nothing is computed twice: what a pass recomputes to save memory is no model work."""
+    """To the last one, where nothing is computed twice: recomputing saves memory and is no model work."""
     monkeypatch.setattr(jax, "checkpoint", lambda function, **_: function)
     model, bucket = llama(num_layers=num_layers, num_heads=6, tied_head=False), Bucket(tokens=24, lanes=3)
     traced = jax.make_jaxpr(one_pass(model, bucket, num_memory)[0])(
