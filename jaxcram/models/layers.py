@@ -72,11 +72,12 @@ def rotate(x_BxTxHxC: jax.Array, tables: tuple[jax.Array, jax.Array]) -> jax.Arr
 def attention_implementation(query_BxTxHxC: jax.Array) -> Literal["cudnn", "plain"]:
     """Which kernel plain causal attention takes: the one place to tune it.
 
-    cuDNN's fused attention wants 16-bit values and a head size that is a multiple of 8, at most 128 on every
-    GPU it supports. The plain one holds all scores in memory.
+    cuDNN's fused attention wants 16-bit values, a head size that is a multiple of 8 (and at most 128 on
+    every GPU it supports), and an even length where JAX takes gradients through it. The plain one holds all
+    scores.
     """
-    head_size, dtype = query_BxTxHxC.shape[-1], query_BxTxHxC.dtype
-    fits = dtype == jnp.bfloat16 and head_size % 8 == 0 and head_size <= 128
+    _, length, _, head_size = query_BxTxHxC.shape
+    fits = query_BxTxHxC.dtype == jnp.bfloat16 and head_size % 8 == 0 and head_size <= 128 and length % 2 == 0
     return "cudnn" if fits and jax.default_backend() == "gpu" else "plain"
 
 
