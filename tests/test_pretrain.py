@@ -38,12 +38,13 @@ TINY = PretrainSettings(
     num_kv_heads=1,
     head_size=8,
     mlp_width=24,
-    max_positions=64,
+    max_positions=32,
     window=16,
     batch_size=4,
     steps=12,
     learning_rate=1e-2,
     warmup=2,
+    decay_share=0.25,
     checkpoint_every=6,
     log_every=3,
 )
@@ -103,7 +104,9 @@ def test_a_senseless_mixture_is_refused(sources: str, reason: str) -> None:
         {"vocab_size": 70_000},
         {"num_kv_heads": 3},
         {"head_size": 7},
-        {"max_positions": 15},
+        {"max_positions": 8},
+        {"max_positions": 24},
+        {"max_positions": 48},
         {"warmup": 12},
         {"schedule": "step"},
         {"dtype": "float16"},
@@ -164,13 +167,14 @@ def test_windows_depend_on_seed_and_step_alone_and_keep_the_shares() -> None:
     assert (np.diff(windows, axis=1) == 1).all()
     assert (windows == training_windows(streams, settings, 7)).all()
     assert (windows != training_windows(streams, settings, 8)).any()
+    assert training_windows(streams, settings, 9).shape == (200, 33)  # the last quarter of 12 steps
     share = (windows[:, 0] < 1000).mean()
     assert abs(share - 0.75) < 4 * math.sqrt(0.75 * 0.25 / 400)  # four standard errors
 
 
 def test_held_out_windows_follow_each_other() -> None:
     tokens = np.arange(16 * 9 + 5, dtype=np.uint16)
-    batches = list(held_out_batches(Stream("s", 1.0, tokens, tokens, 1.0), TINY))
+    batches = list(held_out_batches(Stream("s", 1.0, tokens, tokens, 1.0), batch=4, length=16))
     assert [batch.shape for batch in batches] == [(4, 17), (4, 17)]
     assert np.concatenate([batch[:, 1:].ravel() for batch in batches]).tolist() == list(range(1, 16 * 8 + 1))
 
@@ -185,6 +189,7 @@ def test_schedules() -> None:
     assert [float(cosine(step)) for step in (5, 10, 60, 110)] == pytest.approx([0.5, 1, 0.55, 0.1])
 
 
+@pytest.mark.slow
 def test_a_window_with_a_uniform_model_costs_log_vocabulary(finished: tuple[Path, dict]) -> None:
     decoder = port.load(finished[0])
     decoder.embedding_VxD[...] = np.zeros_like(decoder.embedding_VxD[...])
@@ -213,7 +218,7 @@ def test_a_run_learns_and_leaves_a_model_that_loads(
     # The figures shown are those of the model that was saved, up to its rounding to bf16.
     held_out = np.fromfile(out / "tokens" / "0-held-out.bin", np.uint16)
     stream = Stream("stories", 1.0, held_out, held_out, 1.0)
-    saved = np.mean([window_loss(decoder, batch) for batch in held_out_batches(stream, settings)])
+    saved = np.mean([window_loss(decoder, batch) for batch in held_out_batches(stream, batch=2, length=32)])
     figures = metrics["held_out"]["stories"]
     assert saved == pytest.approx(figures["nats_per_token"], abs=2e-3)
     text = Tokenizer.from_file(str(out / "tokenizer.json")).decode(held_out.tolist())
@@ -248,6 +253,7 @@ def test_an_interrupted_run_continues_to_the_bit(
     assert (tmp_path / "model.safetensors").read_bytes() == (finished[0] / "model.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_directory_of_other_settings_is_refused(
     finished: tuple[Path, dict], settings: PretrainSettings
 ) -> None:
@@ -256,6 +262,7 @@ def test_a_directory_of_other_settings_is_refused(
         pretrain(other)
 
 
+@pytest.mark.slow
 def test_a_length_that_the_past_schedule_contradicts_is_refused(
     finished: tuple[Path, dict], settings: PretrainSettings
 ) -> None:

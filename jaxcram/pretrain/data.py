@@ -167,10 +167,10 @@ def write_stream(corpus: Corpus, tokenizer: Tokenizer, settings: PretrainSetting
         about_file.write_text(json.dumps({"source": corpus.name, "held_out_characters": characters}))
     train_N, held_out_N = (np.memmap(file, np.uint16, mode="r") for file in (train_file, held_out_file))
     for part, tokens_N in (("training", train_N), ("held-out", held_out_N)):
-        if len(tokens_N) <= settings.window:
+        if len(tokens_N) <= settings.max_positions:
             raise UserError(
                 f"--sources: the {part} part of {corpus.name} has {len(tokens_N)} tokens, "
-                f"fewer than --window={settings.window} + 1; give more text or a smaller window"
+                f"fewer than a window of {settings.max_positions} + 1; give more text or a smaller --window"
             )
     characters = json.loads(about_file.read_text())["held_out_characters"]
     return Stream(corpus.name, corpus.share, train_N, held_out_N, characters / len(held_out_N))
@@ -193,20 +193,20 @@ def _write_tokens(documents: Iterable[str], tokenizer: Tokenizer, limit: int, fi
 
 
 def training_windows(streams: list[Stream], settings: PretrainSettings, step: int) -> np.ndarray:
-    """The windows of a step, int32 [B, T + 1]: seed and step alone decide, so that a run can continue."""
+    """The windows of a step, int32 [B, T + 1]: settings and step alone decide, so that a run can continue."""
     rng = np.random.default_rng([settings.seed, step])
+    batch, length = settings.shape_at(step)
     shares = [stream.share for stream in streams]
     windows = []
-    for index in rng.choice(len(streams), size=settings.batch_size, p=shares):
+    for index in rng.choice(len(streams), size=batch, p=shares):
         tokens_N = streams[index].train
-        start = rng.integers(len(tokens_N) - settings.window)
-        windows.append(tokens_N[start : start + settings.window + 1])
+        start = rng.integers(len(tokens_N) - length)
+        windows.append(tokens_N[start : start + length + 1])
     return np.stack(windows).astype(np.int32)
 
 
-def held_out_batches(stream: Stream, settings: PretrainSettings) -> Iterator[np.ndarray]:
+def held_out_batches(stream: Stream, batch: int, length: int) -> Iterator[np.ndarray]:
     """The held-out tokens as windows that follow each other, int32 [B, T + 1]; a remainder is left out."""
-    length, batch = settings.window, settings.batch_size
     starts = range(0, len(stream.held_out) - length, length)
     endless = cycle(starts)  # a source smaller than a batch is repeated
     for _ in range(max(1, len(starts) // batch)):

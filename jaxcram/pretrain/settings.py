@@ -16,7 +16,7 @@ _MIN_VOCAB = 256 + 2  # every byte, BOS and EOS
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PretrainSettings:
-    """Everything that decides the result of a training run.
+    """Everything that decides the result of a training run; the default sizes are those of the bundled model.
 
     Attributes:
         out: directory of the run: the model, its tokenizer, token files, checkpoints and the log.
@@ -37,15 +37,17 @@ class PretrainSettings:
         num_kv_heads: G, key and value heads; a divisor of num_heads.
         head_size: C, channels of a head; even.
         mlp_width: F, channels between the matrices of the MLP.
-        max_positions: positions that the saved config promises; at least `window`.
-        window: T, tokens of a training window.
-        batch_size: B, windows of an optimiser step; a multiple of the number of devices.
+        max_positions: positions that the saved config promises. The windows of the last `decay_share` of the
+            steps are as long, so that the promise holds; a step has as many tokens then as before. So it is a
+            multiple of `window` and divides `batch_size * window`.
+        window: T, tokens of a training window until then; short windows train faster.
+        batch_size: B, windows of `window` tokens in an optimiser step; a multiple of the number of devices.
         steps: optimiser steps of the whole run.
         learning_rate: peak learning rate of AdamW.
         warmup: steps of linear warm-up, from 0.
         schedule: "wsd" (constant after the warm-up, then linear to 0 over the last `decay_share`) or "cosine"
             (to a tenth of the peak at the end).
-        decay_share: share of `steps` that wsd decays over, above 0 and below 1.
+        decay_share: share of `steps`, at the end, that wsd decays over; above 0 and below 1.
         weight_decay: decoupled weight decay of AdamW, per unit of learning rate; of matrices only.
         clip: largest global norm of a step's gradient.
         seed: seed of the initial weights, of the windows and of the choice of held-out texts.
@@ -62,19 +64,19 @@ class PretrainSettings:
     held_out_tokens: int = 32_768
     vocab_size: int = 512
     width: int = 128
-    num_layers: int = 5
+    num_layers: int = 4
     num_heads: int = 4
     num_kv_heads: int = 2
     head_size: int = 32
-    mlp_width: int = 320
+    mlp_width: int = 256
     max_positions: int = 512
     window: int = 128
-    batch_size: int = 32
+    batch_size: int = 16
     steps: int = 6_000
     learning_rate: float = 4e-3
-    warmup: int = 200
+    warmup: int = 100
     schedule: str = "wsd"
-    decay_share: float = 0.25
+    decay_share: float = 0.125
     weight_decay: float = 0.1
     clip: float = 1.0
     seed: int = 0
@@ -84,19 +86,10 @@ class PretrainSettings:
 
     def __post_init__(self) -> None:
         positive = (
-            *(
-                "hub_texts",
-                "stream_tokens",
-                "held_out_tokens",
-                "width",
-                "num_layers",
-                "num_heads",
-                "num_kv_heads",
-            ),
-            *("head_size", "mlp_width", "window", "batch_size", "steps", "learning_rate", "clip"),
-            *("checkpoint_every", "log_every"),
+            "hub_texts stream_tokens held_out_tokens width num_layers num_heads num_kv_heads head_size "
+            "mlp_width max_positions window batch_size steps learning_rate clip checkpoint_every log_every"
         )
-        for name in positive:
+        for name in positive.split():
             self._require(name, getattr(self, name) > 0, "give a number above 0")
         for name in ("warmup", "weight_decay", "seed"):
             self._require(name, getattr(self, name) >= 0, "give 0 or more")
@@ -106,8 +99,12 @@ class PretrainSettings:
         self._require("vocab_size", _MIN_VOCAB <= self.vocab_size <= _MAX_VOCAB, sizes)
         self._require("num_kv_heads", self.num_heads % self.num_kv_heads == 0, "give a divisor of num_heads")
         self._require("head_size", self.head_size % 2 == 0, "rotary positions need an even one")
-        self._require("max_positions", self.max_positions >= self.window, "give at least the window")
-        self._require("window", self.window <= self.stream_tokens, "give at most stream_tokens")
+        tokens = self.batch_size * self.window
+        fits = self.max_positions % self.window == 0 and tokens % self.max_positions == 0
+        self._require("max_positions", fits, "give a multiple of window that divides batch_size * window")
+        self._require(
+            "max_positions", self.max_positions < self.stream_tokens, "give less than stream_tokens"
+        )
         self._require("warmup", self.warmup < self.steps, "give less than steps")
         self._require("schedule", self.schedule in SCHEDULES, f"choose one of {', '.join(SCHEDULES)}")
         self._require("dtype", self.dtype in DTYPES, f"choose one of {', '.join(DTYPES)}")
@@ -118,11 +115,25 @@ class PretrainSettings:
             raise UserError(f"--{name}={getattr(self, name)}: {remedy}")
 
     @property
-    def decay_start(self) -> int:
-        """The step from which the learning rate depends on how many steps there are in all."""
-        return (
-            self.steps - math.ceil(self.decay_share * self.steps) if self.schedule == "wsd" else self.warmup
-        )
+    def final_batch_size(self) -> int:
+        """How many windows a step of the last part has."""
+        return self.batch_size * self.window // self.max_positions
+
+    @property
+    def final_start(self) -> int:
+        """The step at which the last part begins: long windows, and the decay of wsd."""
+        return self.steps - math.ceil(self.decay_share * self.steps)
+
+    @property
+    def steps_matter_from(self) -> int:
+        """The step from which the past depends on how many steps there are in all."""
+        return self.final_start if self.schedule == "wsd" else self.warmup
+
+    def shape_at(self, step: int) -> tuple[int, int]:
+        """Windows of a step and their tokens."""
+        if step < self.final_start:
+            return self.batch_size, self.window
+        return self.final_batch_size, self.max_positions
 
 
 def parse_mixture(sources: str) -> dict[str, float]:

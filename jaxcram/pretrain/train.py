@@ -92,7 +92,7 @@ def claim(settings: PretrainSettings) -> Path:
         raise UserError(f"--out={settings.out}: belongs to a run with {changes}; choose another directory")
     steps = [int(entry.name) for entry in out.glob("checkpoints/*") if entry.name.isdigit()]
     done, before = max(steps, default=0), dataclasses.replace(settings, steps=old["steps"])
-    if old["steps"] != settings.steps and done > min(before.decay_start, settings.decay_start):
+    if old["steps"] != settings.steps and done > min(before.steps_matter_from, settings.steps_matter_from):
         raise UserError(
             f"--steps={settings.steps}: the run in {settings.out} is at step {done} of {old['steps']}, "
             "and its learning rate already depends on that; keep it, or choose another directory"
@@ -129,8 +129,11 @@ class _Run:
     def __init__(self, settings: PretrainSettings, config: LlamaConfig, streams: list[Stream]):
         self.settings, self.streams, self.out = settings, streams, Path(settings.out).expanduser()
         devices = jax.device_count()
-        if settings.batch_size % devices:
-            raise UserError(f"--batch_size={settings.batch_size}: give a multiple of the {devices} devices")
+        if settings.final_batch_size % devices:
+            raise UserError(
+                f"--batch_size={settings.batch_size}: {settings.final_batch_size} windows of "
+                f"{settings.max_positions} tokens do not spread over {devices} devices; give a multiple"
+            )
         mesh = jax.make_mesh((devices,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
         self.by_window = jax.NamedSharding(mesh, jax.P("batch"))
         self.optimizer = make_optimizer(settings)
@@ -217,7 +220,7 @@ class _Run:
     def _held_out(self) -> dict[str, dict[str, float]]:
         figures = {}
         for stream in self.streams:
-            batches = held_out_batches(stream, self.settings)
+            batches = held_out_batches(stream, *self.settings.shape_at(self.step - 1))
             losses = [
                 window_loss(self.state.decoder, jax.device_put(batch, self.by_window)) for batch in batches
             ]
@@ -270,7 +273,7 @@ def learning_rate(settings: PretrainSettings) -> optax.Schedule:
     peak, warmup = settings.learning_rate, settings.warmup
     if settings.schedule == "cosine":
         return optax.warmup_cosine_decay_schedule(0.0, peak, warmup, settings.steps, peak / 10)
-    start = max(settings.decay_start, warmup)
+    start = max(settings.final_start, warmup)
     parts = [
         optax.linear_schedule(0.0, peak, warmup),
         optax.constant_schedule(peak),
