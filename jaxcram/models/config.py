@@ -65,6 +65,7 @@ class DecoderConfig(abc.ABC):
 
     def to_fields(self) -> dict[str, Any]:
         """What `from_fields` reads, spelt as all releases of transformers do; a family adds its own."""
+        eos = self.eos_token_ids
         return {
             "model_type": self.family,
             "vocab_size": self.vocab_size,
@@ -75,7 +76,7 @@ class DecoderConfig(abc.ABC):
             "max_position_embeddings": self.max_positions,
             "tie_word_embeddings": self.tied_head,
             "bos_token_id": self.bos_token_id,
-            "eos_token_id": list(self.eos_token_ids) or None,
+            "eos_token_id": list(eos) if len(eos) > 1 else next(iter(eos), None),
         }
 
     @abc.abstractmethod
