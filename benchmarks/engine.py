@@ -18,8 +18,7 @@ import numpy as np
 from jaxcram.cram import lanes, run
 from jaxcram.cram.lanes import Bucket, ChunkResult, Lanes, PassSettings
 from jaxcram.cram.rows import Outcome
-from jaxcram.cram.settings import CramSettings
-from jaxcram.cram.stages import StageSettings
+from jaxcram.cram.settings import CramSettings, StageSettings
 from jaxcram.models.decoder import Decoder
 from jaxcram.text import Sample
 

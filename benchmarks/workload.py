@@ -9,8 +9,7 @@ from typing import Any, TypeVar
 
 from jaxcram.cli import flags
 from jaxcram.cli.flags import Doc
-from jaxcram.cram.settings import CramSettings
-from jaxcram.cram.stages import StageSettings
+from jaxcram.cram.settings import CramSettings, StageSettings
 from jaxcram.errors import UserError
 from jaxcram.models import port
 from jaxcram.models.decoder import Decoder

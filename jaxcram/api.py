@@ -5,9 +5,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import hashlib
-import importlib.metadata
-import platform
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,15 +14,16 @@ import numpy as np
 
 from jaxcram import decode as decoding
 from jaxcram import report, results
-from jaxcram.cram import run as engine
+from jaxcram.compilation import use_cache
 from jaxcram.cram import verify
+from jaxcram.cram.complete import Task, complete
 from jaxcram.cram.rows import Outcome
 from jaxcram.cram.settings import CramSettings
 from jaxcram.errors import UserError
 from jaxcram.models import port
 from jaxcram.models.decoder import Decoder
 from jaxcram.results import RunDirectory
-from jaxcram.sources import Text, kind_of, load_texts
+from jaxcram.sources import Text, TextSettings, kind_of, load_texts
 from jaxcram.text import Sample, Tokenizer, load_tokenizer, tokenize
 
 if TYPE_CHECKING:
@@ -41,27 +39,6 @@ class Model:
     decoder: Decoder
     tokenizer: Tokenizer
     name: str
-
-
-@dataclasses.dataclass(frozen=True)
-class TextSettings:
-    """Which texts are crammed.
-
-    Attributes:
-        texts: a source as `jaxcram.sources.load_texts` takes it.
-        split, column: of a Hub data set, and of a table.
-        num_samples: how many texts, None for all; offset: texts to leave out first.
-        max_tokens: tokens kept of each text, BOS included; None keeps all.
-        bos: begin with BOS; None as the tokenizer says.
-    """
-
-    texts: str = "bundled"
-    split: str = "train"
-    column: str = "text"
-    num_samples: int | None = None
-    offset: int = 0
-    max_tokens: int | None = None
-    bos: bool | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,6 +83,7 @@ def load_model(name_or_dir: str | None = None, *, dtype: str | None = None) -> M
     Raises:
         UserError: no such model, or one that is not supported.
     """
+    use_cache()
     place = name_or_dir or str(port.bundled_model())
     port.find_checkpoint(place)
     tokenizer = load_tokenizer(place)  # before the weights: it is cheap, and may be missing
@@ -150,11 +128,16 @@ def cram(
     _check_vocabulary(samples, model)
     dtype = str(np.dtype(model.decoder.dtype))
     recorded = settings.resolved(model=model.name, dtype=dtype, **dataclasses.asdict(source))
-    constants = _constants(model, settings)
-    with RunDirectory.open(out or _fresh_directory(), recorded, constants) as directory:
-        _complete(
-            directory, model, samples, source.texts, settings, report.Bar() if verbose else report.silent
-        )
+    task = Task(
+        decoder=model.decoder,
+        name=model.name,
+        samples=samples,
+        kinds={sample.sample_id: kind_of(source.texts, sample.sample_id) for sample in samples},
+        settings=settings,
+        to_text=model.tokenizer.decode,
+    )
+    with RunDirectory.open(out or _fresh_directory(), recorded, _constants(model, settings)) as directory:
+        complete(directory, task, report.Bar() if verbose else report.silent)
         return Run(directory.path)
 
 
@@ -208,102 +191,6 @@ def _constants(model: Model, settings: CramSettings) -> dict[str, Any]:
         "convergence_threshold": 1.0,
         "platform": device.platform,
         "device_kind": device.device_kind,
-    }
-
-
-def _complete(
-    directory: RunDirectory,
-    model: Model,
-    samples: list[Sample],
-    texts: str,
-    settings: CramSettings,
-    show: report.Show,
-) -> None:
-    """Run the lanes that have no rows yet; then decode all and write the summary."""
-    start = time.perf_counter()
-    finished = directory.finished_jobs()
-    jobs = [job for job in engine.jobs_of(samples, settings) if job.key not in finished]
-    if not jobs and (directory.path / "summary.json").exists():
-        return
-    by_id = {sample.sample_id: sample for sample in samples}
-    outcomes: dict[str, Outcome] = {}
-    progress = engine.Progress(lanes=0, alive=0, token_budget=settings.token_budget)
-    if jobs:
-        run = engine.Run(model.decoder, samples, settings, jobs)
-        progress = run.progress
-        directory.log({"event": "start", "lanes": len(jobs), "token_budget": progress.token_budget})
-        for outcome, rows in run.lanes(lambda now: show(now, directory)):
-            sample = by_id[outcome.job.sample_id]
-            rows[0] = {**rows[0], "text": sample.text, "target_ids": sample.tokens}
-            directory.write_lane(outcome.job, rows)
-            directory.log({"event": "lane", "lane": outcome.job.key, "horizon": outcome.horizon})
-            outcomes[outcome.job.key] = outcome
-    outcomes |= _earlier_outcomes(directory, settings, finished)
-
-    ordered = [outcomes[job.key] for job in engine.jobs_of(samples, settings)]
-    tokens = {sample.sample_id: sample.tokens for sample in samples}
-    kinds = {sample.sample_id: kind_of(texts, sample.sample_id) for sample in samples}
-    decoded = verify.decode_outcomes(model.decoder, ordered, tokens)
-    lanes = [
-        {"kind": kinds[outcome.job.sample_id]}
-        | verify.lane_summary(outcome, decoded.get(i), tokens[outcome.job.sample_id])
-        for i, outcome in enumerate(ordered)
-    ]
-    directory.write_summary(
-        {
-            "lanes": lanes,
-            "example": _example(ordered, decoded, tokens, model.tokenizer),
-            "wall_s": time.perf_counter() - start,
-            "passes": progress.passes,
-            "lane_steps": progress.lane_steps,
-            "useful_share": progress.useful_tokens / progress.paid_tokens if progress.paid_tokens else None,
-            "token_budget": progress.token_budget,
-            "model": model.name,
-            "mode": settings.stages.mode,
-            "versions": _versions(),
-            "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
-        }
-    )
-
-
-def _earlier_outcomes(
-    directory: RunDirectory, settings: CramSettings, finished: set[str]
-) -> dict[str, Outcome]:
-    """Outcomes of the lanes that an earlier start has finished, from their rows."""
-    if not finished:
-        return {}
-    stored = results.load_lanes(directory.path)
-    mode = settings.stages.mode
-    return {job.key: Outcome.of_table(table, mode) for job, table in stored if job.key in finished}
-
-
-def _example(
-    outcomes: list[Outcome],
-    decoded: dict[int, dict[str, np.ndarray]],
-    tokens: dict[int, np.ndarray],
-    tokenizer: Tokenizer,
-) -> dict[str, Any] | None:
-    """The lane that gained most, as text: what was asked for and what came back."""
-    if not decoded:
-        return None
-    best = max(decoded, key=lambda i: outcomes[i].horizon)
-    outcome = outcomes[best]
-    original = tokens[outcome.job.sample_id][: outcome.decode_tokens]
-    return {
-        "sample_id": outcome.job.sample_id,
-        "learning_rate": outcome.job.learning_rate,
-        "seed": outcome.job.seed,
-        "original": tokenizer.decode(original.tolist()),
-        "decoded": tokenizer.decode(decoded[best]["exact"].tolist()),
-        "identical": bool(np.array_equal(original, decoded[best]["exact"])),
-    }
-
-
-def _versions() -> dict[str, str]:
-    packages = ("jaxcram", "jax", "jaxlib", "flax", "optax", "numpy")
-    return {
-        "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in packages},
     }
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import statistics
 import sys
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
@@ -14,7 +13,6 @@ if TYPE_CHECKING:
     from jaxcram.cram.run import Progress
     from jaxcram.results import RunDirectory
 
-Show = Callable[["Progress", "RunDirectory"], None]
 LOG_SECONDS = 5.0
 
 
@@ -108,6 +106,17 @@ def table(summary: dict[str, Any]) -> str:
     return "\n".join(
         "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines
     )
+
+
+def speed(summary: dict[str, Any]) -> str:
+    """One line on time: of the run, of its compilation, and how much of the computation was needed."""
+    line = f"{summary['wall_s']:.0f} s, of which {summary['compile_s']:.0f} s compiled programs"
+    if summary["compile_saved_s"] >= 1:
+        line += f" (the compilation cache saved {summary['compile_saved_s']:.0f} s)"
+    if summary["useful_share"] is not None:
+        line += f"; {summary['lane_steps']} steps of lanes in {summary['passes']} passes, "
+        line += f"useful share {summary['useful_share']:.2f}"
+    return line
 
 
 def _mean(lanes: list[dict[str, Any]], name: str) -> float | None:

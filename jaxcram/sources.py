@@ -26,6 +26,27 @@ class Text:
     text: str
 
 
+@dataclass(frozen=True)
+class TextSettings:
+    """Which texts are crammed.
+
+    Attributes:
+        texts: a source as `load_texts` takes it.
+        split, column: of a Hub data set, and of a table.
+        num_samples: how many texts, None for all; offset: texts to leave out first.
+        max_tokens: tokens kept of each text, BOS included; None keeps all.
+        bos: begin with BOS; None as the tokenizer says.
+    """
+
+    texts: str = "bundled"
+    split: str = "train"
+    column: str = "text"
+    num_samples: int | None = None
+    offset: int = 0
+    max_tokens: int | None = None
+    bos: bool | None = None
+
+
 def load_texts(
     spec: str, *, num_samples: int | None, offset: int = 0, split: str = "train", column: str = "text"
 ) -> list[Text]:

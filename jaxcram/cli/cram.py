@@ -2,9 +2,9 @@
 
 import dataclasses
 
-from jaxcram.api import TextSettings
 from jaxcram.cli.flags import Doc
 from jaxcram.cram.settings import CramSettings
+from jaxcram.sources import TextSettings
 
 RESUMES = "finished lanes are kept, and the same command with the same --out finishes what is missing"
 

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import TYPE_CHECKING
 
+from jaxcram import report
 from jaxcram.cli.flags import Doc
 from jaxcram.errors import UserError
 
@@ -37,6 +38,7 @@ def present(finished: "Run") -> None:
         print(f"original: {example['original']}")
         print(f"decoded:  {example['decoded']}")
         print("identical" if example["identical"] else "NOT identical")
+    print(f"\n{report.speed(finished.summary)}")
     print(f"\nfigure    {draw(finished)}")
     print(f"rows      {finished.path / 'rows'} (Parquet, a file a lane, a row a stage)")
     print(f"summary   {finished.path / 'summary.json'}")

@@ -17,9 +17,8 @@ import optax
 
 from jaxcram import framing
 from jaxcram.cram import objective, optimizer, stages
-from jaxcram.cram.objective import Objective
-from jaxcram.cram.optimizer import OptimizerSettings
-from jaxcram.cram.stages import Progress, StageSettings, Stop
+from jaxcram.cram.settings import Objective, OptimizerSettings, StageSettings
+from jaxcram.cram.stages import Progress, Stop
 from jaxcram.models.decoder import Decoder
 
 

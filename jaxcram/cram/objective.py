@@ -8,41 +8,13 @@ may be chosen afterwards, and the head costs two matrix products instead of thre
 
 from __future__ import annotations
 
-import dataclasses
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jaxcram.errors import UserError
+from jaxcram.cram.settings import Objective
 from jaxcram.models import head
-
-LOSSES = ("cross_entropy", "hinge")
-
-
-@dataclasses.dataclass(frozen=True)
-class Objective:
-    """The per-token loss.
-
-    Attributes:
-        loss: "cross_entropy" (the published one) or "hinge", max(0, margin + best other logit - true logit).
-        temperature: cross-entropy of logits / temperature.
-        temperature_squared: multiply that by temperature ** 2, which keeps the gradient's size.
-        margin: the hinge's margin, in logits.
-    """
-
-    loss: str = "cross_entropy"
-    temperature: float = 1.0
-    temperature_squared: bool = False
-    margin: float = 0.5
-
-    def __post_init__(self) -> None:
-        if self.loss not in LOSSES:
-            raise UserError(f"loss {self.loss!r} is unknown: choose one of {', '.join(LOSSES)}")
-        if not self.temperature > 0:
-            raise UserError(f"temperature {self.temperature} must be greater than 0")
-        if self.loss == "hinge" and not self.margin >= 0:
-            raise UserError(f"margin {self.margin} must be 0 or greater")
 
 
 class Scores(NamedTuple):

@@ -7,46 +7,11 @@ in the schedule, and a lane that takes no step keeps embedding, moments and coun
 
 from __future__ import annotations
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import optax
 
-from jaxcram.errors import UserError
-
-SCHEDULES = ("cosine", "constant")
-
-
-@dataclasses.dataclass(frozen=True)
-class OptimizerSettings:
-    """AdamW and its schedule.
-
-    Attributes:
-        schedule: "cosine" (warm-up, then cosine to min_lr) or "constant" (neither).
-        warmup_steps: steps of the linear warm-up from 0.
-        min_lr: the learning rate at the end of the cosine.
-        beta1, beta2, eps, weight_decay: AdamW's.
-    """
-
-    schedule: str = "cosine"
-    warmup_steps: int = 100
-    min_lr: float = 1e-3
-    beta1: float = 0.9
-    beta2: float = 0.9
-    eps: float = 1e-8
-    weight_decay: float = 0.01
-
-    def __post_init__(self) -> None:
-        if self.schedule not in SCHEDULES:
-            raise UserError(f"schedule {self.schedule!r} is unknown: choose one of {', '.join(SCHEDULES)}")
-        if self.warmup_steps < 0:
-            raise UserError(f"warmup_steps {self.warmup_steps} must be 0 or greater")
-        for name in ("beta1", "beta2"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UserError(f"{name} {getattr(self, name)} must be at least 0 and below 1")
-        if not self.min_lr >= 0 or not self.weight_decay >= 0 or not self.eps > 0:
-            raise UserError("min_lr and weight_decay must be 0 or greater, and eps greater than 0")
+from jaxcram.cram.settings import OptimizerSettings
 
 
 def _core(settings: OptimizerSettings) -> optax.GradientTransformation:

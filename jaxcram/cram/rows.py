@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxcram.cram.lanes import Bucket, Record
-from jaxcram.cram.stages import StageSettings, Stop
+from jaxcram.cram.settings import StageSettings
+from jaxcram.cram.stages import Stop
 from jaxcram.results import Job
 
 if TYPE_CHECKING:

@@ -15,10 +15,9 @@ from jax.errors import JaxRuntimeError
 from jaxcram import framing
 from jaxcram.cram import lanes, objective
 from jaxcram.cram.lanes import Bucket, Lanes, PassSettings
-from jaxcram.cram.objective import Objective
 from jaxcram.cram.rows import LaneRows, Outcome, Row
 from jaxcram.cram.scheduler import Scheduler
-from jaxcram.cram.settings import CramSettings
+from jaxcram.cram.settings import CramSettings, Objective
 from jaxcram.errors import UserError
 from jaxcram.models.decoder import Decoder
 from jaxcram.results import Job

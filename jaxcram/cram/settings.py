@@ -1,17 +1,116 @@
-"""Settings of one run: what command lines and notebooks fill in, and what `settings.json` records."""
+"""Settings of one run: what command lines and notebooks fill in, and what `settings.json` records.
+
+Nothing here needs JAX, so a command line can explain its flags without loading it.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from typing import Any
 
-from jaxcram.cram.objective import Objective
-from jaxcram.cram.optimizer import OptimizerSettings
-from jaxcram.cram.stages import StageSettings
 from jaxcram.errors import UserError
 
+LOSSES = ("cross_entropy", "hinge")
+SCHEDULES = ("cosine", "constant")
+MODES = ("progressive", "full")
 INITS = ("uniform", "normal")
 TRAJECTORIES = ("all", "horizon", "none")
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """The per-token loss.
+
+    Attributes:
+        loss: "cross_entropy" (the published one) or "hinge", max(0, margin + best other logit - true logit).
+        temperature: cross-entropy of logits / temperature.
+        temperature_squared: multiply that by temperature ** 2, which keeps the gradient's size.
+        margin: the hinge's margin, in logits.
+    """
+
+    loss: str = "cross_entropy"
+    temperature: float = 1.0
+    temperature_squared: bool = False
+    margin: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.loss not in LOSSES:
+            raise UserError(f"loss {self.loss!r} is unknown: choose one of {', '.join(LOSSES)}")
+        if not self.temperature > 0:
+            raise UserError(f"temperature {self.temperature} must be greater than 0")
+        if self.loss == "hinge" and not self.margin >= 0:
+            raise UserError(f"margin {self.margin} must be 0 or greater")
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerSettings:
+    """AdamW and its schedule.
+
+    Attributes:
+        schedule: "cosine" (warm-up, then cosine to min_lr) or "constant" (neither).
+        warmup_steps: steps of the linear warm-up from 0.
+        min_lr: the learning rate at the end of the cosine.
+        beta1, beta2, eps, weight_decay: AdamW's.
+    """
+
+    schedule: str = "cosine"
+    warmup_steps: int = 100
+    min_lr: float = 1e-3
+    beta1: float = 0.9
+    beta2: float = 0.9
+    eps: float = 1e-8
+    weight_decay: float = 0.01
+
+    def __post_init__(self) -> None:
+        if self.schedule not in SCHEDULES:
+            raise UserError(f"schedule {self.schedule!r} is unknown: choose one of {', '.join(SCHEDULES)}")
+        if self.warmup_steps < 0:
+            raise UserError(f"warmup_steps {self.warmup_steps} must be 0 or greater")
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UserError(f"{name} {getattr(self, name)} must be at least 0 and below 1")
+        if not self.min_lr >= 0 or not self.weight_decay >= 0 or not self.eps > 0:
+            raise UserError("min_lr and weight_decay must be 0 or greater, and eps greater than 0")
+
+
+@dataclasses.dataclass(frozen=True)
+class StageSettings:
+    """Which prefixes are visited and how many steps they may take.
+
+    Attributes:
+        mode: "progressive" (grow the prefix) or "full" (one stage: the whole target).
+        min_tokens: length of the first prefix, in tokens.
+        progressive_step: tokens by which the prefix grows.
+        max_steps: cap of optimiser steps per sample.
+        max_steps_per_token: cap of optimiser steps per stage; "full" knows only `max_steps`.
+    """
+
+    mode: str = "progressive"
+    min_tokens: int = 1
+    progressive_step: int = 1
+    max_steps: int = 10_000
+    max_steps_per_token: int = 1_000
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise UserError(f"mode {self.mode!r} is unknown: choose one of {', '.join(MODES)}")
+        for name in ("min_tokens", "progressive_step", "max_steps", "max_steps_per_token"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} {getattr(self, name)} must be at least 1")
+
+    @property
+    def max_steps_per_stage(self) -> int:
+        """The cap in force for one stage."""
+        return self.max_steps if self.mode == "full" else min(self.max_steps_per_token, self.max_steps)
+
+    def first_prefix(self, length: int) -> int:
+        """Length of the first stage's prefix for a target of `length` tokens."""
+        return length if self.mode == "full" else min(self.min_tokens, length)
+
+    def between(self, start: int, end: int) -> list[int]:
+        """Prefix lengths of the stages from `start` to `end`, both included; the last step may be shorter."""
+        lengths = list(range(start, end + 1, self.progressive_step))
+        return lengths if lengths[-1] == end else [*lengths, end]
 
 
 @dataclasses.dataclass(frozen=True)

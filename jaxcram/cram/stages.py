@@ -7,16 +7,13 @@ would measure each of them with a pass of its own.
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jaxcram.errors import UserError
-
-MODES = ("progressive", "full")
+from jaxcram.cram.settings import StageSettings
 
 
 class Stop(enum.IntEnum):
@@ -27,46 +24,6 @@ class Stop(enum.IntEnum):
     STAGE_CAP = 2  # the steps for one stage are spent
     SAMPLE_CAP = 3  # the steps for one sample are spent
     NOT_FINITE = 4  # the loss or the gradient is NaN or infinite
-
-
-@dataclasses.dataclass(frozen=True)
-class StageSettings:
-    """Which prefixes are visited and how many steps they may take.
-
-    Attributes:
-        mode: "progressive" (grow the prefix) or "full" (one stage: the whole target).
-        min_tokens: length of the first prefix, in tokens.
-        progressive_step: tokens by which the prefix grows.
-        max_steps: cap of optimiser steps per sample.
-        max_steps_per_token: cap of optimiser steps per stage; "full" knows only `max_steps`.
-    """
-
-    mode: str = "progressive"
-    min_tokens: int = 1
-    progressive_step: int = 1
-    max_steps: int = 10_000
-    max_steps_per_token: int = 1_000
-
-    def __post_init__(self) -> None:
-        if self.mode not in MODES:
-            raise UserError(f"mode {self.mode!r} is unknown: choose one of {', '.join(MODES)}")
-        for name in ("min_tokens", "progressive_step", "max_steps", "max_steps_per_token"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} {getattr(self, name)} must be at least 1")
-
-    @property
-    def max_steps_per_stage(self) -> int:
-        """The cap in force for one stage."""
-        return self.max_steps if self.mode == "full" else min(self.max_steps_per_token, self.max_steps)
-
-    def first_prefix(self, length: int) -> int:
-        """Length of the first stage's prefix for a target of `length` tokens."""
-        return length if self.mode == "full" else min(self.min_tokens, length)
-
-    def between(self, start: int, end: int) -> list[int]:
-        """Prefix lengths of the stages from `start` to `end`, both included; the last step may be shorter."""
-        lengths = list(range(start, end + 1, self.progressive_step))
-        return lengths if lengths[-1] == end else [*lengths, end]
 
 
 class Progress(NamedTuple):

@@ -10,8 +10,7 @@ import against_torch  # noqa: E402
 import torch_reference  # noqa: E402
 
 from jaxcram.cram.lanes import Bucket  # noqa: E402
-from jaxcram.cram.settings import CramSettings  # noqa: E402
-from jaxcram.cram.stages import StageSettings  # noqa: E402
+from jaxcram.cram.settings import CramSettings, StageSettings  # noqa: E402
 from jaxcram.models import port  # noqa: E402
 
 SETTINGS = CramSettings(

@@ -9,8 +9,7 @@ import pytest
 import steps_per_second
 
 from jaxcram.cram.lanes import Bucket
-from jaxcram.cram.settings import CramSettings
-from jaxcram.cram.stages import StageSettings
+from jaxcram.cram.settings import CramSettings, StageSettings
 
 PROGRAMS = Path(__file__).resolve().parents[2] / "benchmarks"
 SETTINGS = CramSettings(

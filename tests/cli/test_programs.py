@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxcram import api
+from jaxcram import api, report
 from jaxcram.cli import main
 from jaxcram.results import load_rows, load_summary
 
@@ -53,6 +53,7 @@ def test_the_second_start_and_show_print_table_sample_and_files(run, tiny_model,
         f"original: {example['original']}\n"
         f"decoded:  {example['original']}\n"
         "identical\n\n"
+        f"{report.speed(load_summary(run))}\n\n"
         f"figure    {run / 'figure.png'}\n"
         f"rows      {run / 'rows'} (Parquet, a file a lane, a row a stage)\n"
         f"summary   {run / 'summary.json'}\n"

@@ -5,7 +5,8 @@ import pytest
 
 from jaxcram.cram import lanes
 from jaxcram.cram.lanes import Bucket, PassSettings
-from jaxcram.cram.stages import StageSettings, Stop
+from jaxcram.cram.settings import StageSettings
+from jaxcram.cram.stages import Stop
 
 SETTINGS = PassSettings(stages=StageSettings(max_steps_per_token=20), chunk_passes=12)
 

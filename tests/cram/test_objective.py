@@ -4,7 +4,8 @@ import numpy as np
 import optax
 import pytest
 
-from jaxcram.cram.objective import Objective, score
+from jaxcram.cram.objective import score
+from jaxcram.cram.settings import Objective
 from jaxcram.errors import UserError
 from jaxcram.models import head
 

@@ -4,7 +4,7 @@ import numpy as np
 import optax
 
 from jaxcram.cram import optimizer
-from jaxcram.cram.optimizer import OptimizerSettings
+from jaxcram.cram.settings import OptimizerSettings
 
 SETTINGS = OptimizerSettings()
 

@@ -6,8 +6,7 @@ import pytest
 from jaxcram import api
 from jaxcram.cram import lanes
 from jaxcram.cram.run import Run, initial_embedding, jobs_of
-from jaxcram.cram.settings import CramSettings
-from jaxcram.cram.stages import StageSettings
+from jaxcram.cram.settings import CramSettings, StageSettings
 from jaxcram.models import port
 from jaxcram.text import Sample
 from tests.cram import plain

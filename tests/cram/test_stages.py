@@ -2,7 +2,8 @@ import jax.numpy as jnp
 import pytest
 
 from jaxcram.cram import stages
-from jaxcram.cram.stages import Progress, StageSettings, Stop
+from jaxcram.cram.settings import StageSettings
+from jaxcram.cram.stages import Progress, Stop
 
 
 def progress(prefix, horizon=0, stage_steps=0, total_steps=0, stop=Stop.RUNNING):

@@ -1,0 +1,53 @@
+"""Compiled programs outlive the process: JAX's compilation cache, on by default, and what it saves."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Self
+
+import jax
+
+_COMPILED = "/jax/core/compile/backend_compile_duration"
+_SAVED = "/jax/compilation_cache/compile_time_saved_sec"
+
+
+def use_cache() -> None:
+    """Keep compiled programs in `$XDG_CACHE_HOME/jaxcram/xla` (by default under ~/.cache).
+
+    A directory that is set already, by `JAX_COMPILATION_CACHE_DIR` or in JAX's configuration, stays; a home
+    that cannot be written leaves the cache off.
+    """
+    config: Any = jax.config  # its options are not typed
+    if config.jax_compilation_cache_dir or not config.jax_enable_compilation_cache:
+        return
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    directory = Path(base, "jaxcram", "xla")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return
+    jax.config.update("jax_compilation_cache_dir", str(directory))
+    # The programs of small models compile in a second or two each, which is most of a short run's start.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+class CompileTime:
+    """Seconds spent on compilation, and seconds that the cache saved, while the context is open."""
+
+    def __init__(self) -> None:
+        self.spent_s = 0.0
+        self.saved_s = 0.0
+
+    def __enter__(self) -> Self:
+        jax.monitoring.register_event_duration_secs_listener(self._listen)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        jax.monitoring.unregister_event_duration_listener(self._listen)
+
+    def _listen(self, event: str, duration_secs: float, **_: str | int) -> None:
+        if event == _COMPILED:
+            self.spent_s += duration_secs
+        elif event == _SAVED:
+            self.saved_s += max(0.0, duration_secs)
