@@ -24,7 +24,6 @@ class LaneRows:
 
     Args:
         job: which lane.
-        length: tokens of its target.
         alone_nll_T: -log p of every target token under the frozen model alone, nats; 0 for token 0, which
             nothing predicts. Information gain and surprisal leave token 0 out on both sides.
         start_KxD: the initial embedding.
@@ -35,14 +34,13 @@ class LaneRows:
     def __init__(
         self,
         job: Job,
-        length: int,
         alone_nll_T: np.ndarray,
         start_KxD: np.ndarray,
         stages: StageSettings,
         trajectory: str,
     ) -> None:
         self.job = job
-        self.length = length
+        self.length = len(alone_nll_T)
         self.horizon = 0
         self.steps = 0
         self._alone_bits_T = alone_nll_T / math.log(2)

@@ -83,20 +83,20 @@ def _alone_nll(model: Decoder, tokens_BxT: jax.Array) -> jax.Array:
     return jnp.pad(scores.nll, ((0, 0), (1, 0)))
 
 
-def alone_nll(model: Decoder, samples: list[Sample], bucket: Bucket) -> dict[int, np.ndarray]:
-    """-log p in nats of every token of every sample under the frozen model alone, by sample id; [n] each.
+def alone_nll(model: Decoder, targets: dict[int, np.ndarray], bucket: Bucket) -> dict[int, np.ndarray]:
+    """-log p in nats of every token of every target [n] under the frozen model alone, by sample id.
 
     Token 0, which nothing predicts, has 0.
     """
-    result = {}
-    for start in range(0, len(samples), bucket.lanes):
-        batch = samples[start : start + bucket.lanes]
+    result, waiting = {}, list(targets.items())
+    for start in range(0, len(waiting), bucket.lanes):
+        batch = waiting[start : start + bucket.lanes]
         tokens_BxT = np.zeros((bucket.lanes, bucket.tokens), np.int32)
-        for row, sample in zip(tokens_BxT, batch, strict=False):
-            row[: len(sample.tokens)] = sample.tokens
+        for row, (_, tokens) in zip(tokens_BxT, batch, strict=False):
+            row[: len(tokens)] = tokens
         nll_BxT = np.asarray(_alone_nll(model, tokens_BxT))
-        for nll, sample in zip(nll_BxT, batch, strict=False):
-            result[sample.sample_id] = nll[: len(sample.tokens)]
+        for nll, (sample_id, tokens) in zip(nll_BxT, batch, strict=False):
+            result[sample_id] = nll[: len(tokens)]
     return result
 
 
@@ -116,7 +116,8 @@ class Run:
         self._model = model
         self._settings = settings
         self._jobs = jobs
-        self._tokens = {sample.sample_id: sample.tokens for sample in samples}
+        needed = {job.sample_id for job in jobs}
+        self._tokens = {sample.sample_id: sample.tokens for sample in samples if sample.sample_id in needed}
         length_N = np.array([len(self._tokens[job.sample_id]) for job in jobs], np.int32)
         budget = settings.token_budget or DEFAULT_TOKEN_BUDGET.get(jax.default_backend(), 16_384)
         room = model.config.max_positions - settings.num_memory + 1
@@ -125,25 +126,12 @@ class Run:
             settings.objective, settings.optimizer, settings.stages, settings.chunk_passes, settings.remat
         )
         self.progress = Progress(lanes=len(jobs), alive=len(jobs), token_budget=budget)
-        needed = {job.sample_id for job in jobs}
-        self._nll = self._fitting(
-            lambda: alone_nll(
-                model,
-                [sample for sample in samples if sample.sample_id in needed],
-                self._scheduler.bucket(self._scheduler.longest_bucket),
-            )
-        )
+        longest = self._scheduler.longest_bucket
+        nll = self._fitting(lambda: alone_nll(model, self._tokens, self._scheduler.bucket(longest)))
         self._pool, start_NxKxD = self._start(length_N)
         self._rows = [
-            LaneRows(
-                job,
-                int(length),
-                self._nll[job.sample_id],
-                start_KxD,
-                settings.stages,
-                settings.trajectory,
-            )
-            for job, length, start_KxD in zip(jobs, length_N, start_NxKxD, strict=True)
+            LaneRows(job, nll[job.sample_id], start_KxD, settings.stages, settings.trajectory)
+            for job, start_KxD in zip(jobs, start_NxKxD, strict=True)
         ]
 
     def padded_length(self, prefix: int) -> int:
@@ -193,9 +181,8 @@ class Run:
         slots_B = np.full(bucket.lanes, len(self._jobs), np.int32)
         slots_B[: len(seated)] = seated
         pool, result = lanes.run_chunk(self._model, self._pool, slots_B, bucket, self._pass)
-        result = jax.device_get(
-            result
-        )  # blocks; memory that ran out is noticed here, before the pool is replaced
+        # This blocks, so memory that ran out is noticed before the pool is replaced.
+        result = jax.device_get(result)
         self._pool = pool
 
         passes = int(result.passes)
