@@ -1,8 +1,19 @@
 """Shared fixtures: where the optional reference material lies, and a quick run order."""
 
+import os
 from pathlib import Path
 
+import jax
 import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compilation_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Programs compiled here stay out of the person's own cache; subprocesses share this one."""
+    directory = str(tmp_path_factory.mktemp("xla"))
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = directory
+    jax.config.update("jax_compilation_cache_dir", directory)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
 @pytest.fixture(scope="session")

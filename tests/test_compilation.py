@@ -1,5 +1,6 @@
 import jax
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 from jaxcram.compilation import CompileTime, use_cache
 
@@ -10,11 +11,12 @@ def cache(monkeypatch, tmp_path):
     names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
     before = {name: getattr(jax.config, name) for name in names}
     jax.config.update("jax_compilation_cache_dir", None)
+    compilation_cache.reset_cache()  # else the first directory that this process used stays in force
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     yield tmp_path / "jaxcram" / "xla"
     for name, value in before.items():
         jax.config.update(name, value)
-    jax.experimental.compilation_cache.compilation_cache.reset_cache()
+    compilation_cache.reset_cache()
 
 
 def program(x):
