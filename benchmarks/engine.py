@@ -116,7 +116,7 @@ def whole_run(model: Decoder, samples: list[Sample], settings: CramSettings) -> 
     jobs = run.jobs_of(samples, settings)
     start = time.perf_counter()
     with metered() as buckets:
-        whole = run.Run(model, samples, settings, jobs)
+        whole = run.Run(model, samples, settings, jobs, len(jobs))
         finished = {outcome.job: outcome for outcome, _ in whole.lanes(lambda progress: None)}
         wall_s = time.perf_counter() - start
     total = dataclasses.replace(sum(buckets.values(), Tally()), wall_s=wall_s)

@@ -136,8 +136,12 @@ def cram(
         settings=settings,
         to_text=model.tokenizer.decode,
     )
-    with RunDirectory.open(out or _fresh_directory(), recorded, _constants(model, settings)) as directory:
-        complete(directory, task, report.Bar() if verbose else report.silent)
+    constants = _constants(model, settings)
+    with (
+        RunDirectory.open(out or _fresh_directory(), recorded, constants) as directory,
+        report.Bar(verbose) as bar,
+    ):
+        complete(directory, task, bar)
         return Run(directory.path)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from tqdm import tqdm
 
@@ -16,27 +16,39 @@ if TYPE_CHECKING:
 LOG_SECONDS = 5.0
 
 
-def silent(progress: Progress, directory: RunDirectory) -> None:
-    """Show nothing."""
-
-
 class Bar:
-    """A progress bar on stderr, and a line in the log every few seconds."""
+    """Progress of a run: a bar on stderr where it is wanted, and a line in the log every few seconds.
 
-    def __init__(self) -> None:
+    A context manager, so that whatever is printed after an error starts on a line of its own.
+
+    Args:
+        visible: whether there is a bar.
+    """
+
+    def __init__(self, visible: bool) -> None:
+        self._visible = visible
         self._bar: tqdm | None = None
         self._logged = float("-inf")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
 
     def __call__(self, progress: Progress, directory: RunDirectory) -> None:
         """Show the state after a chunk."""
         if self._bar is None:
-            quiet = not sys.stderr.isatty()
-            form = "{desc} {n_fmt}/{total_fmt} lanes done [{elapsed}{postfix}]"
+            interval = 0.5 if sys.stderr.isatty() else 10.0
+            form = "{n_fmt}/{total_fmt} lanes done [{elapsed}{postfix}]"
             self._bar = tqdm(
-                total=progress.lanes, desc="cramming", bar_format=form, mininterval=10 if quiet else 0.5
+                total=progress.lanes, bar_format=form, mininterval=interval, disable=not self._visible
             )
-        if progress.note:
-            self._bar.write(progress.note, file=sys.stderr)
+            if self._visible:
+                tqdm.write(f"cramming into {directory.path}", file=sys.stderr)
+        if progress.note and self._visible:
+            tqdm.write(progress.note, file=sys.stderr)
         rate = progress.lane_steps / max(progress.seconds, 1e-9)
         self._bar.set_postfix_str(
             f"{progress.exact_tokens} tokens exact, {rate:.0f} steps/s, {remaining(progress)} left",
@@ -47,8 +59,6 @@ class Bar:
         if now - self._logged >= LOG_SECONDS or progress.note or not progress.alive:
             self._logged = now
             directory.log({"event": "progress", **vars(progress)})
-        if not progress.alive:
-            self._bar.close()
 
 
 def remaining(progress: Progress) -> str:

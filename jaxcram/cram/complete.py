@@ -62,7 +62,7 @@ def complete(directory: RunDirectory, task: Task, show: Show) -> None:
         progress = engine.Progress(lanes=0, alive=0, token_budget=task.settings.token_budget)
         outcomes = _stored(directory, task, finished) if finished else {}
         if missing:
-            run = engine.Run(task.decoder, task.samples, task.settings, missing)
+            run = engine.Run(task.decoder, task.samples, task.settings, missing, len(jobs))
             progress = run.progress
             directory.log({"event": "start", "lanes": len(missing), "token_budget": progress.token_budget})
             outcomes |= _run(run, directory, task, show)

@@ -23,8 +23,9 @@ from jaxcram.models.decoder import Decoder
 from jaxcram.results import Job
 from jaxcram.text import Sample
 
-# Padded tokens of one pass: enough rows to keep the matrix units busy, small enough for many buckets.
-DEFAULT_TOKEN_BUDGET = {"cpu": 1024, "gpu": 16_384, "tpu": 16_384}
+# Padded tokens of one pass: enough to keep the matrix units busy, and no more, so that few seats are empty
+# when a run ends. On CPU a token of a pass costs the same from about 150 tokens on.
+DEFAULT_TOKEN_BUDGET = {"cpu": 192, "gpu": 16_384, "tpu": 16_384}
 
 T = TypeVar("T")
 
@@ -108,10 +109,11 @@ class Run:
         samples: the texts.
         settings: the procedure.
         jobs: the lanes to run; those an earlier start has finished are left out by the caller.
+        num_lanes: lanes of the whole run, finished ones included.
     """
 
     def __init__(
-        self, model: Decoder, samples: list[Sample], settings: CramSettings, jobs: list[Job]
+        self, model: Decoder, samples: list[Sample], settings: CramSettings, jobs: list[Job], num_lanes: int
     ) -> None:
         self._model = model
         self._settings = settings
@@ -121,13 +123,15 @@ class Run:
         length_N = np.array([len(self._tokens[job.sample_id]) for job in jobs], np.int32)
         budget = settings.token_budget or DEFAULT_TOKEN_BUDGET.get(jax.default_backend(), 16_384)
         room = model.config.max_positions - settings.num_memory + 1
-        self._scheduler = Scheduler(length_N, room, budget)
+        # Shapes come from the whole run, not from what is missing of it: they decide the rounding.
+        longest = max(len(sample.tokens) for sample in samples)
+        self._scheduler = Scheduler(len(jobs), longest, room, budget, num_lanes)
         self._pass = PassSettings(
             settings.objective, settings.optimizer, settings.stages, settings.chunk_passes, settings.remat
         )
         self.progress = Progress(lanes=len(jobs), alive=len(jobs), token_budget=budget)
-        longest = self._scheduler.longest_bucket
-        nll = self._fitting(lambda: alone_nll(model, self._tokens, self._scheduler.bucket(longest)))
+        padded = self._scheduler.longest_bucket
+        nll = self._fitting(lambda: alone_nll(model, self._tokens, self._scheduler.bucket(padded)))
         self._pool, start_NxKxD = self._start(length_N)
         self._rows = [
             LaneRows(job, nll[job.sample_id], start_KxD, settings.stages, settings.trajectory)

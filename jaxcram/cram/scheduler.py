@@ -1,8 +1,9 @@
 """Which lanes run next, in which padded shape.
 
-A pass takes a fixed number of tokens at most, so the shapes are padded lengths with up to
-floor(budget / length) lanes each. A lane's length follows from its own prefix; the number of lanes steps
-down in fours when few wait, so that the tail of a run does not pay for empty seats.
+A pass takes a fixed number of tokens, so the shapes are padded lengths with floor(budget / length) lanes
+each. A lane's shape follows from its own prefix alone: what its neighbours do, and how often the run was
+interrupted, changes no bit of its result. The price is empty seats at the end of a run, when fewer lanes
+are left than a pass holds; small passes keep it low where they are as efficient as large ones.
 """
 
 from __future__ import annotations
@@ -13,8 +14,6 @@ from jaxcram.cram.lanes import Bucket
 from jaxcram.cram.stages import Stop
 
 SHORTEST_BUCKET = 16
-# Each lane count is a trace of its own; a factor of four keeps them few and a seat rarely empty.
-LANES_STEP = 4
 
 
 def bucket_lengths(longest: int, max_positions: int) -> list[int]:
@@ -34,15 +33,20 @@ class Scheduler:
     """Host-side view of the pool: which lanes are alive, and in which bucket each belongs.
 
     Args:
-        length_N: tokens of every lane's target.
+        count: lanes to run.
+        longest: tokens of the longest target of the whole run.
         max_positions: target tokens that the model has room for.
         token_budget: padded tokens of one pass.
+        num_lanes: lanes of the whole run, also those that an earlier start has finished.
     """
 
-    def __init__(self, length_N: np.ndarray, max_positions: int, token_budget: int) -> None:
-        self._lengths = bucket_lengths(int(length_N.max()), max_positions)
-        self._prefix_N = np.ones_like(length_N)
-        self._alive_N = np.ones(length_N.shape, bool)
+    def __init__(
+        self, count: int, longest: int, max_positions: int, token_budget: int, num_lanes: int
+    ) -> None:
+        self._lengths = bucket_lengths(longest, max_positions)
+        self._prefix_N = np.ones(count, np.int32)
+        self._alive_N = np.ones(count, bool)
+        self._num_lanes = num_lanes
         self.token_budget = token_budget
 
     @property
@@ -59,16 +63,9 @@ class Scheduler:
         """Padded length of the bucket to which a prefix belongs."""
         return self._lengths[int(np.searchsorted(self._lengths, prefix))]
 
-    def bucket(self, length: int, waiting: int | None = None) -> Bucket:
-        """The shape of passes of `length` padded tokens when `waiting` lanes (None: all) are there for it.
-
-        The most lanes that are certain to be filled; a shape with empty seats is taken only when the smallest
-        one is still too large.
-        """
-        lanes = max(1, min(self.token_budget // length, len(self._alive_N)))
-        while waiting is not None and lanes > waiting and lanes > 1:
-            lanes = -(-lanes // LANES_STEP)
-        return Bucket(length, lanes)
+    def bucket(self, length: int) -> Bucket:
+        """The shape of passes of `length` padded tokens."""
+        return Bucket(length, max(1, min(self.token_budget // length, self._num_lanes)))
 
     def halve_budget(self) -> bool:
         """Make passes smaller after memory ran out; False when they are as small as they get."""
@@ -94,7 +91,7 @@ class Scheduler:
         occupied = [i for i, slots in enumerate(waiting) if len(slots)]
         if not occupied:
             return None
-        full = [i for i in occupied if len(waiting[i]) >= self.bucket(self._lengths[i]).lanes]
+        buckets = [self.bucket(length) for length in self._lengths]
+        full = [i for i in occupied if len(waiting[i]) >= buckets[i].lanes]
         chosen = (full or occupied)[0]
-        bucket = self.bucket(self._lengths[chosen], len(waiting[chosen]))
-        return bucket, waiting[chosen][: bucket.lanes]
+        return buckets[chosen], waiting[chosen][: buckets[chosen].lanes]

@@ -14,7 +14,7 @@ from tests.cram import plain
 
 def assert_same_as_plain(decoder, samples, settings):
     jobs = jobs_of(samples, settings)
-    run = Run(decoder, samples, settings, jobs)
+    run = Run(decoder, samples, settings, jobs, len(jobs))
     outcomes = {outcome.job: (outcome, rows) for outcome, rows in run.lanes(lambda progress: None)}
     tokens = {sample.sample_id: sample.tokens for sample in samples}
     steps = 0

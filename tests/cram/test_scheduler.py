@@ -6,7 +6,7 @@ from jaxcram.cram.stages import Stop
 
 
 def scheduler(prefixes, budget=64, length=100):
-    made = Scheduler(np.full(len(prefixes), length), 512, budget)
+    made = Scheduler(len(prefixes), length, 512, budget, len(prefixes))
     made.observe(np.arange(len(prefixes)), np.array(prefixes), np.full(len(prefixes), Stop.RUNNING))
     return made
 
@@ -25,16 +25,20 @@ def test_the_shortest_full_bucket_goes_first():
     assert slots.tolist() == [3, 4]
 
 
-def test_without_a_full_bucket_the_shortest_goes_first_in_a_smaller_shape():
+def test_without_a_full_bucket_the_shortest_goes_first():
     bucket, slots = scheduler([20, 5, 60], budget=160).next()
-    assert bucket == Bucket(16, 1)
+    assert bucket == Bucket(16, 3)
     assert slots.tolist() == [1]
 
 
-def test_no_seat_is_empty_but_in_the_smallest_shape():
-    made = scheduler([1] * 32, budget=16 * 32)
-    lanes = [made.bucket(16, waiting).lanes for waiting in (32, 31, 9, 8, 7, 3, 2, 1)]
-    assert lanes == [32, 8, 8, 8, 2, 2, 2, 1]
+def test_shapes_follow_from_the_run_alone_not_from_who_is_left():
+    made = scheduler([1] * 32, budget=16 * 40)
+    assert made.bucket(16) == Bucket(16, 32)  # no more seats than the run has lanes
+    assert made.bucket(48) == Bucket(48, 13)
+    made.observe(np.arange(31), np.full(31, 4), np.full(31, Stop.COMPLETE))
+    assert made.next()[0] == Bucket(16, 32)
+    resumed = Scheduler(1, 100, 512, 16 * 40, 32)
+    assert resumed.next()[0] == Bucket(16, 32)
 
 
 def test_ended_lanes_are_never_seated_again():
