@@ -139,7 +139,7 @@ def tokenize(
         kept = ids[:max_tokens]
         if len(kept) < 2:
             raise UserError(
-                f"sample {text.sample_id}: {text.text[:40]!r} has {len(kept)} tokens, at least 2 are needed; "
+                f"sample {text.sample_id}: {text.text[:40]!r} has fewer than 2 tokens ({len(kept)}); "
                 "give a longer text"
             )
         if num_memory + len(kept) - 1 > max_positions:

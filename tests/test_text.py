@@ -235,7 +235,7 @@ def test_targets_too_short_to_cram(make):
     tokenizer = load_tokenizer(make("BOS"))
     assert targets(["a"], tokenizer)[0].tokens.tolist() == [0, *tokenizer.encode("a", bos=False)]
     assert refusal(targets, ["The cat", "a"], tokenizer, bos=False) == (
-        "sample 8: 'a' has 1 tokens, at least 2 are needed; give a longer text"
+        "sample 8: 'a' has fewer than 2 tokens (1); give a longer text"
     )
     assert refusal(targets, ["The cat"], tokenizer, max_tokens=1) == (
         "--max_tokens=1: a target has at least 2 tokens"

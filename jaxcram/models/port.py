@@ -89,7 +89,7 @@ def find_checkpoint(path_or_hub_name: str | os.PathLike[str]) -> Path:
     if name and Path(name).is_dir():
         return Path(name)
     if Path(name).exists() or not re.fullmatch(_HUB_NAME, name):
-        raise UserError(f"model {name!r} is not a directory, nor a Hub name (owner/name)")
+        raise UserError(f"model {name!r} is no directory and no Hub name (owner/name); check its path")
     import huggingface_hub  # only here: most runs never need the network
 
     try:
@@ -154,7 +154,9 @@ def _open_tensors(directory: Path) -> dict[str, _Tensor]:
             f"{directory}: has only pickled weights, which are never opened; convert them to safetensors"
         )
     else:
-        raise UserError(f"{directory}: has no model.safetensors and no model.safetensors.index.json")
+        raise UserError(
+            f"{directory}: has no model.safetensors and no model.safetensors.index.json; give a whole checkpoint"
+        )
     tensors = {tensor.name: tensor for file in files for tensor in _read_header(file)}
     absent = [
         name for name, file in weight_map.items() if name not in tensors or tensors[name].file.name != file

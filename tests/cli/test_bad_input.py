@@ -62,12 +62,18 @@ def refusal(case: Case, capsys: pytest.CaptureFixture[str]):
 
 
 def test_no_such_model_directory(refusal):
-    assert refusal("--model=./absent") == "model './absent' is not a directory, nor a Hub name (owner/name)"
+    assert (
+        refusal("--model=./absent")
+        == "model './absent' is no directory and no Hub name (owner/name); check its path"
+    )
 
 
 def test_no_safetensors(case, refusal):
     (case.model / "model.safetensors").unlink()
-    assert refusal() == f"{case.model}: has no model.safetensors and no model.safetensors.index.json"
+    assert (
+        refusal()
+        == f"{case.model}: has no model.safetensors and no model.safetensors.index.json; give a whole checkpoint"
+    )
 
 
 def test_a_pickle_only_checkpoint(case, refusal):
@@ -104,7 +110,7 @@ def test_an_empty_text(case, refusal):
 
 def test_a_text_shorter_than_two_tokens(case, refusal):
     case.texts.write_text("O")
-    assert refusal() == "sample 0: 'O' has 1 tokens, at least 2 are needed; give a longer text"
+    assert refusal() == "sample 0: 'O' has fewer than 2 tokens (1); give a longer text"
 
 
 def test_a_text_that_is_not_utf8(case, refusal):

@@ -220,7 +220,7 @@ def test_an_unknown_dtype_is_refused(llama: Path):
 
 @pytest.mark.parametrize("name", ["no/such/directory", "/no/such", "nosuch", "", "a b/c"])
 def test_what_is_neither_directory_nor_hub_name_is_refused_without_the_network(name: str):
-    assert message(name) == f"model {name!r} is not a directory, nor a Hub name (owner/name)"
+    assert message(name) == f"model {name!r} is no directory and no Hub name (owner/name); check its path"
 
 
 def test_a_hub_name_is_downloaded_without_pickles(llama: Path, monkeypatch: pytest.MonkeyPatch):
