@@ -154,9 +154,7 @@ def _open_tensors(directory: Path) -> dict[str, _Tensor]:
             f"{directory}: has only pickled weights, which are never opened; convert them to safetensors"
         )
     else:
-        raise UserError(
-            f"{directory}: has no model.safetensors and no model.safetensors.index.json; give a whole checkpoint"
-        )
+        raise UserError(f"{directory}: has neither model.safetensors nor its index; give a whole checkpoint")
     tensors = {tensor.name: tensor for file in files for tensor in _read_header(file)}
     absent = [
         name for name, file in weight_map.items() if name not in tensors or tensors[name].file.name != file

@@ -70,10 +70,7 @@ def test_no_such_model_directory(refusal):
 
 def test_no_safetensors(case, refusal):
     (case.model / "model.safetensors").unlink()
-    assert (
-        refusal()
-        == f"{case.model}: has no model.safetensors and no model.safetensors.index.json; give a whole checkpoint"
-    )
+    assert refusal() == f"{case.model}: has neither model.safetensors nor its index; give a whole checkpoint"
 
 
 def test_a_pickle_only_checkpoint(case, refusal):

@@ -194,7 +194,7 @@ def test_an_index_has_to_agree_with_its_files(llama: Path):
 
 def test_a_directory_without_weights_or_with_pickles_only_says_so(llama: Path):
     (llama / "model.safetensors").unlink()
-    assert "has no model.safetensors" in message(llama)
+    assert "has neither model.safetensors nor its index" in message(llama)
     (llama / "pytorch_model.bin").write_bytes(b"pickle")
     assert "pickled weights" in message(llama)
 
