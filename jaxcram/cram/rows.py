@@ -106,13 +106,11 @@ class LaneRows:
     def finished(self) -> tuple[Outcome, list[Row]]:
         """The lane's outcome, and its rows with the embeddings that `trajectory` keeps."""
         outcome = Outcome.of(self._rows, self._stages.mode)
-        kept = (
-            [row for row in self._rows if row is outcome.row] if self._trajectory == "horizon" else self._rows
-        )
-        if self._trajectory == "none":
-            kept = []
-        keep = {id(row) for row in kept}
-        return outcome, [row if id(row) in keep else {**row, "embedding": None} for row in self._rows]
+        everything, horizon = self._trajectory == "all", self._trajectory == "horizon"
+        return outcome, [
+            row if everything or (horizon and row is outcome.row) else {**row, "embedding": None}
+            for row in self._rows
+        ]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -103,10 +103,6 @@ class StageSettings:
         """The cap in force for one stage."""
         return self.max_steps if self.mode == "full" else min(self.max_steps_per_token, self.max_steps)
 
-    def first_prefix(self, length: int) -> int:
-        """Length of the first stage's prefix for a target of `length` tokens."""
-        return length if self.mode == "full" else min(self.min_tokens, length)
-
     def between(self, start: int, end: int) -> list[int]:
         """Prefix lengths of the stages from `start` to `end`, both included; the last step may be shorter."""
         lengths = list(range(start, end + 1, self.progressive_step))
