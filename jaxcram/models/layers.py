@@ -69,7 +69,7 @@ def rotate(x_BxTxHxC: jax.Array, tables: tuple[jax.Array, jax.Array]) -> jax.Arr
     return jnp.concatenate([rotated.astype(x_BxTxHxC.dtype), x_BxTxHxC[..., 2 * half :]], axis=-1)
 
 
-def attention_implementation(query_BxTxHxC: jax.Array) -> Literal["cudnn", "plain"]:
+def attention_implementation(query_BxTxHxC: jax.Array | jax.ShapeDtypeStruct) -> Literal["cudnn", "plain"]:
     """Which kernel plain causal attention takes: the one place to tune it.
 
     cuDNN's fused attention wants 16-bit values, a head size that is a multiple of 8 (and at most 128 on

@@ -1,0 +1,99 @@
+"""The account of a pass's memory, against the account by hand and against the compiled pass."""
+
+import dataclasses
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import pytest
+from flax import nnx
+
+from jaxcram.cram import lanes, memory
+from jaxcram.cram.lanes import Bucket, PassSettings
+from jaxcram.models import head
+from jaxcram.models.decoder import Decoder
+from jaxcram.models.llama import LlamaConfig
+
+CONFIG = LlamaConfig(
+    vocab_size=500,
+    width=128,
+    num_layers=6,
+    num_heads=4,
+    num_kv_heads=2,
+    head_size=32,
+    mlp_width=320,
+    max_positions=64,
+    tied_head=False,
+    norm_eps=1e-5,
+)
+BUCKET, NUM_MEMORY = Bucket(tokens=39, lanes=24), 2
+ROWS = BUCKET.lanes * (NUM_MEMORY + BUCKET.tokens - 1)
+
+
+def abstract(dtype=jnp.float32, **changes) -> Decoder:
+    config = dataclasses.replace(CONFIG, **changes)
+    return jax.eval_shape(lambda: Decoder(config, dtype=dtype, rngs=nnx.Rngs(0)))
+
+
+def account(model: Decoder, remat: bool) -> memory.PassMemory:
+    return memory.pass_memory(model, BUCKET, NUM_MEMORY, remat=remat)
+
+
+def test_weights_are_all_parameters_once():
+    layer = 2 * 128 + (2 * 4 + 2 * 2) * 32 * 128 + 3 * 320 * 128
+    assert account(abstract(jnp.bfloat16), False).weights == 2 * (6 * layer + 128 + 2 * 500 * 128)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_a_layer_stores_its_input_and_the_products_that_its_gradient_needs(dtype):
+    """Queries, keys, values, attention's output, gate and up; not what the next layer begins with."""
+    fewer, more = abstract(dtype, num_layers=2), abstract(dtype, num_layers=5)
+    stored = [account(more, remat).stored - account(fewer, remat).stored for remat in (False, True)]
+    products = (4 + 2 + 2) * 32 + 128 + 2 * 320
+    assert stored == [3 * ROWS * size * jnp.dtype(dtype).itemsize for size in (128 + products, 128)]
+
+
+@pytest.mark.parametrize("implementation", ["plain", "cudnn"])
+def test_attention_holds_scores_only_on_the_plain_path(monkeypatch, implementation):
+    monkeypatch.setattr(memory, "attention_implementation", lambda query: implementation)
+    expected = {"plain": 3 * 4 * ROWS * 4 * 40, "cudnn": 4 * ROWS * 128}
+    products = 4 * ROWS * (3 * 128 + 2 * 64 + 2 * 320)
+    working = account(abstract(vocab_size=3), True).working
+    assert working == 2 * products + expected[implementation]
+
+
+def test_the_head_holds_a_chunk_of_logits_and_their_gradient(monkeypatch):
+    monkeypatch.setattr(head, "CHUNK_LOGITS", 70 * 900_000)
+    tokens = BUCKET.lanes * BUCKET.tokens
+    working = account(abstract(jnp.bfloat16, vocab_size=900_000), False).working
+    assert working == 70 * 900_000 * (4 + 2) + tokens * 128 * 4
+
+
+def compiled(model: Decoder, remat: bool) -> int:
+    """Temporaries of the pass as XLA compiles it here, bytes."""
+    settings = PassSettings(remat=remat)
+    pool = jax.eval_shape(
+        lambda: lanes.init_pool(
+            jnp.ones((BUCKET.lanes, BUCKET.tokens), jnp.int32),
+            jnp.full(BUCKET.lanes, BUCKET.tokens),
+            jnp.full(BUCKET.lanes, 0.1),
+            jnp.ones((BUCKET.lanes, NUM_MEMORY, CONFIG.width)),
+            settings,
+        )
+    )
+    step = jax.jit(lambda model, pool: lanes.one_pass(model, pool, BUCKET.tokens, settings))
+    return step.lower(model, pool).compile().memory_analysis().temp_size_in_bytes
+
+
+@pytest.mark.parametrize("remat", [False, True])
+def test_the_account_agrees_with_the_compiled_pass(remat):
+    """In fp32, for a CPU computes bf16 in fp32."""
+    model = abstract()
+    expected = account(model, remat)
+    assert compiled(model, remat) == pytest.approx(expected.stored + expected.working, rel=0.15)
+
+
+@pytest.mark.parametrize(("stats", "expected"), [(None, None), ({"bytes_limit": 123, "pool_bytes": 4}, 123)])
+def test_the_memory_there_is(monkeypatch, stats, expected):
+    monkeypatch.setattr(jax, "local_devices", lambda: [SimpleNamespace(memory_stats=lambda: stats)])
+    assert memory.device_memory() == expected
