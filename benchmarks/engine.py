@@ -47,7 +47,7 @@ def _tally(model: Decoder, bucket: Bucket, num_memory: int, result: ChunkResult,
 
 
 def full_bucket(
-    model: Decoder, bucket: Bucket, *, chunk_passes: int = 8, num_memory: int = 1
+    model: Decoder, bucket: Bucket, *, chunk_passes: int = 8, num_memory: int = 1, remat: bool = False
 ) -> Callable[[], Tally]:
     """A chunk in which every lane is busy and every token useful: random targets as long as the bucket.
 
@@ -59,7 +59,7 @@ def full_bucket(
     mem_BxKxD = rng.uniform(0, 0.02, (bucket.lanes, num_memory, model.config.width)).astype(np.float32)
     length_B = jnp.full(bucket.lanes, bucket.tokens, jnp.int32)
     endless = StageSettings(mode="full", max_steps=2**30)
-    settings = PassSettings(stages=endless, chunk_passes=chunk_passes)
+    settings = PassSettings(stages=endless, chunk_passes=chunk_passes, remat=remat)
     # A rate so small that nothing is learned: no lane ever ends.
     peak_B = jnp.full(bucket.lanes, 1e-9)
     pool = lanes.init_pool(jnp.asarray(tokens_BxT), length_B, peak_B, jnp.asarray(mem_BxKxD), settings)
