@@ -1,0 +1,193 @@
+"""What the published main table of progressive cramming costs on three machines: arithmetic, no measurement.
+
+Of its four models it has the three that jaxcram can load; Gemma-3-4B is of a family that it does not have.
+
+    python benchmarks/cost.py --peak_share=0.3 --useful_share=0.53
+
+A step of a lane whose prefix has n tokens is one forward-and-backward pass over n positions, F(n) FLOPs as
+`measure.pass_flops` counts them. With s(n) steps at the stage n of a text, N texts, and D devices:
+
+    hours = N * sum over n of s(n) F(n) / (useful share * balance * peak share * D * peak * 3600)
+
+  s(n)          published, with the last stage, which failed after its 1,000 steps; mean of three texts
+  useful share  tokens somebody needed, of those computed; the default is the bundled run's in README.md, of
+                32 lanes on a CPU. What is computed in vain is taken to cost as much a token as what is not
+  balance       N / (D * ceil(N / D)): every device works as long as the one with most lanes
+  peak share    FLOPs of passes a second, of the vendor's peak: ASSUMED until it is measured
+  peak          the vendor's figure for dense bfloat16, a device
+
+F(n) = a n + b n^2 with one memory embedding, so of the published steps only the sums of s(n) n and s(n) n^2
+enter. Not in it: decoding at the end, compilation, downloads, and the traffic of weights over a model axis.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, NamedTuple
+
+import measure
+import workload
+from flax import nnx
+from jax import numpy as jnp
+
+from jaxcram.cli.flags import Doc
+from jaxcram.cram.lanes import Bucket
+from jaxcram.errors import UserError
+from jaxcram.models.config import DecoderConfig
+from jaxcram.models.decoder import Decoder
+from jaxcram.models.llama import LlamaConfig
+from jaxcram.models.neox import NeoXConfig
+
+COLUMNS = {
+    **{"model": "", "variant": "", "steps": ",.0f", "tokens": ".0f", "exaflop": ".1f"},
+    **{"machine": "", "balance": ".2f", "hours": ".1f", "device_hours": ".1f"},
+}
+
+
+class Machine(NamedTuple):
+    """Devices, and the vendor's peak of one in dense bfloat16 FLOP/s."""
+
+    devices: int
+    peak: float
+
+
+# Vendors' figures, not measured. A v5e-16 has 16 chips; a v5p-8 has 4, for its name counts two cores a chip.
+MACHINES = {
+    "H200": Machine(1, 989e12),
+    "v5e-16": Machine(16, 197e12),
+    "v5p-8": Machine(4, 459e12),
+}
+
+
+class Steps(NamedTuple):
+    """Sums of s(n), s(n) n and s(n) n^2 over the stages n of `TEXTS` texts; s(n) are a stage's steps."""
+
+    steps: int
+    tokens: int
+    squares: int
+
+
+TEXTS = 3
+# The three PG19 texts a model whose steps at each token are published with Tarasov et al. 2026; low-dim is
+# the variant e = W z + b, which jaxcram does not have: its steps, at the price of a plain one.
+PUBLISHED = {
+    ("Llama-3.1-8B", "plain"): Steps(44_420, 43_026_640, 52_288_117_320),
+    ("Llama-3.1-8B", "low-dim"): Steps(41_759, 46_052_505, 62_847_213_781),
+    ("Pythia-1.4B", "plain"): Steps(21_274, 7_566_791, 3_001_996_227),
+    ("Pythia-1.4B", "low-dim"): Steps(32_425, 13_561_548, 6_431_387_968),
+    ("SmolLM2-1.7B", "plain"): Steps(26_256, 7_558_095, 2_400_196_889),
+    ("SmolLM2-1.7B", "low-dim"): Steps(28_245, 19_189_030, 15_717_020_978),
+}
+
+MODELS: dict[str, DecoderConfig] = {
+    "Llama-3.1-8B": LlamaConfig(
+        vocab_size=128_256,
+        width=4096,
+        num_layers=32,
+        num_heads=32,
+        num_kv_heads=8,
+        head_size=128,
+        mlp_width=14_336,
+        max_positions=131_072,
+    ),
+    "Pythia-1.4B": NeoXConfig(
+        vocab_size=50_304,
+        width=2048,
+        num_layers=24,
+        num_heads=16,
+        num_kv_heads=16,
+        head_size=128,
+        mlp_width=8192,
+        max_positions=2048,
+        norm_eps=1e-5,
+    ),
+    "SmolLM2-1.7B": LlamaConfig(
+        vocab_size=49_152,
+        width=2048,
+        num_layers=24,
+        num_heads=32,
+        num_kv_heads=32,
+        head_size=64,
+        mlp_width=8192,
+        max_positions=8192,
+        tied_head=True,
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """The flags."""
+
+    peak_share: float = 0.3
+    useful_share: float = 0.53
+    num_samples: int = 50
+    json: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("peak_share", "useful_share"):
+            if not 0 < getattr(self, name) <= 1:
+                raise UserError(f"--{name}={getattr(self, name)} is no share: above 0, and at most 1")
+        if self.num_samples < 1:
+            raise UserError(f"--num_samples={self.num_samples}: at least 1 is needed")
+
+
+TOPICS = {
+    "Assumptions": {
+        "peak_share": Doc("FLOPs of passes a second / the vendor's peak; assumed, not measured", "share"),
+        "useful_share": Doc("Tokens of unfinished prefixes / tokens computed", "share"),
+        "num_samples": Doc("Texts, each a lane", "texts"),
+    },
+    "Results": {"json": Doc("Append one JSON line a row to this file", unset="none is written")},
+}
+
+
+def text_flops(config: DecoderConfig, steps: Steps) -> float:
+    """FLOPs of the passes that one text needs, not a padded token among them."""
+    shapes = nnx.eval_shape(lambda: Decoder(config, dtype=jnp.bfloat16, rngs=nnx.Rngs(0)))
+    one, two = (measure.pass_flops(shapes, Bucket(tokens=n, lanes=1)) for n in (1, 2))
+    quadratic = (two - 2 * one) / 2  # of a n + b n^2
+    linear = one - quadratic
+    return (linear * steps.tokens + quadratic * steps.squares) / TEXTS
+
+
+def rows(command: Command) -> list[dict[str, Any]]:
+    """The table: every published run on every machine."""
+    return [
+        {
+            **{"model": model, "variant": variant, "steps": steps.steps / TEXTS},
+            **{"tokens": steps.tokens / steps.steps, "exaflop": flops / 1e18, "machine": name},
+            **_time(flops, machine, command),
+        }
+        for (model, variant), steps in PUBLISHED.items()
+        for flops in [command.num_samples * text_flops(MODELS[model], steps)]
+        for name, machine in MACHINES.items()
+    ]
+
+
+def _time(flops: float, machine: Machine, command: Command) -> dict[str, float]:
+    count = command.num_samples
+    balance = count / (machine.devices * math.ceil(count / machine.devices))
+    rate = command.useful_share * balance * command.peak_share * machine.devices * machine.peak
+    hours = flops / rate / 3600
+    return {"balance": balance, "hours": hours, "device_hours": hours * machine.devices}
+
+
+def main(command: Command) -> None:
+    table = rows(command)
+    print(
+        f"peak share {command.peak_share:g}: assumed, not measured; useful share {command.useful_share:g}; "
+        f"{command.num_samples} texts"
+    )
+    print("steps and tokens (mean prefix of a step): published, a text; exaflop: of all texts, useful only")
+    print(measure.table(table, COLUMNS))
+    for name, machine in MACHINES.items():
+        hours = sum(row["hours"] for row in table if row["machine"] == name)
+        print(f"all on {name}: {hours:.1f} hours, {hours * machine.devices:.1f} device hours")
+    common = {"benchmark": "cost", "settings": dataclasses.asdict(command)}
+    measure.write_json_lines([common | row for row in table], command.json)
+
+
+if __name__ == "__main__":
+    workload.start(Command, TOPICS, main, __doc__)
