@@ -11,7 +11,6 @@ from unittest import mock
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax._src.cudnn import fused_attention_stablehlo
 
 from jaxcram.errors import UserError
 from jaxcram.models.config import DecoderConfig, read_config
@@ -122,7 +121,8 @@ def _normal(key: jax.Array, shape: tuple[int, ...], dtype: Any, scale: float) ->
 @contextlib.contextmanager
 def as_if_on_gpu() -> Iterator[None]:
     """Inside, a trace takes the paths of a Hopper GPU, cuDNN's attention included, whatever is there."""
-    cudnn = fused_attention_stablehlo
+    from jax._src.cudnn import fused_attention_stablehlo as cudnn  # private, and only needed here
+
     with (
         mock.patch.object(jax, "default_backend", return_value="gpu"),
         mock.patch.object(cudnn, "check_cudnn_version", return_value=91000),
