@@ -2,8 +2,8 @@
 
     python benchmarks/memory.py --shape=llama3.1-8b --tokens=1568 --json=results.jsonl
 
-The chunk of passes that jaxcram runs is compiled for abstract weights in bf16 and XLA's own account of its
-memory is read (`memory_analysis`). Three targets:
+The pass is compiled for abstract weights in bf16, and XLA's own account of its memory is read
+(`memory_analysis`). Three targets:
 
   cuda  the program of an H100, with cuDNN's attention. The compiler comes with the package's [cuda] extra
         and needs no GPU. Compiled so, cuDNN's calls come without their workspace, so what the backward
@@ -134,7 +134,7 @@ class Target:
             return pass_memory(self.model, self.bucket(count), self._command.num_memory, remat=remat)
 
     def _compiled(self, count: int, remat: bool) -> dict[str, Any]:
-        """Bytes of a chunk of passes with `count` lanes in its pool."""
+        """Bytes of a pass with `count` lanes."""
         config, num_memory, tokens = self.model.config, self._command.num_memory, self._command.tokens
         settings = PassSettings(remat=remat)
         pool = jax.eval_shape(
@@ -146,9 +146,8 @@ class Target:
                 settings,
             )
         )
-        slots = jax.ShapeDtypeStruct((count,), jnp.int32)
-        chunk = jax.jit(
-            lambda model, pool, slots: lanes.run_chunk(model, pool, slots, self.bucket(count), settings),
+        step = jax.jit(
+            lambda model, pool: lanes.one_pass(model, pool, tokens, settings),
             in_shardings=self._sharding,
             out_shardings=self._sharding,
         )
@@ -157,7 +156,7 @@ class Target:
         query = jax.ShapeDtypeStruct(shape, self.model.dtype)
         with shapes.as_if_on_gpu() if self._command.target == "cuda" else contextlib.nullcontext():
             attention = attention_implementation(query)
-            stats = chunk.lower(self.model, pool, slots).compile().memory_analysis()
+            stats = step.lower(self.model, pool).compile().memory_analysis()
         workspace = query.size * 4 if attention == "cudnn" else 0
         parts = {
             "argument_bytes": stats.argument_size_in_bytes,

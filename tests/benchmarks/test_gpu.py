@@ -37,9 +37,9 @@ def test_a_pass_is_lowered_to_cudnns_attention_both_ways():
     def kernels(tokens):
         fields = jnp.ones((2, tokens), jnp.int32), jnp.full(2, tokens), jnp.full(2, 0.1), jnp.ones((2, 1, 64))
         pool = jax.eval_shape(lambda: lanes.init_pool(*fields, settings))
-        chunk = jax.jit(lambda m, p: lanes.run_chunk(m, p, jnp.arange(2), Bucket(tokens, 2), settings))
+        step = jax.jit(lambda model, pool: lanes.one_pass(model, pool, tokens, settings))
         with shapes.as_if_on_gpu():
-            text = chunk.trace(model, pool).lower(lowering_platforms=("cuda",)).as_text()
+            text = step.trace(model, pool).lower(lowering_platforms=("cuda",)).as_text()
         return set(re.findall(r"__cudnn\$\w+", text))
 
     assert kernels(32) == {"__cudnn$fmhaSoftmax", "__cudnn$fmhaSoftmaxBackward"}
