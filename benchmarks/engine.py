@@ -8,6 +8,7 @@ import functools
 import operator
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 from unittest import mock
 
 import jax
@@ -15,8 +16,9 @@ import jax.numpy as jnp
 import measure
 import numpy as np
 
+from jaxcram import mesh
 from jaxcram.cram import lanes, run
-from jaxcram.cram.lanes import Bucket, ChunkResult, Lanes, PassSettings
+from jaxcram.cram.lanes import Bucket, ChunkResult, PassSettings
 from jaxcram.cram.rows import Outcome
 from jaxcram.cram.settings import CramSettings, StageSettings
 from jaxcram.models.decoder import Decoder
@@ -39,11 +41,14 @@ class Tally:
 
 
 def _tally(model: Decoder, bucket: Bucket, num_memory: int, result: ChunkResult, wall_s: float) -> Tally:
-    counts = jax.device_get((result.passes, result.lane_steps, result.useful_tokens))
-    passes, lane_steps, useful_tokens = map(int, counts)
-    paid_tokens = passes * bucket.lanes * bucket.tokens
-    flops = passes * measure.pass_flops(model, bucket, num_memory)
-    return Tally(passes, lane_steps, useful_tokens, paid_tokens, flops, wall_s)
+    """Work of a chunk; devices that wait for the slowest are paid for."""
+    passes_R, lane_steps_R, useful_R = jax.device_get(
+        (result.passes, result.lane_steps, result.useful_tokens)
+    )
+    passes = int(passes_R.max())
+    paid_tokens = passes * len(passes_R) * bucket.lanes * bucket.tokens
+    flops = passes * len(passes_R) * measure.pass_flops(model, bucket, num_memory)
+    return Tally(passes, int(lane_steps_R.sum()), int(useful_R.sum()), paid_tokens, flops, wall_s)
 
 
 def full_bucket(
@@ -51,23 +56,25 @@ def full_bucket(
 ) -> Callable[[], Tally]:
     """A chunk in which every lane is busy and every token useful: random targets as long as the bucket.
 
-    Returns an action that runs one chunk of `chunk_passes`, waits for it and tells its work; the chunk is
-    compiled before that.
+    Returns an action that runs one chunk of `chunk_passes` on every device of the model's mesh, waits for it
+    and tells its work; the chunk is compiled before that.
     """
+    devices = mesh.of(model)
+    seats = bucket.lanes * devices.shape[mesh.LANES]
     rng = np.random.default_rng(0)
-    tokens_BxT = rng.integers(0, model.config.vocab_size, (bucket.lanes, bucket.tokens), np.int32)
-    mem_BxKxD = rng.uniform(0, 0.02, (bucket.lanes, num_memory, model.config.width)).astype(np.float32)
-    length_B = jnp.full(bucket.lanes, bucket.tokens, jnp.int32)
+    tokens_SxT = rng.integers(0, model.config.vocab_size, (seats, bucket.tokens), np.int32)
+    mem_SxKxD = rng.uniform(0, 0.02, (seats, num_memory, model.config.width)).astype(np.float32)
+    length_S = jnp.full(seats, bucket.tokens, jnp.int32)
     endless = StageSettings(mode="full", max_steps=2**30)
     settings = PassSettings(stages=endless, chunk_passes=chunk_passes, remat=remat)
     # A rate so small that nothing is learned: no lane ever ends.
-    peak_B = jnp.full(bucket.lanes, 1e-9)
-    pool = lanes.init_pool(jnp.asarray(tokens_BxT), length_B, peak_B, jnp.asarray(mem_BxKxD), settings)
-    slots_B = jnp.arange(bucket.lanes, dtype=jnp.int32)
+    peak_S = jnp.full(seats, 1e-9)
+    pool = lanes.init_pool(jnp.asarray(tokens_SxT), length_S, peak_S, jnp.asarray(mem_SxKxD), settings)
+    pool, slots_S = mesh.replicated(pool, devices), np.arange(seats, dtype=np.int32)
 
     def chunk() -> Tally:
         start = time.perf_counter()
-        _, result = jax.block_until_ready(lanes.run_chunk(model, pool, slots_B, bucket, settings))
+        _, result = jax.block_until_ready(lanes.run_chunk(model, pool, slots_S, bucket, settings, devices))
         return _tally(model, bucket, num_memory, result, time.perf_counter() - start)
 
     chunk()
@@ -76,30 +83,26 @@ def full_bucket(
 
 @contextlib.contextmanager
 def metered() -> Iterator[dict[Bucket, Tally]]:
-    """Books the chunks that are run inside the block by their bucket; the dictionary is filled when it ends.
+    """Books the chunks that a run takes inside the block by their bucket.
 
-    A chunk's time runs until the next one is dispatched, so it includes the host's part.
+    A chunk's time goes from the one before it to the moment when its rows are booked, so it includes the
+    part of the host that the device does not hide.
     """
     tallies: dict[Bucket, Tally] = {}
-    chunks: list[tuple[float, Bucket, Callable[[float], Tally]]] = []
-    run_chunk = lanes.run_chunk
+    take, last = run.Run._take, time.perf_counter()
 
-    @functools.wraps(run_chunk)
-    def watched(
-        model: Decoder, pool: Lanes, slots_B: jax.Array, bucket: Bucket, settings: PassSettings
-    ) -> tuple[Lanes, ChunkResult]:
-        start = time.perf_counter()
-        after, result = run_chunk(model, pool, slots_B, bucket, settings)
-        # The counts only: the records of all chunks together would fill the memory.
-        counts = result._replace(progress=None, records=None)
-        chunks.append((start, bucket, functools.partial(_tally, model, bucket, pool.mem.shape[1], counts)))
-        return after, result
+    @functools.wraps(take)
+    def watched(self: run.Run, chunk: Any) -> Any:
+        nonlocal last
+        ended = take(self, chunk)
+        now = time.perf_counter()
+        tally = _tally(self._model, chunk.bucket, chunk.before.mem.shape[1], chunk.result, now - last)
+        tallies[chunk.bucket] = tallies.get(chunk.bucket, Tally()) + tally
+        last = now
+        return ended
 
-    with mock.patch.object(lanes, "run_chunk", watched):
+    with mock.patch.object(run.Run, "_take", watched):
         yield tallies
-    ends = [start for start, _, _ in chunks[1:]] + [time.perf_counter()]
-    for (start, bucket, tally), end in zip(chunks, ends, strict=True):
-        tallies[bucket] = tallies.get(bucket, Tally()) + tally(end - start)
 
 
 @dataclasses.dataclass

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from jaxcram import decode as decoding
-from jaxcram import report, results
+from jaxcram import mesh, report, results
 from jaxcram.compilation import use_cache
 from jaxcram.cram import verify
 from jaxcram.cram.complete import Task, complete
@@ -84,10 +84,13 @@ def load_model(name_or_dir: str | None = None, *, dtype: str | None = None) -> M
         UserError: no such model, or one that is not supported.
     """
     use_cache()
+    mesh.use_cores()
     place = name_or_dir or str(port.bundled_model())
     port.find_checkpoint(place)
     tokenizer = load_tokenizer(place)  # before the weights: it is cheap, and may be missing
-    return Model(port.load(place, dtype=dtype), tokenizer, name_or_dir or "mini-llama")
+    return Model(
+        port.load(place, dtype=dtype, mesh=mesh.MeshShape().make()), tokenizer, name_or_dir or "mini-llama"
+    )
 
 
 def cram(

@@ -15,8 +15,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
-from jaxcram import framing
+from jaxcram import framing, mesh
 from jaxcram.models import head
 from jaxcram.models.decoder import Cache, Decoder
 
@@ -29,41 +30,58 @@ def _argmax(model: Decoder, hidden_BxTxD: jax.Array) -> jax.Array:
     )
 
 
-@jax.jit
-def teacher_forced(model: Decoder, mem_BxKxD: jax.Array, tokens_BxT: jax.Array) -> jax.Array:
-    """Argmax of every position given the memory and the tokens before it, int32 [B, T]."""
-    return _argmax(model, framing.predict(model, mem_BxKxD, tokens_BxT))
+def teacher_forced(model: Decoder, mem_SxKxD: np.ndarray, tokens_SxT: np.ndarray) -> jax.Array:
+    """Argmax of every position given the memory and the tokens before it, int32 [S, T].
+
+    S is a multiple of the places on the mesh's lanes axis, each of which takes its share of the rows.
+    """
+    return _teacher_forced(model, mem_SxKxD, tokens_SxT, mesh.of(model))
 
 
-@jax.jit(static_argnames="length")
-def cached(model: Decoder, mem_BxKxD: jax.Array, length: int) -> jax.Array:
-    """Greedy tokens from memory embeddings with a key-value cache, int32 [B, length]."""
-    cache = model.init_cache(mem_BxKxD.shape[0], mem_BxKxD.shape[1] + length - 1)
-    no_keys = jnp.zeros(length)
-    return _extend(
-        model, mem_BxKxD.astype(model.dtype), cache, no_keys, lambda hidden, _: _argmax(model, hidden)
-    )
+@jax.jit(static_argnames="devices")
+def _teacher_forced(model: Decoder, mem_SxKxD: jax.Array, tokens_SxT: jax.Array, devices: Mesh) -> jax.Array:
+    def share(model: Decoder, mem_BxKxD: jax.Array, tokens_BxT: jax.Array) -> jax.Array:
+        return _argmax(model, framing.predict(model, mem_BxKxD, tokens_BxT))
+
+    return mesh.spread(share, devices)(model, mem_SxKxD, tokens_SxT)
 
 
-def exact(model: Decoder, mem_BxKxD: np.ndarray, draft_BxT: np.ndarray) -> tuple[np.ndarray, int]:
-    """Greedy tokens from memory embeddings, in the shape of a training pass of B lanes and T tokens.
+def cached(model: Decoder, mem_SxKxD: np.ndarray, length: int) -> jax.Array:
+    """Greedy tokens from memory embeddings with a key-value cache, int32 [S, length]; S as above."""
+    return _cached(model, mem_SxKxD, length, mesh.of(model))
+
+
+@jax.jit(static_argnames=("length", "devices"))
+def _cached(model: Decoder, mem_SxKxD: jax.Array, length: int, devices: Mesh) -> jax.Array:
+    def share(model: Decoder, mem_BxKxD: jax.Array) -> jax.Array:
+        cache = model.init_cache(mem_BxKxD.shape[0], mem_BxKxD.shape[1] + length - 1)
+        no_keys = jnp.zeros(length)
+        return _extend(
+            model, mem_BxKxD.astype(model.dtype), cache, no_keys, lambda hidden, _: _argmax(model, hidden)
+        )
+
+    return mesh.spread(share, devices)(model, mem_SxKxD)
+
+
+def exact(model: Decoder, mem_SxKxD: np.ndarray, draft_SxT: np.ndarray) -> tuple[np.ndarray, int]:
+    """Greedy tokens from memory embeddings, in the shape of a training pass with S seats of T tokens.
 
     Args:
         model: the frozen decoder.
-        mem_BxKxD: memory embeddings, fp32.
-        draft_BxT: any tokens; the better the draft, the fewer the passes. T is the padded length of the
+        mem_SxKxD: memory embeddings, fp32.
+        draft_SxT: any tokens; the better the draft, the fewer the passes. T is the padded length of the
             bucket in which the embeddings were measured.
 
     Returns:
-        tokens_BxT, int32, and the number of passes, at most T + 1. They do not depend on the draft.
+        tokens_SxT, int32, and the number of passes, at most T + 1. They do not depend on the draft.
     """
-    tokens_BxT, passes = draft_BxT, 0
+    tokens_SxT, passes = draft_SxT, 0
     while True:
-        next_BxT = np.asarray(teacher_forced(model, mem_BxKxD, tokens_BxT))
+        next_SxT = np.asarray(teacher_forced(model, mem_SxKxD, tokens_SxT))
         passes += 1
-        if np.array_equal(next_BxT, tokens_BxT):
-            return tokens_BxT, passes
-        tokens_BxT = next_BxT
+        if np.array_equal(next_SxT, tokens_SxT):
+            return tokens_SxT, passes
+        tokens_SxT = next_SxT
 
 
 @jax.jit(static_argnames=("length", "temperature"))

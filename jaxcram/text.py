@@ -201,3 +201,11 @@ def _token_text(token: object) -> str | None:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().split("\n")[0] or type(error).__name__
+
+
+def pad_tokens(targets: Sequence[np.ndarray], rows: int, length: int) -> np.ndarray:
+    """Targets, each cut or zero-padded to `length`, as int32 [rows, length]; rows beyond them are zeros."""
+    tokens = np.zeros((rows, length), np.int32)
+    for row, target in zip(tokens, targets, strict=False):
+        row[: len(target)] = target[:length]
+    return tokens

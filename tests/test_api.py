@@ -165,11 +165,11 @@ def test_an_interrupted_run_keeps_its_finished_lanes(model, texts, tmp_path, mon
 def test_out_of_memory_halves_the_budget_tells_and_goes_on(model, texts, tmp_path, monkeypatch, run):
     original, tried = lanes.run_chunk, []
 
-    def small_device(model_, pool, slots, bucket, settings):
+    def small_device(model_, pool, slots, bucket, *others):
         tried.append(bucket.tokens * bucket.lanes)
         if tried[-1] > 32:
             raise JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
-        return original(model_, pool, slots, bucket, settings)
+        return original(model_, pool, slots, bucket, *others)
 
     monkeypatch.setattr(lanes, "run_chunk", small_device)
     finished = api.cram(model, texts, out=tmp_path / "small", settings=SETTINGS)

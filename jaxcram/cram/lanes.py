@@ -14,11 +14,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 
 from jaxcram import framing
 from jaxcram.cram import objective, optimizer, stages
 from jaxcram.cram.settings import Objective, OptimizerSettings, StageSettings
 from jaxcram.cram.stages import Progress, Stop
+from jaxcram.mesh import MODEL, spread
 from jaxcram.models.decoder import Decoder
 
 
@@ -35,12 +37,12 @@ class PassSettings:
     objective: Objective = Objective()
     optimizer: OptimizerSettings = OptimizerSettings()
     stages: StageSettings = StageSettings()
-    chunk_passes: int = 32
+    chunk_passes: int = 16
     remat: bool = False
 
 
 class Bucket(NamedTuple):
-    """The padded shape of a pass: target tokens and lanes."""
+    """The padded shape of a pass on one device: target tokens and lanes."""
 
     tokens: int
     lanes: int
@@ -67,7 +69,7 @@ class Lanes(NamedTuple):
 
 
 class Record(NamedTuple):
-    """What one pass measured, before its step; leading axes [P, B] after a chunk.
+    """What one pass measured, before its step; leading axes [B], after a chunk [B, P].
 
     Attributes:
         prefix: the target when the pass began.
@@ -94,7 +96,14 @@ class Record(NamedTuple):
 
 
 class ChunkResult(NamedTuple):
-    """What a chunk reports beside the pool: counts over its passes, and the records of the first `passes`."""
+    """What a chunk reports beside the pool; S seats, device by device, on R devices.
+
+    Attributes:
+        passes: passes that each device ran [R].
+        lane_steps, useful_tokens: steps taken, and tokens of unfinished lanes' prefixes, by device [R].
+        progress: of the seated lanes after the chunk, [S] each.
+        records: of every seat and pass, [S, P, ..]; those of a device are filled up to its number of passes.
+    """
 
     passes: jax.Array
     lane_steps: jax.Array
@@ -190,42 +199,81 @@ def _active(progress: Progress, length: int) -> jax.Array:
     return (progress.stop == Stop.RUNNING) & (progress.prefix <= length)
 
 
-@functools.partial(jax.jit, static_argnames=("bucket", "settings"))
+class Limits(NamedTuple):
+    """When a chunk ends; numbers, so that choosing them anew compiles nothing.
+
+    Attributes:
+        floor: a device stops as soon as fewer of its lanes than this can go on.
+        quorum: with fewer lanes than this that can go on at its start, over all devices, the chunk is empty.
+    """
+
+    floor: jax.Array | int = 1
+    quorum: jax.Array | int = 0
+
+
+ALL = Limits()  # every pass, as long as any lane can go on
+
+
+@functools.partial(jax.jit, static_argnames=("bucket", "settings", "mesh"))
 def run_chunk(
-    model: Decoder, pool: Lanes, slots_B: jax.Array, bucket: Bucket, settings: PassSettings
+    model: Decoder,
+    pool: Lanes,
+    slots_S: jax.Array,
+    bucket: Bucket,
+    settings: PassSettings,
+    mesh: Mesh,
+    limits: Limits = ALL,
 ) -> tuple[Lanes, ChunkResult]:
-    """Run passes over the lanes at `slots_B` until `chunk_passes` are done or a quarter of them cannot go on.
+    """Run passes over the lanes at `slots_S`, on every device of the mesh over its own share of them.
 
     Args:
         model: the frozen decoder.
-        pool: the state of all N lanes.
-        slots_B: places in the pool, int32; N or more marks a dummy that fills the bucket.
+        pool: the state of all N lanes, whole on every device.
+        slots_S: places in the pool, int32, `bucket.lanes` for each place of the mesh's lanes axis in turn;
+            N or more marks a dummy that fills the bucket.
         bucket: the padded shape; one trace each.
         settings: the procedure.
+        mesh: the devices.
+        limits: when to stop early.
 
     Returns:
-        The pool after the chunk, and the chunk's result; of the records only the first `passes` are filled.
+        The pool after the chunk, and the chunk's result, both whole on every device.
     """
-    size = pool.length.shape[0]
-    lanes = jax.tree.map(lambda x: jnp.take(x, slots_B, axis=0, mode="clip"), pool)
-    stop_B = jnp.where(slots_B < size, lanes.progress.stop, Stop.COMPLETE)
-    lanes = lanes._replace(progress=lanes.progress._replace(stop=stop_B))
+    seated = jax.tree.map(lambda x: jnp.take(x, slots_S, axis=0, mode="clip"), pool)
+    vacant_S = slots_S >= pool.length.shape[0]
+    stop_S = jnp.where(vacant_S, Stop.COMPLETE, seated.progress.stop)
+    seated = seated._replace(progress=seated.progress._replace(stop=stop_S))
+    quorate = jnp.sum(_active(seated.progress, bucket.tokens)) >= limits.quorum
+    passes = jnp.where(quorate, settings.chunk_passes, 0)
+    # Devices that share a model exchange activations in every pass, so none of them may stop on its own.
+    floor = jnp.where(mesh.shape[MODEL] > 1, 0, limits.floor)
 
-    blank = jax.eval_shape(lambda x: one_pass(model, x, bucket.tokens, settings)[1], lanes)
-    records = jax.tree.map(lambda x: jnp.zeros((settings.chunk_passes, *x.shape), x.dtype), blank)
+    def share(model: Decoder, lanes: Lanes) -> tuple[Lanes, ChunkResult]:
+        return _passes(model, lanes, bucket.tokens, settings, passes, floor)
+
+    after, result = spread(share, mesh)(model, seated)
+    return jax.tree.map(lambda x, y: x.at[slots_S].set(y, mode="drop"), pool, after), result
+
+
+def _passes(
+    model: Decoder, lanes: Lanes, length: int, settings: PassSettings, passes: jax.Array, floor: jax.Array
+) -> tuple[Lanes, ChunkResult]:
+    """One device's part of a chunk."""
+    blank = jax.eval_shape(lambda x: one_pass(model, x, length, settings)[1], lanes)
+    records = jax.tree.map(
+        lambda x: jnp.zeros((x.shape[0], settings.chunk_passes, *x.shape[1:]), x.dtype), blank
+    )
     zero = jnp.zeros((), jnp.int32)
-    # A lane that has ended or outgrown the bucket still costs its seat: better a new chunk with others in it.
-    enough = jnp.maximum(1, (3 * jnp.sum(_active(lanes.progress, bucket.tokens)) + 3) // 4)
 
     def go_on(carry: tuple) -> jax.Array:
         done, _, _, lanes, _ = carry
-        return (done < settings.chunk_passes) & (jnp.sum(_active(lanes.progress, bucket.tokens)) >= enough)
+        return (done < passes) & (jnp.sum(_active(lanes.progress, length)) >= floor)
 
     def step(carry: tuple) -> tuple:
         done, lane_steps, useful, lanes, records = carry
-        active_B = _active(lanes.progress, bucket.tokens)
-        after, record = one_pass(model, lanes, bucket.tokens, settings)
-        records = jax.tree.map(lambda all_, one: all_.at[done].set(one), records, record)
+        active_B = _active(lanes.progress, length)
+        after, record = one_pass(model, lanes, length, settings)
+        records = jax.tree.map(lambda all_, one: all_.at[:, done].set(one), records, record)
         lane_steps += jnp.sum(after.progress.total_steps - lanes.progress.total_steps)
         useful += jnp.sum(jnp.where(active_B, lanes.progress.prefix, 0))
         return done + 1, lane_steps, useful, after, records
@@ -233,5 +281,4 @@ def run_chunk(
     done, lane_steps, useful, lanes, records = jax.lax.while_loop(
         go_on, step, (zero, zero, zero, lanes, records)
     )
-    pool = jax.tree.map(lambda x, y: x.at[slots_B].set(y, mode="drop"), pool, lanes)
-    return pool, ChunkResult(done, lane_steps, useful, lanes.progress, records)
+    return lanes, ChunkResult(done[None], lane_steps[None], useful[None], lanes.progress, records)

@@ -49,19 +49,17 @@ class LaneRows:
         self._trajectory = trajectory
         self._rows: list[Row] = []
 
-    def take(self, records: Record, lane: int, bucket: Bucket) -> bool:
+    def take(self, records: Record, bucket: Bucket) -> bool:
         """Add the stages that a chunk completed in this lane; True when the lane has ended.
 
         Args:
-            records: the chunk's records as numpy arrays, passes that took place only.
-            lane: this lane's seat in the bucket.
+            records: the lane's records of the chunk as numpy arrays [P, ..], passes that took place only.
             bucket: the shape they were measured in.
         """
-        horizon_P, stop_P = records.horizon[:, lane], records.stop[:, lane]
-        grown_P = np.diff(horizon_P, prepend=self.horizon) > 0
-        ended_P = np.diff(stop_P, prepend=Stop.RUNNING) != 0
+        grown_P = np.diff(records.horizon, prepend=self.horizon) > 0
+        ended_P = np.diff(records.stop, prepend=Stop.RUNNING) != 0
         for p in np.flatnonzero(grown_P | ended_P):
-            one = Record(*(field[p, lane] for field in records))
+            one = Record(*(field[p] for field in records))
             if grown_P[p]:
                 for prefix in self._stages.between(int(one.prefix), int(one.horizon)):
                     # Stages that came free with the first one took no step of their own.
@@ -69,11 +67,11 @@ class LaneRows:
                     self._add(one, prefix, steps, right=prefix, bucket=bucket)
             else:
                 self._add(one, int(one.prefix), int(one.stage_steps), right=int(one.correct), bucket=bucket)
-        self.horizon = int(horizon_P[-1])
-        self.steps = int(records.total_steps[-1, lane])
-        if stop_P[-1] == Stop.RUNNING:
+        self.horizon = int(records.horizon[-1])
+        self.steps = int(records.total_steps[-1])
+        if records.stop[-1] == Stop.RUNNING:
             return False
-        self._rows[-1]["stop_reason"] = Stop(int(stop_P[-1])).name.lower()
+        self._rows[-1]["stop_reason"] = Stop(int(records.stop[-1])).name.lower()
         return True
 
     def _add(self, one: Record, prefix: int, steps: int, *, right: int, bucket: Bucket) -> None:
@@ -95,7 +93,8 @@ class LaneRows:
                 "final_convergence": right / prefix,
                 "information_gain_bits": float(self._alone_bits_T[1:prefix].sum() - bits_T.sum()),
                 "surprisal_bits": float(self._alone_bits_T[previous:prefix].sum()),
-                "embedding": one.mem,
+                # A copy, or the whole chunk's records would stay in memory as long as this row.
+                "embedding": one.mem.copy(),
                 "initialization_embedding": None if self._rows else self._start_KxD,
                 "bucket_tokens": bucket.tokens,
                 "bucket_lanes": bucket.lanes,

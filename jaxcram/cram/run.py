@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.errors import JaxRuntimeError
+from jax.sharding import Mesh
 
-from jaxcram import framing
+from jaxcram import framing, mesh
 from jaxcram.cram import lanes, objective
-from jaxcram.cram.lanes import Bucket, Lanes, PassSettings
+from jaxcram.cram.lanes import Bucket, ChunkResult, Lanes, Limits, PassSettings, Record
 from jaxcram.cram.rows import LaneRows, Outcome, Row
 from jaxcram.cram.scheduler import Scheduler
 from jaxcram.cram.settings import CramSettings, Objective
 from jaxcram.errors import UserError
 from jaxcram.models.decoder import Decoder
 from jaxcram.results import Job
-from jaxcram.text import Sample
+from jaxcram.text import Sample, pad_tokens
 
 # Padded tokens of one pass: enough to keep the matrix units busy, and no more, so that few seats are empty
 # when a run ends. On CPU a token of a pass costs the same from about 150 tokens on.
-DEFAULT_TOKEN_BUDGET = {"cpu": 192, "gpu": 16_384, "tpu": 16_384}
+DEFAULT_TOKEN_BUDGET = {"cpu": 96, "gpu": 16_384, "tpu": 16_384}
 
 T = TypeVar("T")
 
@@ -77,11 +79,14 @@ def initial_embedding(model: Decoder, job: Job, settings: CramSettings) -> np.nd
     return np.asarray(std * jax.random.normal(key, shape, jnp.float32))
 
 
-@jax.jit
-def _alone_nll(model: Decoder, tokens_BxT: jax.Array) -> jax.Array:
-    hidden = framing.predict_alone(model, tokens_BxT)
-    scores, _ = objective.score(model.head_VxD, hidden, tokens_BxT[:, 1:], Objective())
-    return jnp.pad(scores.nll, ((0, 0), (1, 0)))
+@functools.partial(jax.jit, static_argnames="devices")
+def _alone_nll(model: Decoder, tokens_SxT: jax.Array, devices: Mesh) -> jax.Array:
+    def share(model: Decoder, tokens_BxT: jax.Array) -> jax.Array:
+        hidden = framing.predict_alone(model, tokens_BxT)
+        scores, _ = objective.score(model.head_VxD, hidden, tokens_BxT[:, 1:], Objective())
+        return jnp.pad(scores.nll, ((0, 0), (1, 0)))
+
+    return mesh.spread(share, devices)(model, tokens_SxT)
 
 
 def alone_nll(model: Decoder, targets: dict[int, np.ndarray], bucket: Bucket) -> dict[int, np.ndarray]:
@@ -90,15 +95,33 @@ def alone_nll(model: Decoder, targets: dict[int, np.ndarray], bucket: Bucket) ->
     Token 0, which nothing predicts, has 0.
     """
     result, waiting = {}, list(targets.items())
-    for start in range(0, len(waiting), bucket.lanes):
-        batch = waiting[start : start + bucket.lanes]
-        tokens_BxT = np.zeros((bucket.lanes, bucket.tokens), np.int32)
-        for row, (_, tokens) in zip(tokens_BxT, batch, strict=False):
-            row[: len(tokens)] = tokens
-        nll_BxT = np.asarray(_alone_nll(model, tokens_BxT))
-        for nll, (sample_id, tokens) in zip(nll_BxT, batch, strict=False):
+    devices = mesh.of(model)
+    seats = bucket.lanes * devices.shape[mesh.LANES]
+    for start in range(0, len(waiting), seats):
+        batch = waiting[start : start + seats]
+        tokens_SxT = pad_tokens([tokens for _, tokens in batch], seats, bucket.tokens)
+        nll_SxT = np.asarray(_alone_nll(model, tokens_SxT, devices))
+        for nll, (sample_id, tokens) in zip(nll_SxT, batch, strict=False):
             result[sample_id] = nll[: len(tokens)]
     return result
+
+
+class _Chunk(NamedTuple):
+    """A chunk under way.
+
+    Attributes:
+        bucket: its padded shape.
+        seated: the lanes that it was chosen for.
+        slots: who sits where; a number beyond the lanes is an empty seat.
+        before: the pool before it, in case that it fails.
+        result: what it reports, when it is done.
+    """
+
+    bucket: Bucket
+    seated: np.ndarray
+    slots: np.ndarray
+    before: Lanes
+    result: ChunkResult
 
 
 class Run:
@@ -125,7 +148,9 @@ class Run:
         room = model.config.max_positions - settings.num_memory + 1
         # Shapes come from the whole run, not from what is missing of it: they decide the rounding.
         longest = max(len(sample.tokens) for sample in samples)
-        self._scheduler = Scheduler(len(jobs), longest, room, budget, num_lanes)
+        self._mesh = mesh.of(model)
+        self._devices = self._mesh.shape[mesh.LANES]
+        self._scheduler = Scheduler(len(jobs), longest, room, budget, num_lanes, self._devices)
         self._pass = PassSettings(
             settings.objective, settings.optimizer, settings.stages, settings.chunk_passes, settings.remat
         )
@@ -133,6 +158,7 @@ class Run:
         padded = self._scheduler.longest_bucket
         nll = self._fitting(lambda: alone_nll(model, self._tokens, self._scheduler.bucket(padded)))
         self._pool, start_NxKxD = self._start(length_N)
+        self._ahead: _Chunk | None = None
         self._rows = [
             LaneRows(job, nll[job.sample_id], start_KxD, settings.stages, settings.trajectory)
             for job, start_KxD in zip(jobs, start_NxKxD, strict=True)
@@ -143,9 +169,8 @@ class Run:
         return self._scheduler.padded_length(prefix)
 
     def _start(self, length_N: np.ndarray) -> tuple[Lanes, np.ndarray]:
-        tokens_NxM = np.zeros((len(self._jobs), self._scheduler.longest_bucket), np.int32)
-        for row, job in zip(tokens_NxM, self._jobs, strict=True):
-            row[: len(self._tokens[job.sample_id])] = self._tokens[job.sample_id]
+        targets = [self._tokens[job.sample_id] for job in self._jobs]
+        tokens_NxM = pad_tokens(targets, len(targets), self._scheduler.longest_bucket)
         peak_N = np.array([job.learning_rate for job in self._jobs], np.float32)
         start_NxKxD = np.stack([initial_embedding(self._model, job, self._settings) for job in self._jobs])
         pool = lanes.init_pool(
@@ -155,6 +180,7 @@ class Run:
             jnp.asarray(start_NxKxD),
             self._pass,
         )
+        pool = mesh.replicated(pool, self._mesh)
         progress = jax.device_get(pool.progress)
         self._scheduler.observe(np.arange(len(self._jobs)), progress.prefix, progress.stop)
         return pool, start_NxKxD
@@ -177,31 +203,38 @@ class Run:
                     f"out of device memory: going on with a token budget of {self._scheduler.token_budget}"
                 )
 
-    def _chunk(self) -> list[LaneRows]:
-        """Run one chunk; the lanes that ended in it."""
-        choice = self._scheduler.next()
-        assert choice is not None, "a chunk was asked for after every lane had ended"
-        bucket, seated = choice
-        slots_B = np.full(bucket.lanes, len(self._jobs), np.int32)
-        slots_B[: len(seated)] = seated
-        pool, result = lanes.run_chunk(self._model, self._pool, slots_B, bucket, self._pass)
-        # This blocks, so memory that ran out is noticed before the pool is replaced.
-        result = jax.device_get(result)
-        self._pool = pool
+    def _dispatch(self, bucket: Bucket, seated: np.ndarray, quorum: int = 0) -> _Chunk:
+        """Start a chunk; nothing waits for it."""
+        # Lanes are dealt out over the devices in turn, so that the last ones of a run share no device.
+        slots_BxR = np.full((bucket.lanes, self._devices), len(self._jobs), np.int32)
+        slots_BxR.flat[: len(seated)] = seated
+        slots = slots_BxR.T.reshape(-1)
+        # On one device a chunk may end whenever seats are idle; several wait for each other.
+        floor = 1 if self._devices > 1 else -(-3 * len(seated) // 4)
+        before = self._pool
+        self._pool, result = lanes.run_chunk(
+            self._model, before, slots, bucket, self._pass, self._mesh, Limits(floor, quorum)
+        )
+        return _Chunk(bucket, seated, slots, before, result)
 
-        passes = int(result.passes)
-        self.progress.passes += passes
-        self.progress.lane_steps += int(result.lane_steps)
-        self.progress.useful_tokens += int(result.useful_tokens)
-        self.progress.paid_tokens += passes * bucket.lanes * bucket.tokens
+    def _take(self, chunk: _Chunk) -> list[LaneRows]:
+        """Wait for a chunk and book it; the lanes that ended in it."""
+        bucket, result = chunk.bucket, jax.device_get(chunk.result)
+        self.progress.passes += int(result.passes.max())
+        self.progress.lane_steps += int(result.lane_steps.sum())
+        self.progress.useful_tokens += int(result.useful_tokens.sum())
+        self.progress.paid_tokens += int(result.passes.max()) * len(chunk.slots) * bucket.tokens
+        taken = chunk.slots < len(self._jobs)
         after = result.progress
-        self._scheduler.observe(seated, after.prefix[: len(seated)], after.stop[: len(seated)])
-        records = jax.tree.map(lambda x: x[:passes], result.records)
+        self._scheduler.observe(chunk.slots[taken], after.prefix[taken], after.stop[taken])
         ended = []
-        for seat, slot in enumerate(seated):
-            rows = self._rows[slot]
+        for seat in np.flatnonzero(taken):
+            rows = self._rows[chunk.slots[seat]]
+            passes = result.passes[seat // bucket.lanes]
+            if not passes:
+                continue
             self.progress.exact_tokens -= rows.horizon
-            if rows.take(records, seat, bucket):
+            if rows.take(Record(*(field[seat, :passes] for field in result.records)), bucket):
                 ended.append(rows)
                 self.progress.ended_steps += rows.steps
             self.progress.exact_tokens += rows.horizon
@@ -211,14 +244,34 @@ class Run:
     def lanes(self, show: Callable[[Progress], None]) -> Iterator[tuple[Outcome, list[Row]]]:
         """Run to the end; yields every lane as soon as it has ended.
 
+        While the host reads a chunk, the device is at the next one with the same lanes; if one of them has
+        left its seat, that chunk finds its quorum lacking and does nothing.
+
         Args:
             show: called after every chunk.
         """
         start = time.perf_counter()
         while self.progress.alive:
-            ended = self._fitting(self._chunk)
+            ended = self._fitting(self._advance)
             self.progress.seconds = time.perf_counter() - start
             show(self.progress)
             self.progress.note = ""
             for rows in ended:
                 yield rows.finished()
+
+    def _advance(self) -> list[LaneRows]:
+        """One chunk; the lanes that ended in it."""
+        chunk, self._ahead = self._ahead, None
+        if chunk is None:
+            choice = self._scheduler.next()
+            assert choice is not None, "a chunk was asked for after every lane had ended"
+            chunk = self._dispatch(*choice)
+        try:
+            ahead = self._dispatch(chunk.bucket, chunk.seated, quorum=len(chunk.seated))
+            ended = self._take(chunk)
+        except JaxRuntimeError:
+            self._pool = chunk.before
+            raise
+        if self._scheduler.stays(chunk.bucket, chunk.seated):
+            self._ahead = ahead
+        return ended

@@ -36,17 +36,19 @@ class Scheduler:
         count: lanes to run.
         longest: tokens of the longest target of the whole run.
         max_positions: target tokens that the model has room for.
-        token_budget: padded tokens of one pass.
+        token_budget: padded tokens of one pass on one device.
         num_lanes: lanes of the whole run, also those that an earlier start has finished.
+        devices: places on the mesh's lanes axis.
     """
 
     def __init__(
-        self, count: int, longest: int, max_positions: int, token_budget: int, num_lanes: int
+        self, count: int, longest: int, max_positions: int, token_budget: int, num_lanes: int, devices: int
     ) -> None:
         self._lengths = bucket_lengths(longest, max_positions)
         self._prefix_N = np.ones(count, np.int32)
         self._alive_N = np.ones(count, bool)
-        self._num_lanes = num_lanes
+        self._most_lanes = -(-num_lanes // devices)
+        self._devices = devices
         self.token_budget = token_budget
 
     @property
@@ -65,7 +67,7 @@ class Scheduler:
 
     def bucket(self, length: int) -> Bucket:
         """The shape of passes of `length` padded tokens."""
-        return Bucket(length, max(1, min(self.token_budget // length, self._num_lanes)))
+        return Bucket(length, max(1, min(self.token_budget // length, self._most_lanes)))
 
     def halve_budget(self) -> bool:
         """Make passes smaller after memory ran out; False when they are as small as they get."""
@@ -80,7 +82,7 @@ class Scheduler:
         self._alive_N[slots] = stop_B == Stop.RUNNING
 
     def next(self) -> tuple[Bucket, np.ndarray] | None:
-        """Bucket and lanes of the next chunk, or None when every lane has ended.
+        """Bucket and lanes of the next chunk, at most as many as all devices seat; None when all have ended.
 
         The shortest bucket with enough lanes for a whole pass goes first; when none has, the shortest with
         any: its lanes either end cheaply or move up, where they fill longer buckets. Lanes keep their seats
@@ -92,6 +94,12 @@ class Scheduler:
         if not occupied:
             return None
         buckets = [self.bucket(length) for length in self._lengths]
-        full = [i for i in occupied if len(waiting[i]) >= buckets[i].lanes]
+        seats = [bucket.lanes * self._devices for bucket in buckets]
+        full = [i for i in occupied if len(waiting[i]) >= seats[i]]
         chosen = (full or occupied)[0]
-        return buckets[chosen], waiting[chosen][: buckets[chosen].lanes]
+        return buckets[chosen], waiting[chosen][: seats[chosen]]
+
+    def stays(self, bucket: Bucket, seated: np.ndarray) -> bool:
+        """Whether the lanes of the last chunk are those of the next one."""
+        following = self.next()
+        return following is not None and following[0] == bucket and np.array_equal(following[1], seated)

@@ -120,7 +120,7 @@ class CramSettings:
         init: "uniform" in [0, 0.02), or "normal" with the token embeddings' standard deviation.
         objective, optimizer, stages: the three parts of the procedure.
         trajectory: embeddings kept in the rows: of "all" stages, of the "horizon" alone, or "none".
-        token_budget: padded tokens of one pass, over all its lanes; 0 picks a size for the device.
+        token_budget: padded tokens of one pass on one device, over all its lanes; 0 picks a size.
         chunk_passes: passes between two looks of the host.
         remat: recompute layers in the backward pass instead of keeping their activations.
 
@@ -137,7 +137,7 @@ class CramSettings:
     stages: StageSettings = StageSettings()
     trajectory: str = "all"
     token_budget: int = 0
-    chunk_passes: int = 32
+    chunk_passes: int = 16
     remat: bool = False
 
     def __post_init__(self) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from jaxcram import decode
+from jaxcram import decode, mesh
 from jaxcram.cram.lanes import Bucket
 from jaxcram.cram.rows import Outcome
 from jaxcram.models.decoder import Decoder
+from jaxcram.text import pad_tokens
 
 
 def decode_outcomes(
@@ -37,33 +38,23 @@ def decode_outcomes(
         return {}
     # The ordinary decoder needs no particular shape: one for all lanes, so one trace.
     shape = Bucket(max(bucket.tokens for bucket in groups), max(bucket.lanes for bucket in groups))
+    devices = mesh.of(model).shape[mesh.LANES]
 
     decoded: dict[int, dict[str, np.ndarray]] = {}
     for bucket, members in groups.items():
-        for start in range(0, len(members), bucket.lanes):
-            batch = members[start : start + bucket.lanes]
-            mem_BxKxD = _padded([embeddings[i] for i in batch], (bucket.lanes,), np.float32)
-            target_BxT = _padded([tokens[outcomes[i].job.sample_id] for i in batch], bucket[::-1], np.int32)
-            wide_BxKxD = _padded(list(mem_BxKxD), (shape.lanes,), np.float32)
-            draft_BxT = np.asarray(decode.cached(model, wide_BxKxD, shape.tokens))
-            forced_BxT = np.asarray(decode.teacher_forced(model, mem_BxKxD, target_BxT))
-            exact_BxT, _ = decode.exact(model, mem_BxKxD, draft_BxT[: bucket.lanes, : bucket.tokens])
-            results = {"teacher_forced": forced_BxT, "exact": exact_BxT, "cached": draft_BxT}
+        seats = bucket.lanes * devices
+        for start in range(0, len(members), seats):
+            batch = members[start : start + seats]
+            mem_SxKxD = np.zeros((shape.lanes * devices, *embeddings[batch[0]].shape), np.float32)
+            mem_SxKxD[: len(batch)] = [embeddings[i] for i in batch]
+            draft_SxT = np.asarray(decode.cached(model, mem_SxKxD, shape.tokens))
+            target_SxT = pad_tokens([tokens[outcomes[i].job.sample_id] for i in batch], seats, bucket.tokens)
+            forced_SxT = np.asarray(decode.teacher_forced(model, mem_SxKxD[:seats], target_SxT))
+            exact_SxT, _ = decode.exact(model, mem_SxKxD[:seats], draft_SxT[:seats, : bucket.tokens])
+            results = {"teacher_forced": forced_SxT, "exact": exact_SxT, "cached": draft_SxT}
             for seat, i in enumerate(batch):
                 decoded[i] = {name: x[seat, : outcomes[i].decode_tokens] for name, x in results.items()}
     return decoded
-
-
-def _padded(rows: list, shape: tuple[int, ...], dtype: type) -> np.ndarray:
-    """Rows stacked and cut or zero-padded to the leading axes `shape`."""
-    first = np.asarray(rows[0])
-    result = np.zeros((*shape, *first.shape[len(shape) - 1 :]), dtype)
-    for place, row in zip(result, rows, strict=False):
-        if len(shape) > 1:
-            place[: len(row)] = row[: shape[1]]
-        else:
-            place[...] = row
-    return result
 
 
 def lane_summary(

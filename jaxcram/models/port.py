@@ -18,6 +18,7 @@ import jax
 import ml_dtypes
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
@@ -44,13 +45,15 @@ def bundled_model() -> Path:
     return Path(__file__).parent / "mini"
 
 
-def load(path_or_hub_name: str | os.PathLike[str], *, dtype: str | None = None) -> Decoder:
-    """Reads a checkpoint directory, or a model of the Hugging Face Hub, into a decoder on the default device.
+def load(
+    path_or_hub_name: str | os.PathLike[str], *, dtype: str | None = None, mesh: Mesh | None = None
+) -> Decoder:
+    """Reads a checkpoint directory, or a model of the Hugging Face Hub, into a decoder.
 
-    `dtype` is "float32" or "bfloat16"; None means bfloat16 on accelerators and float32 on CPU (which
-    computes in fp32 anyway). Raises UserError, before any tensor is read, for: no such model, no
-    safetensors, a family or a config value that is not supported, tensors missing, left over, misshapen or
-    of another dtype, damaged files.
+    It lies whole on every device of `mesh`, or on the default device where that is None. `dtype` is "float32"
+    or "bfloat16"; None means bfloat16 on accelerators and float32 on CPU (which computes in fp32 anyway).
+    Raises UserError, before any tensor is read, for: no such model, no safetensors, a family or a config
+    value that is not supported, tensors missing, left over, misshapen or of another dtype, damaged files.
     """
     if dtype is None:
         dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
@@ -62,7 +65,10 @@ def load(path_or_hub_name: str | os.PathLike[str], *, dtype: str | None = None) 
     abstract = jax.eval_shape(lambda: Decoder(config, dtype=DTYPES[dtype], rngs=nnx.Rngs(0)))
     leaves, structure = jax.tree.flatten_with_path(abstract)
     sources = _match(config, {_name(path): leaf.shape for path, leaf in leaves}, directory)
-    return jax.tree.unflatten(structure, [_read_stack(sources[_name(path)], leaf) for path, leaf in leaves])
+    place = None if mesh is None else NamedSharding(mesh, PartitionSpec())
+    return jax.tree.unflatten(
+        structure, [_read_stack(sources[_name(path)], leaf, place) for path, leaf in leaves]
+    )
 
 
 def save(decoder: Decoder, directory: str | os.PathLike[str], *, dtype: str = "bfloat16") -> None:
@@ -224,7 +230,7 @@ def _check(tensor: _Tensor, shape: tuple[int, ...]) -> None:
         raise UserError(f"{tensor.file}: {tensor.name} {problem}")
 
 
-def _read_stack(tensors: list[_Tensor], leaf: jax.ShapeDtypeStruct) -> jax.Array:
+def _read_stack(tensors: list[_Tensor], leaf: jax.ShapeDtypeStruct, place: NamedSharding | None) -> jax.Array:
     """One parameter, all of its layers, on the device."""
     size = math.prod(leaf.shape) * leaf.dtype.itemsize
     raw = np.empty(size + _ALIGNMENT, np.uint8)
@@ -233,7 +239,7 @@ def _read_stack(tensors: list[_Tensor], leaf: jax.ShapeDtypeStruct) -> jax.Array
     for tensor, out in zip(tensors, stack, strict=True):
         tensor.read_into(out)
     # Waiting here lets the host copy go before the next one is allocated.
-    return jax.device_put(stack.reshape(leaf.shape)).block_until_ready()
+    return jax.device_put(stack.reshape(leaf.shape), place).block_until_ready()
 
 
 def _name(path: tuple[Any, ...]) -> str:

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxcram import mesh
 from jaxcram.cram import lanes
 from jaxcram.cram.lanes import Bucket, PassSettings
 from jaxcram.cram.settings import StageSettings
@@ -17,7 +18,12 @@ def pool_of(model, samples, seed=0, settings=SETTINGS, rate=0.5):
         row[: len(sample.tokens)] = sample.tokens
     length = jnp.array([len(sample.tokens) for sample in samples], jnp.int32)
     mem = jax.random.uniform(jax.random.key(seed), (len(samples), 1, model.config.width), maxval=0.02)
-    return lanes.init_pool(jnp.asarray(tokens), length, jnp.full(len(samples), rate), mem, settings)
+    pool = lanes.init_pool(jnp.asarray(tokens), length, jnp.full(len(samples), rate), mem, settings)
+    return mesh.replicated(pool, mesh.of(model))
+
+
+def run_chunk(model, pool, slots, bucket, settings, limits=lanes.ALL):
+    return lanes.run_chunk(model, pool, jnp.asarray(slots), bucket, settings, mesh.of(model), limits)
 
 
 def same_lane(one, i, other, j):
@@ -30,9 +36,9 @@ def same_lane(one, i, other, j):
 
 def test_neighbours_real_or_dummy_change_no_bit(tiny, samples):
     bucket = Bucket(16, 3)
-    together, _ = lanes.run_chunk(tiny, pool_of(tiny, samples), jnp.array([0, 1, 2]), bucket, SETTINGS)
-    reordered, _ = lanes.run_chunk(tiny, pool_of(tiny, samples), jnp.array([2, 1, 0]), bucket, SETTINGS)
-    alone, _ = lanes.run_chunk(tiny, pool_of(tiny, samples), jnp.array([3, 1, 3]), bucket, SETTINGS)
+    together, _ = run_chunk(tiny, pool_of(tiny, samples), jnp.array([0, 1, 2]), bucket, SETTINGS)
+    reordered, _ = run_chunk(tiny, pool_of(tiny, samples), jnp.array([2, 1, 0]), bucket, SETTINGS)
+    alone, _ = run_chunk(tiny, pool_of(tiny, samples), jnp.array([3, 1, 3]), bucket, SETTINGS)
     assert all(same_lane(together, 1, alone, 1))
     assert all(same_lane(together, 0, reordered, 0))
     fresh = pool_of(tiny, samples)
@@ -53,7 +59,7 @@ def test_one_trace_a_bucket(tiny, samples, monkeypatch):
     pool = pool_of(tiny, samples, settings=settings)
     for bucket in (Bucket(16, 2), Bucket(24, 2)):
         for slots in ([0, 1], [2, 3], [1, 0]):
-            pool, _ = lanes.run_chunk(tiny, pool, jnp.array(slots), bucket, settings)
+            pool, _ = run_chunk(tiny, pool, jnp.array(slots), bucket, settings)
     # The shape of a record is asked for once, and the loop's body is traced once.
     assert traced == [(16, 2)] * 2 + [(24, 2)] * 2
 
@@ -63,10 +69,10 @@ def test_an_outgrown_lane_waits_untouched_until_it_gets_a_longer_bucket(tiny, sa
     outgrown = pool._replace(
         progress=pool.progress._replace(prefix=jnp.array([17, 1, 1]), horizon=jnp.array([16, 0, 0]))
     )
-    after, result = lanes.run_chunk(tiny, outgrown, jnp.array([0, 1, 2]), Bucket(16, 3), SETTINGS)
+    after, result = run_chunk(tiny, outgrown, jnp.array([0, 1, 2]), Bucket(16, 3), SETTINGS)
     assert all(same_lane(after, 0, outgrown, 0))
-    assert int(result.lane_steps) == int(after.progress.total_steps[1:].sum())
-    longer, _ = lanes.run_chunk(tiny, after, jnp.array([0, 3, 3]), Bucket(24, 3), SETTINGS)
+    assert int(result.lane_steps[0]) == int(after.progress.total_steps[1:].sum())
+    longer, _ = run_chunk(tiny, after, jnp.array([0, 3, 3]), Bucket(24, 3), SETTINGS)
     assert int(longer.progress.total_steps[0]) == SETTINGS.chunk_passes
 
 
@@ -75,46 +81,61 @@ def test_a_lane_that_is_not_finite_ends_and_the_others_go_on(tiny, samples):
     poisoned = clean._replace(mem=clean.mem.at[1].set(jnp.nan))
     # The lane's end closes the first chunk, so a second one follows; the clean lanes need as many passes.
     for slots in ([0, 1, 2], [0, 3, 2]):
-        poisoned, result = lanes.run_chunk(tiny, poisoned, jnp.array(slots), Bucket(16, 3), SETTINGS)
+        until_one_leaves = lanes.Limits(floor=len({*slots} - {3}))
+        poisoned, result = run_chunk(tiny, poisoned, slots, Bucket(16, 3), SETTINGS, until_one_leaves)
         if slots[1] == 1:
-            assert int(result.passes) == 1
-            assert result.records.stop[0].tolist() == [Stop.RUNNING, Stop.NOT_FINITE, Stop.RUNNING]
+            assert int(result.passes[0]) == 1
+            assert result.records.stop[:, 0].tolist() == [Stop.RUNNING, Stop.NOT_FINITE, Stop.RUNNING]
     one = PassSettings(stages=SETTINGS.stages, chunk_passes=1)
-    clean, _ = lanes.run_chunk(tiny, clean, jnp.array([0, 1, 2]), Bucket(16, 3), one)
-    clean, _ = lanes.run_chunk(tiny, clean, jnp.array([0, 3, 2]), Bucket(16, 3), SETTINGS)
+    clean, _ = run_chunk(tiny, clean, jnp.array([0, 1, 2]), Bucket(16, 3), one)
+    clean, _ = run_chunk(tiny, clean, jnp.array([0, 3, 2]), Bucket(16, 3), SETTINGS)
     assert int(poisoned.progress.total_steps[1]) == 0
     assert int(poisoned.progress.total_steps[0]) > 1
     assert all(same_lane(poisoned, 0, clean, 0))
     assert all(same_lane(poisoned, 2, clean, 2))
 
 
-def test_the_chunk_ends_when_a_quarter_of_the_seats_are_idle(tiny, samples):
+def test_the_chunk_ends_when_fewer_lanes_than_the_floor_can_go_on(tiny, samples):
     settings = PassSettings(stages=StageSettings(max_steps_per_token=3), chunk_passes=12)
-    _, result = lanes.run_chunk(
-        tiny, pool_of(tiny, samples, settings=settings), jnp.arange(3), Bucket(16, 3), settings
+    _, result = run_chunk(
+        tiny,
+        pool_of(tiny, samples, settings=settings),
+        jnp.arange(3),
+        Bucket(16, 3),
+        settings,
+        lanes.Limits(floor=3),
     )
     # Whoever spends three steps on a stage ends in the pass after them; three of three are needed to go on.
     first_end = min(
-        int(np.argmax(result.records.stop[:, i] != 0)) for i in range(3) if result.records.stop[:, i].any()
+        int(np.argmax(result.records.stop[i] != 0)) for i in range(3) if result.records.stop[i].any()
     )
-    assert int(result.passes) == first_end + 1
-    assert int(result.passes) < 12
+    assert int(result.passes[0]) == first_end + 1
+    assert int(result.passes[0]) < 12
 
 
 def test_useful_tokens_are_the_prefixes_of_running_lanes(tiny, samples):
-    _, result = lanes.run_chunk(tiny, pool_of(tiny, samples), jnp.array([0, 3, 3]), Bucket(16, 3), SETTINGS)
-    records, passes = result.records, int(result.passes)
-    assert int(result.useful_tokens) == int(records.prefix[:passes, 0].sum())
-    assert int(result.lane_steps) == int(result.progress.total_steps[0])
+    _, result = run_chunk(tiny, pool_of(tiny, samples), jnp.array([0, 3, 3]), Bucket(16, 3), SETTINGS)
+    records, passes = result.records, int(result.passes[0])
+    assert int(result.useful_tokens[0]) == int(records.prefix[0, :passes].sum())
+    assert int(result.lane_steps[0]) == int(result.progress.total_steps[0])
 
 
 @pytest.mark.parametrize("remat", [False, True])
 def test_the_recorded_embedding_is_the_measured_one(tiny, samples, remat):
     settings = PassSettings(stages=StageSettings(max_steps_per_token=20), chunk_passes=12, remat=remat)
     pool = pool_of(tiny, samples, settings=settings)
-    _, result = lanes.run_chunk(tiny, pool, jnp.arange(3), Bucket(16, 3), settings)
-    for p in (0, 5, int(result.passes) - 1):
-        again = pool._replace(mem=result.records.mem[p])
+    _, result = run_chunk(tiny, pool, jnp.arange(3), Bucket(16, 3), settings)
+    for p in (0, 5, int(result.passes[0]) - 1):
+        again = pool._replace(mem=result.records.mem[:, p])
         _, measured = jax.jit(lanes.one_pass, static_argnums=(2, 3))(tiny, again, 16, settings)
-        np.testing.assert_array_equal(measured.exact, result.records.exact[p])
-        np.testing.assert_allclose(measured.nll, result.records.nll[p], atol=1e-5)
+        np.testing.assert_array_equal(measured.exact, result.records.exact[:, p])
+        np.testing.assert_allclose(measured.nll, result.records.nll[:, p], atol=1e-5)
+
+
+def test_without_its_quorum_a_chunk_does_nothing(tiny, samples):
+    pool = pool_of(tiny, samples)
+    missing = pool._replace(progress=pool.progress._replace(prefix=jnp.array([1, 17, 1])))
+    for state, passes in ((pool, SETTINGS.chunk_passes), (missing, 0)):
+        after, result = run_chunk(tiny, state, [0, 1, 2], Bucket(16, 3), SETTINGS, lanes.Limits(quorum=3))
+        assert int(result.passes[0]) == passes
+        assert all(same_lane(after, 0, state, 0)) == (passes == 0)

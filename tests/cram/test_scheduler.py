@@ -5,8 +5,8 @@ from jaxcram.cram.scheduler import Scheduler, bucket_lengths
 from jaxcram.cram.stages import Stop
 
 
-def scheduler(prefixes, budget=64, length=100):
-    made = Scheduler(len(prefixes), length, 512, budget, len(prefixes))
+def scheduler(prefixes, budget=64, length=100, devices=1):
+    made = Scheduler(len(prefixes), length, 512, budget, len(prefixes), devices)
     made.observe(np.arange(len(prefixes)), np.array(prefixes), np.full(len(prefixes), Stop.RUNNING))
     return made
 
@@ -37,7 +37,7 @@ def test_shapes_follow_from_the_run_alone_not_from_who_is_left():
     assert made.bucket(48) == Bucket(48, 13)
     made.observe(np.arange(31), np.full(31, 4), np.full(31, Stop.COMPLETE))
     assert made.next()[0] == Bucket(16, 32)
-    resumed = Scheduler(1, 100, 512, 16 * 40, 32)
+    resumed = Scheduler(1, 100, 512, 16 * 40, 32, 1)
     assert resumed.next()[0] == Bucket(16, 32)
 
 
