@@ -1,30 +1,48 @@
 """Which lanes run next, in which padded shape.
 
-A pass takes a fixed number of tokens, so the shapes are padded lengths with floor(budget / length) lanes
-each. A lane's shape follows from its own prefix alone: what its neighbours do, and how often the run was
-interrupted, changes no bit of its result. The price is empty seats at the end of a run, when fewer lanes
-are left than a pass holds; small passes keep it low where they are as efficient as large ones.
+A lane's shape follows from its own prefix and from the run as a whole: what its neighbours do, and how often
+the run was interrupted, changes no bit of its result. The price is empty seats whenever a bucket runs dry, so
+a pass holds no more lanes than pay for themselves.
 """
 
 from __future__ import annotations
+
+import dataclasses
+import math
 
 import numpy as np
 
 from jaxcram.cram.lanes import Bucket
 from jaxcram.cram.stages import Stop
 
-SHORTEST_BUCKET = 16
+# From so many lanes on, tighter buckets save more than their programs take to compile.
+MANY_LANES = 64
 
 
-def bucket_lengths(longest: int, max_positions: int) -> list[int]:
-    """Padded lengths up to `longest`, growing by a half and a third in turn: 16, 24, 32, 48, 64, ... tokens.
+@dataclasses.dataclass(frozen=True)
+class PassCost:
+    """What passes cost on a device, as far as their shapes are concerned.
 
-    The last one is cut to `max_positions`, which the targets themselves respect.
+    Attributes:
+        token_budget: padded tokens of one pass, at most.
+        knee: tokens that cost as much as a pass without any; 0 fills every pass up to its budget.
     """
-    lengths, power = [SHORTEST_BUCKET], SHORTEST_BUCKET
+
+    token_budget: int
+    knee: float = 0.0
+
+
+def bucket_lengths(longest: int, max_positions: int, many: bool = False) -> list[int]:
+    """Padded lengths that hold prefixes up to `longest`.
+
+    Two to the octave from 16 to 64, then four: 16, 24, 32, 48, 64, 80, 96, ... With many lanes four to the
+    octave from the start: 6, 8, 10, 12, 16, 20, 24, ... The last is cut to `max_positions`, which the targets
+    themselves respect.
+    """
+    lengths = [6, 8, 10, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64] if many else [16, 24, 32, 48, 64]
     while lengths[-1] < longest:
-        lengths += [power + power // 2, 2 * power]
-        power *= 2
+        octave = lengths[-1]
+        lengths += [octave + quarter * octave // 4 for quarter in (1, 2, 3, 4)]
     needed = next(i for i, length in enumerate(lengths) if length >= longest)
     return [*lengths[:needed], min(lengths[needed], max_positions)]
 
@@ -36,20 +54,21 @@ class Scheduler:
         count: lanes to run.
         longest: tokens of the longest target of the whole run.
         max_positions: target tokens that the model has room for.
-        token_budget: padded tokens of one pass on one device.
+        cost: what passes cost.
         num_lanes: lanes of the whole run, also those that an earlier start has finished.
         devices: places on the mesh's lanes axis.
     """
 
     def __init__(
-        self, count: int, longest: int, max_positions: int, token_budget: int, num_lanes: int, devices: int
+        self, count: int, longest: int, max_positions: int, cost: PassCost, num_lanes: int, devices: int
     ) -> None:
-        self._lengths = bucket_lengths(longest, max_positions)
+        self._lengths = bucket_lengths(longest, max_positions, num_lanes >= MANY_LANES)
         self._prefix_N = np.ones(count, np.int32)
         self._alive_N = np.ones(count, bool)
-        self._most_lanes = -(-num_lanes // devices)
+        self._num_lanes = num_lanes
         self._devices = devices
-        self.token_budget = token_budget
+        self._knee = cost.knee
+        self.token_budget = cost.token_budget
 
     @property
     def alive(self) -> int:
@@ -66,8 +85,19 @@ class Scheduler:
         return self._lengths[int(np.searchsorted(self._lengths, prefix))]
 
     def bucket(self, length: int) -> Bucket:
-        """The shape of passes of `length` padded tokens."""
-        return Bucket(length, max(1, min(self.token_budget // length, self._most_lanes)))
+        """The shape of passes of `length` padded tokens on one device.
+
+        With N lanes of W steps on R devices, B in a pass, there are N W / (R B) full passes, and as a bucket
+        runs dry another E W with empty seats; at knee + B T each, the sum is least for
+        B^2 = N knee / (R E T). E goes with the number of buckets: 5 and 10 did best in schedules simulated
+        from recorded runs.
+        """
+        lanes = min(self.token_budget // length, -(-self._num_lanes // self._devices))
+        if self._knee:
+            drains = 10 if self._num_lanes >= MANY_LANES else 5
+            best = math.sqrt(self._num_lanes * self._knee / (self._devices * drains * length))
+            lanes = min(lanes, round(best))
+        return Bucket(length, max(1, lanes))
 
     def halve_budget(self) -> bool:
         """Make passes smaller after memory ran out; False when they are as small as they get."""

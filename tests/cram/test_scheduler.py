@@ -1,12 +1,12 @@
 import numpy as np
 
 from jaxcram.cram.lanes import Bucket
-from jaxcram.cram.scheduler import Scheduler, bucket_lengths
+from jaxcram.cram.scheduler import PassCost, Scheduler, bucket_lengths
 from jaxcram.cram.stages import Stop
 
 
 def scheduler(prefixes, budget=64, length=100, devices=1):
-    made = Scheduler(len(prefixes), length, 512, budget, len(prefixes), devices)
+    made = Scheduler(len(prefixes), length, 512, PassCost(budget), len(prefixes), devices)
     made.observe(np.arange(len(prefixes)), np.array(prefixes), np.full(len(prefixes), Stop.RUNNING))
     return made
 
@@ -14,8 +14,32 @@ def scheduler(prefixes, budget=64, length=100, devices=1):
 def test_bucket_lengths_hold_the_longest_target_and_stay_within_the_model():
     assert bucket_lengths(5, 512) == [16]
     assert bucket_lengths(49, 512) == [16, 24, 32, 48, 64]
-    assert bucket_lengths(100, 512) == [16, 24, 32, 48, 64, 96, 128]
-    assert bucket_lengths(500, 500) == [16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 500]
+    assert bucket_lengths(100, 512) == [16, 24, 32, 48, 64, 80, 96, 112]
+    assert bucket_lengths(250, 250) == [16, 24, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 250]
+    assert bucket_lengths(17, 512, many=True) == [6, 8, 10, 12, 16, 20]
+    assert bucket_lengths(70, 512, many=True)[-6:] == [32, 40, 48, 56, 64, 80]
+
+
+def test_a_pass_holds_the_lanes_that_cost_least():
+    """The shapes of the cost model, checked against a search over all numbers of lanes."""
+
+    def total(lanes, length, num_lanes, drains):  # in tokens, per step of a lane, on two devices
+        return (num_lanes / 2 / lanes + drains) * (15 + lanes * length)
+
+    for num_lanes, drains in ((8, 5), (32, 5), (128, 10), (1024, 10)):
+        made = Scheduler(num_lanes, 400, 512, PassCost(10_000, 15.0), num_lanes, 2)
+        for length in (16, 24, 64, 320):
+            best = min(range(1, 200), key=lambda b: total(b, length, num_lanes, drains))
+            assert abs(made.bucket(length).lanes - best) <= 1
+    assert made.bucket(16).lanes == 7
+    assert Scheduler(32, 400, 512, PassCost(40, 15.0), 32, 2).bucket(24).lanes == 1
+
+
+def test_on_several_devices_a_chunk_seats_lanes_for_all_of_them():
+    bucket, slots = scheduler([1] * 9, budget=32, devices=4).next()
+    assert bucket == Bucket(16, 2)
+    assert slots.tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
+    assert scheduler([1] * 3, budget=64, devices=4).next()[0] == Bucket(16, 1)
 
 
 def test_the_shortest_full_bucket_goes_first():
@@ -37,7 +61,7 @@ def test_shapes_follow_from_the_run_alone_not_from_who_is_left():
     assert made.bucket(48) == Bucket(48, 13)
     made.observe(np.arange(31), np.full(31, 4), np.full(31, Stop.COMPLETE))
     assert made.next()[0] == Bucket(16, 32)
-    resumed = Scheduler(1, 100, 512, 16 * 40, 32, 1)
+    resumed = Scheduler(1, 100, 512, PassCost(16 * 40), 32, 1)
     assert resumed.next()[0] == Bucket(16, 32)
 
 
