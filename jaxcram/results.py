@@ -5,11 +5,13 @@
     rows/KEY.parquet  the rows of one finished job, one a stage
     log.jsonl         events, each with the seconds since its process opened the run
     summary.json      written at the end
+    checkpoints/      of lanes under way (`jaxcram.cram.checkpoint`); gone when the summary is written
 
-Every file but the log appears whole or not at all: it is written under a temporary name, flushed to the disk
-and renamed. What is there after a crash or on a full disk is whole, and the next start does the rest.
+Every file but the log appears whole or not at all (`jaxcram.disk`). What is there after a crash or on a full
+disk is whole, and the next start does the rest. The log is a comfort: a run goes on without it.
 """
 
+import errno
 import fcntl
 import json
 import logging
@@ -17,12 +19,14 @@ import math
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from jaxcram import disk
+from jaxcram.disk import writing
 from jaxcram.errors import UserError
 from jaxcram.rows import (
     COLUMNS,
@@ -49,20 +53,25 @@ __all__ = [
 ]
 
 _LOCK, _SETTINGS, _ROWS, _LOG, _SUMMARY = "run.lock", "settings.json", "rows", "log.jsonl", "summary.json"
-_TEMPORARY = ".tmp"
 
 _LOGGER = logging.getLogger("jaxcram")
 
 
 class RunDirectory:
-    """A run directory that this process works on; made by `RunDirectory.open`, a context manager."""
+    """A run directory that this process works on; made by `RunDirectory.open`, a context manager.
+
+    Attributes:
+        path: where it is.
+        constants: columns that are the same in every row that this process measures.
+    """
 
     def __init__(self, path: Path, lock: IO[str], constants: dict[str, Any]):
         self.path = path
+        self.constants = constants
         self._lock = lock
-        self._constants = constants
         self._start = time.monotonic()
         self._log = _open_log(path / _LOG)
+        self._log_works = True
 
     @classmethod
     def open(
@@ -84,17 +93,16 @@ class RunDirectory:
         path, constants = Path(path).expanduser(), dict(constants or {})
         if unknown := constants.keys() - COLUMNS.keys():
             raise ValueError(f"constants that are no columns: {sorted(unknown)}")
-        with _writing(path):
+        with writing(path):
             path.mkdir(parents=True, exist_ok=True)
             _refuse_foreign(path)
             lock = _take_lock(path)
         try:
             _agree(path, _plain(settings))
-            with _writing(path):
+            with writing(path):
                 (path / _ROWS).mkdir(exist_ok=True)
                 for folder in (path, path / _ROWS):
-                    for leftover in folder.glob(f".*{_TEMPORARY}"):  # a killed process left it
-                        leftover.unlink()
+                    disk.remove_leftovers(folder)
                 return cls(path, lock, constants)
         except BaseException:
             lock.close()
@@ -122,7 +130,7 @@ class RunDirectory:
                 finished.add(shard_job(shard).key)
             except ValueError as error:
                 aside = shard.with_suffix(".unreadable")
-                with _writing(aside):
+                with writing(aside):
                     shard.replace(aside)
                 _LOGGER.warning("%s; set aside as %s, its job is done again", error, aside.name)
                 self.log({"event": "unreadable_shard", "shard": shard.name, "error": str(error)})
@@ -140,19 +148,31 @@ class RunDirectory:
             ValueError: the rows do not fit the columns.
             UserError: the disk does not take them; the shards before are whole.
         """
-        table = lane_table(job, [{**self._constants, **row} for row in rows])
-        _replace(self.path / _ROWS / f"{job.key}.parquet", shard_bytes(table))
+        table = lane_table(job, [{**self.constants, **row} for row in rows])
+        disk.replace(self.path / _ROWS / f"{job.key}.parquet", shard_bytes(table))
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Writes summary.json; numbers that JSON cannot say (NaN, infinity) become null."""
-        _replace(self.path / _SUMMARY, _json_bytes(_plain(summary)))
+        disk.replace(self.path / _SUMMARY, _json_bytes(_plain(summary)))
 
     def log(self, event: Mapping[str, Any]) -> None:
-        """Adds a line to log.jsonl, with `elapsed_s`, the seconds since this process opened the run."""
+        """Adds a line to log.jsonl, with `elapsed_s`, the seconds since this process opened the run.
+
+        A log that cannot be written is told once and left; what stops a run are its rows.
+        """
         elapsed = round(time.monotonic() - self._start, 3)
         line = json.dumps(_plain({"elapsed_s": elapsed, **event}), ensure_ascii=False, allow_nan=False)
-        with _writing(self.path / _LOG):
-            self._log.write(line.encode() + b"\n")
+        content = line.encode() + b"\n"
+        end = self._log.seek(0, os.SEEK_END)
+        try:
+            if self._log.write(content) < len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            with suppress(OSError):
+                self._log.truncate(end)  # half a line would spoil the next one
+            if self._log_works:
+                _LOGGER.warning("%s: cannot be written (%s); going on", self.path / _LOG, error.strerror)
+            self._log_works = False
 
 
 def load_rows(path: str | Path, columns: Sequence[str] | None = None) -> "pa.Table":
@@ -217,7 +237,7 @@ def _refuse_foreign(path: Path) -> None:
     """Only an empty directory, a run, and what a start killed at once leaves behind are ours."""
     if (path / _SETTINGS).exists():
         return
-    ours = {_LOCK, f".{_SETTINGS}{_TEMPORARY}"}
+    ours = {_LOCK, f".{_SETTINGS}{disk.TEMPORARY}"}
     if foreign := {file.name for file in path.iterdir()} - ours:
         raise UserError(f"--out={path}: neither empty nor a run (it holds {min(foreign)}); choose another")
 
@@ -242,7 +262,7 @@ def _take_lock(path: Path) -> IO[str]:
 def _agree(path: Path, settings: Mapping[str, Any]) -> None:
     """Writes the settings of a new run; refuses a run of other settings."""
     if not (path / _SETTINGS).exists():
-        _replace(path / _SETTINGS, _json_bytes(settings))
+        disk.replace(path / _SETTINGS, _json_bytes(settings))
         return
     was, now = dict(_leaves(load_settings(path))), dict(_leaves(settings))
     differences = [
@@ -275,36 +295,6 @@ def _open_log(path: Path) -> IO[bytes]:
         content = path.read_bytes()
         os.truncate(path, content.rfind(b"\n") + 1)
     return path.open("ab", buffering=0)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Puts a file in place whole and on the disk, or leaves what was there."""
-    temporary = path.with_name(f".{path.name}{_TEMPORARY}")
-    with _writing(path):
-        try:
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)  # or the rename itself may be lost with the power
-        finally:
-            os.close(directory)
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be written ({error.strerror}); choose another --out, or make room and go on"
-        ) from error
 
 
 def _json_bytes(value: Any) -> bytes:

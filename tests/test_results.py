@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from jaxcram.errors import UserError
+from jaxcram.errors import StoppedError, UserError
 from jaxcram.results import Job, RunDirectory, load_rows, load_settings, load_summary
 from jaxcram.rows import COLUMNS
 
@@ -196,9 +197,7 @@ def test_an_output_path_that_is_a_file_or_lies_below_one_is_refused(tmp_path):
     for path, reason in ((file, "File exists"), (file / "run", "Not a directory")):
         with pytest.raises(UserError) as refusal:
             RunDirectory.open(path, SETTINGS)
-        assert str(refusal.value) == (
-            f"{path}: cannot be written ({reason}); choose another --out, or make room and go on"
-        )
+        assert str(refusal.value) == (f"{path}: cannot be written ({reason}); choose another --out")
 
 
 def test_an_output_directory_without_permission_is_refused():
@@ -230,15 +229,33 @@ def test_a_full_disk_leaves_what_is_whole(tmp_path):
                 lambda: run.write_lane(JOB, big),
                 lambda: run.write_summary({"lanes": ["x" * 100_000]}),
             ):
-                with pytest.raises(UserError, match=r"cannot be written \(File too large\)"):
+                with pytest.raises(StoppedError, match=r"cannot be written \(File too large\); make room"):
                     write()
+            run.log({"event": "too long", "text": "x" * 100_000})
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
         assert list(tmp_path.rglob("*.tmp")) == []
         assert run.finished_jobs() == {JOB.key}
         run.write_lane(Job(4, 0.1, 0), big)  # room again
+        run.log({"event": "short"})
+    (line,) = (tmp_path / "log.jsonl").read_text().splitlines()
+    assert json.loads(line)["event"] == "short"
     assert load_summary(tmp_path) == {"lanes": 1}
     assert load_rows(tmp_path)["stage_index"].to_pylist() == [0, 1, *range(10)]
+
+
+def test_a_directory_that_has_gone_stops_the_run_and_names_the_file(tmp_path):
+    path = tmp_path / "run"
+    with RunDirectory.open(path, SETTINGS) as run:
+        shutil.rmtree(path)
+        run.log({"event": "into the void"})
+        with pytest.raises(StoppedError) as stop:
+            run.write_lane(JOB, stage_rows(2))
+    assert str(stop.value) == (
+        f"{path}/rows/{JOB.key}.parquet: cannot be written (No such file or directory); bring the disk or "
+        "directory back, then start the same command again: what is whole was kept"
+    )
+    assert stop.value.exit_code == 75
 
 
 # Summary and log

@@ -145,7 +145,7 @@ def test_a_value_out_of_its_range(refusal, flag, line):
 def test_an_output_directory_that_cannot_be_made(case, refusal):
     (case.folder / "file").write_text("in the way")
     out = case.folder / "file" / "run"
-    why = "cannot be written (Not a directory); choose another --out, or make room and go on"
+    why = "cannot be written (Not a directory); choose another --out"
     assert refusal(f"--out={out}") == f"{out}: {why}"
 
 
