@@ -32,6 +32,12 @@ def use_cache() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
+def cache_directory() -> Path | None:
+    """Where compiled programs are kept, if anywhere."""
+    config: Any = jax.config
+    return Path(config.jax_compilation_cache_dir) if config.jax_compilation_cache_dir else None
+
+
 class CompileTime:
     """Seconds spent on compilation, and seconds that the cache saved, while the context is open."""
 

@@ -76,9 +76,16 @@ TOPICS = {
         "weight_decay": Doc("Decoupled weight decay, times the learning rate", "per step"),
     },
     "Speed and memory (no influence on what a lane is asked to do)": {
-        "token_budget": Doc("Padded tokens of one pass over all its lanes; 0 picks for the device", "tokens"),
+        "token_budget": Doc(
+            "Padded tokens of one pass on one device; 0 sizes passes for the kind of device, auto measures "
+            "once what is best for this model on this device",
+            "tokens",
+        ),
         "chunk_passes": Doc("Passes on the device between two looks of the host", "passes"),
-        "remat": Doc("Compute layers again in the backward pass and keep no activations: slower, smaller"),
+        "remat": Doc(
+            "Compute layers again in the backward pass and keep no activations: slower, smaller",
+            unset="where the device's memory would not hold them",
+        ),
     },
 }
 

@@ -19,6 +19,8 @@ from jaxcram.models import head
 from jaxcram.models.decoder import Decoder
 from jaxcram.models.layers import attention_implementation
 
+ROOM = 0.9  # of the device's memory, for a pass
+
 
 class PassMemory(NamedTuple):
     """Bytes of one pass.
@@ -60,6 +62,14 @@ def device_memory() -> int | None:
     """Bytes that JAX may take on the first local device; None where it does not say, as on CPU."""
     stats = jax.local_devices()[0].memory_stats()
     return stats.get("bytes_limit") if stats else None
+
+
+def needs_remat(model: Decoder, bucket: Bucket, num_memory: int) -> bool:
+    """Whether the device cannot hold the activations of passes over a bucket; False where it does not say."""
+    available = device_memory()
+    if available is None:
+        return False
+    return pass_memory(model, bucket, num_memory, remat=False).total > ROOM * available
 
 
 def _stored(model: Decoder, bucket: Bucket, num_memory: int, remat: bool) -> int:

@@ -15,11 +15,11 @@ from jax.errors import JaxRuntimeError
 from jax.sharding import Mesh
 
 from jaxcram import framing, mesh
-from jaxcram.cram import lanes, objective
+from jaxcram.cram import autotune, lanes, memory, objective
 from jaxcram.cram.lanes import Bucket, ChunkResult, Lanes, Limits, PassSettings, Record
 from jaxcram.cram.rows import LaneRows, Outcome, Row
 from jaxcram.cram.scheduler import PassCost, Scheduler
-from jaxcram.cram.settings import CramSettings, Objective
+from jaxcram.cram.settings import CramSettings, Objective, TokenBudget
 from jaxcram.errors import UserError
 from jaxcram.models.decoder import Decoder
 from jaxcram.results import Job
@@ -144,19 +144,21 @@ class Run:
         needed = {job.sample_id for job in jobs}
         self._tokens = {sample.sample_id: sample.tokens for sample in samples if sample.sample_id in needed}
         length_N = np.array([len(self._tokens[job.sample_id]) for job in jobs], np.int32)
-        cost = DEFAULT_COST.get(jax.default_backend(), ACCELERATOR_COST)
-        if settings.token_budget:
-            cost = PassCost(settings.token_budget)
+        cost, note = self._cost()
         room = model.config.max_positions - settings.num_memory + 1
         # Shapes come from the whole run, not from what is missing of it: they decide the rounding.
         longest = max(len(sample.tokens) for sample in samples)
         self._mesh = mesh.of(model)
         self._devices = self._mesh.shape[mesh.LANES]
         self._scheduler = Scheduler(len(jobs), longest, room, cost, num_lanes, self._devices)
+        remat = settings.remat
+        if remat is None:
+            longest_bucket = self._scheduler.bucket(self._scheduler.longest_bucket)
+            remat = memory.needs_remat(model, longest_bucket, settings.num_memory)
         self._pass = PassSettings(
-            settings.objective, settings.optimizer, settings.stages, settings.chunk_passes, settings.remat
+            settings.objective, settings.optimizer, settings.stages, settings.chunk_passes, remat
         )
-        self.progress = Progress(lanes=len(jobs), alive=len(jobs), token_budget=cost.token_budget)
+        self.progress = Progress(len(jobs), len(jobs), cost.token_budget, note=note)
         padded = self._scheduler.longest_bucket
         nll = self._fitting(lambda: alone_nll(model, self._tokens, self._scheduler.bucket(padded)))
         self._pool, start_NxKxD = self._start(length_N)
@@ -165,6 +167,15 @@ class Run:
             LaneRows(job, nll[job.sample_id], start_KxD, settings.stages, settings.trajectory)
             for job, start_KxD in zip(jobs, start_NxKxD, strict=True)
         ]
+
+    def _cost(self) -> tuple[PassCost, str]:
+        """What passes cost here, and a note on it where it was measured."""
+        budget, remat = self._settings.token_budget, bool(self._settings.remat)
+        if budget == TokenBudget("auto"):
+            return autotune.pass_cost(self._model, self._settings.num_memory, remat)
+        if budget:
+            return PassCost(int(budget)), ""
+        return DEFAULT_COST.get(jax.default_backend(), ACCELERATOR_COST), ""
 
     def padded_length(self, prefix: int) -> int:
         """Tokens of the padded passes in which a prefix is optimised."""

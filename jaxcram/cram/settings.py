@@ -6,7 +6,7 @@ Nothing here needs JAX, so a command line can explain its flags without loading 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Self
 
 from jaxcram.errors import UserError
 
@@ -15,6 +15,16 @@ SCHEDULES = ("cosine", "constant")
 MODES = ("progressive", "full")
 INITS = ("uniform", "normal")
 TRAJECTORIES = ("all", "horizon", "none")
+
+
+class TokenBudget(int):
+    """Padded tokens of a pass on one device; 0 is the preset for the device, `auto` (-1) has it measured."""
+
+    def __new__(cls, value: int | str) -> Self:  # noqa: D102
+        return super().__new__(cls, -1 if value == "auto" else value)
+
+    def __str__(self) -> str:
+        return "auto" if self == -1 else int.__repr__(self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,9 +130,11 @@ class CramSettings:
         init: "uniform" in [0, 0.02), or "normal" with the token embeddings' standard deviation.
         objective, optimizer, stages: the three parts of the procedure.
         trajectory: embeddings kept in the rows: of "all" stages, of the "horizon" alone, or "none".
-        token_budget: padded tokens of one pass on one device, over all its lanes; 0 picks a size.
+        token_budget: padded tokens of one pass on one device, over all its lanes; 0 sizes passes as is best
+            for the bundled model on this kind of device, "auto" measures what is best for this model.
         chunk_passes: passes between two looks of the host.
-        remat: recompute layers in the backward pass instead of keeping their activations.
+        remat: recompute layers in the backward pass instead of keeping their activations; None does so where
+            the device's memory would not hold them.
 
     Raises:
         UserError: a value is out of its range.
@@ -136,9 +148,9 @@ class CramSettings:
     optimizer: OptimizerSettings = OptimizerSettings()
     stages: StageSettings = StageSettings()
     trajectory: str = "all"
-    token_budget: int = 0
+    token_budget: TokenBudget = TokenBudget(0)  # noqa: RUF009 (a number)
     chunk_passes: int = 16
-    remat: bool = False
+    remat: bool | None = None
 
     def __post_init__(self) -> None:
         if not self.learning_rates or not self.seeds:
@@ -165,8 +177,12 @@ class CramSettings:
             raise UserError(
                 f"trajectory {self.trajectory!r} is unknown: choose one of {', '.join(TRAJECTORIES)}"
             )
-        if self.token_budget < 0:
-            raise UserError(f"token_budget {self.token_budget} must be positive, or 0 to have it picked")
+        try:
+            object.__setattr__(self, "token_budget", TokenBudget(self.token_budget))
+        except ValueError:
+            raise UserError(f"token_budget {self.token_budget!r} must be auto or a whole number") from None
+        if self.token_budget < TokenBudget("auto"):
+            raise UserError(f"token_budget {self.token_budget} must be auto, 0 or greater")
         if self.chunk_passes < 1:
             raise UserError(f"chunk_passes {self.chunk_passes} must be at least 1")
 

@@ -1,0 +1,137 @@
+"""What passes cost on this device, measured once: how many tokens a pass should hold."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.errors import JaxRuntimeError
+from jax.experimental import multihost_utils
+
+from jaxcram import mesh
+from jaxcram.compilation import cache_directory
+from jaxcram.cram import lanes
+from jaxcram.cram.lanes import Bucket, PassSettings
+from jaxcram.cram.scheduler import PassCost
+from jaxcram.cram.settings import StageSettings
+from jaxcram.models.decoder import Decoder
+
+LENGTH = 64  # tokens of a lane in the passes that are timed
+MOST_TOKENS = 65_536
+STILL_GAINING = 1.1  # four times the tokens are worth it if each comes this much faster
+_PASSES = 4  # of a timed chunk
+
+
+def pass_cost(model: Decoder, num_memory: int, remat: bool) -> tuple[PassCost, str]:
+    """The cost of passes over this model on this device, and a line that says where it comes from.
+
+    Measured in some seconds at the first call and kept beside the compiled programs, so that later runs have
+    the same shapes, and with them the same roundings.
+    """
+    directory = cache_directory()
+    identity = [
+        repr(model.config),
+        str(model.dtype),
+        jax.devices()[0].device_kind,
+        mesh.of(model).shape_tuple,
+        num_memory,
+        remat,
+        jax.__version__,
+    ]
+    key = hashlib.sha256(repr(identity).encode()).hexdigest()[:16]
+    file = None if directory is None else directory / f"pass_cost_{key}.json"
+    known = _agreed(*(_stored(file) or (0, 0.0)))
+    if known.token_budget:
+        return known, f"{_told(known)} (as measured before: {file})"
+    start = time.perf_counter()
+    cost = _agreed(*dataclasses.astuple(fit(list(timed(model, num_memory, remat)))))
+    if file is not None:
+        partial = file.with_suffix(f".{os.getpid()}")
+        partial.write_text(json.dumps(dataclasses.asdict(cost)) + "\n")
+        partial.replace(file)
+    return cost, f"{_told(cost)} (measured in {time.perf_counter() - start:.0f} s)"
+
+
+def _told(cost: PassCost) -> str:
+    return f"token budget {cost.token_budget}: a pass costs as much as its tokens and {cost.knee:.0f} more"
+
+
+def _stored(file: Path | None) -> tuple[int, float] | None:
+    """What an earlier run has measured; a file that is damaged is measured anew."""
+    try:
+        values = json.loads(file.read_text()) if file else {}
+        return int(values["token_budget"]), float(values["knee"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _agreed(token_budget: int, knee: float) -> PassCost:
+    """Process 0's numbers, so that all processes choose the same shapes."""
+    if jax.process_count() > 1:
+        both = multihost_utils.broadcast_one_to_all(np.array([token_budget, knee]))
+        token_budget, knee = int(both[0]), float(both[1])
+    return PassCost(token_budget, knee)
+
+
+def timed(model: Decoder, num_memory: int, remat: bool) -> Iterator[tuple[int, float]]:
+    """Tokens of passes on one device, and seconds of one: ever more lanes, while that gains and fits."""
+    count, rate = 1, 0.0
+    length = min(LENGTH, model.config.max_positions - num_memory + 1)
+    while count * length <= MOST_TOKENS:
+        bucket = Bucket(length, count)
+        try:
+            seconds = _seconds(model, bucket, num_memory, remat)
+        except JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            return
+        tokens = count * length
+        seconds = _agreed(tokens, seconds).knee  # all stop at the same pass
+        yield tokens, seconds
+        if tokens / seconds < STILL_GAINING * rate:
+            return
+        rate, count = tokens / seconds, count * 4
+
+
+def _seconds(model: Decoder, bucket: Bucket, num_memory: int, remat: bool) -> float:
+    """Seconds of one pass, the best of three chunks; no lane ever ends."""
+    devices = mesh.of(model)
+    seats = bucket.lanes * devices.shape[mesh.LANES]
+    endless = StageSettings(mode="full", max_steps=2**30)
+    settings = PassSettings(stages=endless, chunk_passes=_PASSES, remat=remat)
+    pool = lanes.init_pool(
+        jnp.zeros((seats, bucket.tokens), jnp.int32),
+        jnp.full(seats, bucket.tokens, jnp.int32),
+        jnp.full(seats, 1e-9),
+        jnp.zeros((seats, num_memory, model.config.width)),
+        settings,
+    )
+    pool, slots = mesh.replicated(pool, devices), np.arange(seats, dtype=np.int32)
+    best = float("inf")
+    for _ in range(4):  # the first one compiles
+        start = time.perf_counter()
+        jax.block_until_ready(lanes.run_chunk(model, pool, slots, bucket, settings, devices)[1])
+        best = min(best, time.perf_counter() - start)
+    return best / _PASSES
+
+
+def fit(points: list[tuple[int, float]]) -> PassCost:
+    """Budget and knee of measured (tokens, seconds): seconds = rate * (knee + tokens), by relative errors.
+
+    The budget is the largest one tried that still gained.
+    """
+    tokens, seconds = np.array(points, float).T
+    design = np.stack([np.ones_like(tokens), tokens], axis=1) / seconds[:, None]
+    (fixed, rate), *_ = np.linalg.lstsq(design, np.ones_like(seconds), rcond=None)
+    speed = tokens / seconds
+    gained = [0, *(i for i in range(1, len(speed)) if speed[i] >= STILL_GAINING * speed[i - 1])]
+    knee = fixed / rate if rate > 0 else tokens[-1]
+    return PassCost(int(tokens[gained[-1]]), max(1.0, float(knee)))

@@ -1,0 +1,92 @@
+import json
+
+import jax
+import numpy as np
+import pytest
+from jax.errors import JaxRuntimeError
+
+from jaxcram.cram import autotune, lanes
+from jaxcram.cram.run import Run, jobs_of
+from jaxcram.cram.settings import CramSettings, StageSettings, TokenBudget
+
+
+@pytest.fixture()
+def clock(tiny, monkeypatch):
+    """Passes that take 1 ms and 10 us a token; the shapes that were timed."""
+    shapes = []
+
+    def seconds(model, bucket, num_memory, remat):
+        shapes.append(bucket)
+        return 1e-3 + 1e-5 * bucket.tokens * bucket.lanes
+
+    monkeypatch.setattr(autotune, "_seconds", seconds)
+    return shapes
+
+
+@pytest.fixture()
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(autotune, "cache_directory", lambda: tmp_path)
+    return tmp_path
+
+
+def test_the_fit_finds_knee_and_the_last_budget_that_gained(tiny, clock):
+    points = list(autotune.timed(tiny, 1, False))
+    # 64 tokens run at 39, 256 at 72, 1024 at 91 and 4096 at 98 tokens a millisecond: the last gains too little.
+    assert [tokens for tokens, _ in points] == [64, 256, 1024, 4096]
+    assert {bucket.tokens for bucket in clock} == {64}
+    cost = autotune.fit(points)
+    assert cost.token_budget == 1024
+    assert cost.knee == pytest.approx(100.0)
+
+
+def test_memory_that_runs_out_ends_the_search(tiny, monkeypatch):
+    def seconds(model, bucket, num_memory, remat):
+        if bucket.lanes > 4:
+            raise JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
+        return 1.0
+
+    monkeypatch.setattr(autotune, "_seconds", seconds)
+    points = list(autotune.timed(tiny, 1, False))
+    assert [tokens for tokens, _ in points] == [64, 256]
+    assert autotune.fit(points).token_budget == 256
+
+
+def test_a_pass_is_really_timed(tiny, monkeypatch):
+    chunks = []
+    run_chunk = lanes.run_chunk
+
+    def watched(*arguments):
+        pool, result = run_chunk(*arguments)
+        chunks.append(int(result.passes[0]))
+        return pool, result
+
+    monkeypatch.setattr(lanes, "run_chunk", watched)
+    assert autotune._seconds(tiny, lanes.Bucket(8, 2), 1, False) > 0
+    assert chunks == [4, 4, 4, 4]
+
+
+def test_it_is_measured_once_and_then_read(tiny, clock, cache):
+    first, told = autotune.pass_cost(tiny, 1, False)
+    assert "measured in" in told
+    measured = len(clock)
+    again, told = autotune.pass_cost(tiny, 1, False)
+    assert (again, len(clock)) == (first, measured)
+    assert told.startswith("token budget 1024: a pass costs as much as its tokens and 100 more")
+    (file,) = cache.glob("pass_cost_*.json")
+    assert json.loads(file.read_text()) == {"token_budget": 1024, "knee": pytest.approx(100.0)}
+    autotune.pass_cost(tiny, 2, False)
+    assert len(clock) == 2 * measured, "another number of embeddings is another pass"
+    file.write_text("{damaged")
+    assert autotune.pass_cost(tiny, 1, False)[0] == first
+    assert len(clock) == 3 * measured
+
+
+def test_auto_sizes_the_passes_of_a_run_and_says_so(tiny, samples, clock, cache):
+    settings = CramSettings(learning_rates=(0.1,), token_budget="auto", stages=StageSettings(max_steps=2))
+    assert settings.token_budget == TokenBudget("auto") and str(settings.token_budget) == "auto"
+    run = Run(tiny, samples, settings, jobs_of(samples, settings), 400)
+    assert run.progress.token_budget == 1024
+    assert run.progress.note.startswith("token budget 1024")
+    # 400 lanes, knee 100, one device: sqrt(400 * 100 / (10 * 24)) lanes in the bucket of 24 tokens.
+    assert run._scheduler.bucket(24).lanes == round(np.sqrt(400 * 100 / 240))
+    assert jax.device_get(run._pool.length).tolist() == [len(sample.tokens) for sample in samples]
