@@ -60,7 +60,7 @@ def full_bucket(
     and tells its work; the chunk is compiled before that.
     """
     devices = mesh.of(model)
-    seats = bucket.lanes * devices.shape[mesh.LANES]
+    seats = bucket.lanes * mesh.places(devices)
     rng = np.random.default_rng(0)
     tokens_SxT = rng.integers(0, model.config.vocab_size, (seats, bucket.tokens), np.int32)
     mem_SxKxD = rng.uniform(0, 0.02, (seats, num_memory, model.config.width)).astype(np.float32)

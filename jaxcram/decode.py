@@ -33,7 +33,7 @@ def _argmax(model: Decoder, hidden_BxTxD: jax.Array) -> jax.Array:
 def teacher_forced(model: Decoder, mem_SxKxD: np.ndarray, tokens_SxT: np.ndarray) -> jax.Array:
     """Argmax of every position given the memory and the tokens before it, int32 [S, T].
 
-    S is a multiple of the places on the mesh's lanes axis, each of which takes its share of the rows.
+    S is a multiple of the mesh's places, each of which takes its share of the rows.
     """
     return _teacher_forced(model, mem_SxKxD, tokens_SxT, mesh.of(model))
 

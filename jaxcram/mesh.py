@@ -1,46 +1,63 @@
-"""Devices as a mesh of two axes: lanes are spread over one, the weights of the model over the other.
+"""Devices as a mesh: lanes are spread over some of its axes, the weights of the model over the others.
+
+    lanes  lanes are spread over it, weights are whole along it
+    model  weights are cut over it, and so are the products with them (tensor parallelism)
+    fsdp   lanes are spread over it; weights are cut over it where they lie, and whole, layer by layer, where
+           they are used
 
 Lanes exchange nothing, so each place on the `lanes` axis runs its own passes and no collective stands
-inside the loop. Whatever decides what runs next (the pool of lanes, the weights along `lanes`) is
-replicated.
+inside the loop. Whatever decides what runs next (the pool of lanes) is replicated.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
-import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxcram.errors import UserError
 
-LANES, MODEL = "lanes", "model"
+LANES, FSDP, MODEL = "lanes", "fsdp", "model"
+_AXES = LANES, FSDP, MODEL  # the last ones vary fastest: devices that share weights are neighbours
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
 class MeshShape:
-    """Devices along each axis; -1 for `lanes` takes all that `model` leaves."""
+    """Devices along each axis; -1 for `lanes` takes all that the others leave."""
 
     lanes: int = -1
+    fsdp: int = 1
     model: int = 1
 
     @classmethod
     def parse(cls, text: str) -> MeshShape:
-        """Reads `lanes:-1,model:1`; an axis that is left out keeps its default."""
+        """Reads `lanes:-1,model:1`; an axis that is left out keeps its default.
+
+        Raises:
+            UserError: it cannot be read, a size makes no sense, or weights are cut in both ways.
+        """
         sizes = {}
         for part in filter(None, text.split(",")):
             name, _, size = part.partition(":")
-            if name not in (LANES, MODEL) or name in sizes or not size.lstrip("-").isdigit():
-                raise UserError(f"mesh {text!r}: write it as lanes:-1,model:1")
+            if name not in _AXES or name in sizes or not size.removeprefix("-").isdecimal():
+                raise UserError(f"mesh {text!r}: write it as lanes:-1,model:1 or lanes:-1,fsdp:1")
             sizes[name] = int(size)
         shape = cls(**sizes)
-        if shape.model < 1 or shape.lanes == 0 or shape.lanes < -1:
+        if shape.model < 1 or shape.fsdp < 1 or shape.lanes == 0 or shape.lanes < -1:
             raise UserError(f"mesh {text!r}: sizes are positive; lanes may be -1, for all devices there are")
+        if shape.model > 1 and shape.fsdp > 1:
+            raise UserError(f"mesh {text!r}: weights are cut over model or over fsdp; leave one at 1")
         return shape
+
+    def __str__(self) -> str:
+        return ",".join(f"{name}:{getattr(self, name)}" for name in _AXES)
 
     def make(self) -> Mesh:
         """The mesh over the devices of all processes.
@@ -48,20 +65,21 @@ class MeshShape:
         Raises:
             UserError: there are too few devices, or they do not divide.
         """
-        devices = jax.devices()
-        lanes = len(devices) // self.model if self.lanes == -1 else self.lanes
-        if lanes < 1 or lanes * self.model > len(devices) or (self.lanes == -1 and len(devices) % self.model):
+        devices, group = jax.devices(), self.fsdp * self.model
+        lanes = len(devices) // group if self.lanes == -1 else self.lanes
+        used = lanes * group
+        if used < 1 or used > len(devices) or (self.lanes == -1 and len(devices) % group):
             raise UserError(
-                f"mesh lanes:{self.lanes},model:{self.model} does not fit {len(devices)} devices: "
-                "their number must be a multiple of model, and at least lanes times model"
+                f"mesh {self} does not fit {len(devices)} devices: their number must be a multiple of "
+                "model and of fsdp, and at least the product of all"
             )
-        if lanes * self.model < len(devices) and jax.process_count() > 1:
-            raise UserError(
-                f"mesh lanes:{self.lanes},model:{self.model} leaves devices of some process idle: "
-                f"use all {len(devices)}"
-            )
-        chosen = np.array(devices[: lanes * self.model]).reshape(lanes, self.model)
-        return Mesh(chosen, (LANES, MODEL), axis_types=(AxisType.Auto, AxisType.Auto))
+        if used < len(devices) and jax.process_count() > 1:
+            raise UserError(f"mesh {self} leaves devices of some process idle: use all {len(devices)}")
+        return _mesh((lanes, self.fsdp, self.model), devices[:used])
+
+
+def _mesh(sizes: tuple[int, ...], devices: list[Any]) -> Mesh:
+    return jax.make_mesh(sizes, _AXES, axis_types=(AxisType.Auto,) * len(_AXES), devices=devices)
 
 
 def use_cores() -> None:
@@ -86,8 +104,17 @@ def of(tree: Any) -> Mesh:
     sharding = jax.tree.leaves(tree)[0].sharding
     if isinstance(sharding, NamedSharding) and isinstance(sharding.mesh, Mesh):
         return sharding.mesh
-    (device,) = sharding.device_set
-    return Mesh(np.array([[device]]), (LANES, MODEL), axis_types=(AxisType.Auto, AxisType.Auto))
+    return _mesh((1, 1, 1), list(sharding.device_set))
+
+
+def places(mesh: Mesh) -> int:
+    """How many shares the lanes of a pass are dealt into."""
+    return mesh.shape[LANES] * mesh.shape[FSDP]
+
+
+def exchanges(mesh: Mesh) -> bool:
+    """Whether devices exchange something in every pass, so that all of them must run it."""
+    return math.prod(mesh.shape.values()) > mesh.shape[LANES]
 
 
 def replicated(tree: Any, mesh: Mesh) -> Any:
@@ -99,17 +126,23 @@ def spread(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
     """`function(model, *per_lane)` for S lanes in all, each place of the mesh doing its share.
 
     Args:
-        function: sees the model, and of every array in `per_lane` the rows of its own lanes; the first axis
-            of its results is that of the lanes, or has one entry a device.
-        mesh: S must be a multiple of its `lanes` axis.
+        function: sees the model, and of every array in `per_lane` the rows of the lanes of one place on the
+            `lanes` axis; the first axis of its results is that of the lanes, or has as many entries for
+            every such place. XLA spreads its work over the other axes.
+        mesh: S must be a multiple of its `places`.
 
     Returns:
         The function of whole arrays, to be called inside `jax.jit`; its results are whole on every device.
     """
 
+    def share(model: Any, *per_lane: Any) -> Any:
+        if mesh.shape[FSDP] > 1:
+            per_lane = jax.lax.with_sharding_constraint(per_lane, PartitionSpec(FSDP))
+        return function(model, *per_lane)
+
     def whole(model: Any, *per_lane: Any) -> Any:
         shares = jax.shard_map(
-            function,
+            share,
             mesh=mesh,
             in_specs=(PartitionSpec(), *(PartitionSpec(LANES) for _ in per_lane)),
             out_specs=PartitionSpec(LANES),
@@ -120,3 +153,13 @@ def spread(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
         return jax.lax.with_sharding_constraint(shares, NamedSharding(mesh, PartitionSpec()))
 
     return whole
+
+
+def gathered(weights: T) -> T:
+    """Weights whole where they are used, if they are cut over `fsdp`; for one layer at a time.
+
+    Without this XLA might cut the products instead, as over `model`.
+    """
+    if jax.sharding.get_abstract_mesh().shape.get(FSDP, 1) == 1:
+        return weights
+    return jax.lax.with_sharding_constraint(weights, PartitionSpec())

@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "sources": {"errors", "stories"},
     "text": {"errors", "sources"},
     "mesh": {"errors"},
-    "models": {"errors"},
+    "models": {"errors", "mesh"},
     "framing": {"models"},
     "decode": {"framing", "mesh", "models"},
     "pretrain": {"errors", "models", "sources", "stories", "text"},

@@ -104,7 +104,7 @@ def timed(model: Decoder, num_memory: int, remat: bool) -> Iterator[tuple[int, f
 def _seconds(model: Decoder, bucket: Bucket, num_memory: int, remat: bool) -> float:
     """Seconds of one pass, the best of three chunks; no lane ever ends."""
     devices = mesh.of(model)
-    seats = bucket.lanes * devices.shape[mesh.LANES]
+    seats = bucket.lanes * mesh.places(devices)
     endless = StageSettings(mode="full", max_steps=2**30)
     settings = PassSettings(stages=endless, chunk_passes=_PASSES, remat=remat)
     pool = lanes.init_pool(

@@ -20,7 +20,7 @@ from jaxcram import framing
 from jaxcram.cram import objective, optimizer, stages
 from jaxcram.cram.settings import Objective, OptimizerSettings, StageSettings
 from jaxcram.cram.stages import Progress, Stop
-from jaxcram.mesh import MODEL, spread
+from jaxcram.mesh import exchanges, spread
 from jaxcram.models.decoder import Decoder
 
 
@@ -99,7 +99,7 @@ class ChunkResult(NamedTuple):
     """What a chunk reports beside the pool; S seats, device by device, on R devices.
 
     Attributes:
-        passes: passes that each device ran [R].
+        passes: passes that each place of the mesh ran [R].
         lane_steps, useful_tokens: steps taken, and tokens of unfinished lanes' prefixes, by device [R].
         progress: of the seated lanes after the chunk, [S] each.
         records: of every seat and pass, [S, P, ..]; those of a device are filled up to its number of passes.
@@ -229,7 +229,7 @@ def run_chunk(
     Args:
         model: the frozen decoder.
         pool: the state of all N lanes, whole on every device.
-        slots_S: places in the pool, int32, `bucket.lanes` for each place of the mesh's lanes axis in turn;
+        slots_S: slots of the pool, int32, `bucket.lanes` for each place of the mesh in turn;
             N or more marks a dummy that fills the bucket.
         bucket: the padded shape; one trace each.
         settings: the procedure.
@@ -245,20 +245,27 @@ def run_chunk(
     seated = seated._replace(progress=seated.progress._replace(stop=stop_S))
     quorate = jnp.sum(_active(seated.progress, bucket.tokens)) >= limits.quorum
     passes = jnp.where(quorate, settings.chunk_passes, 0)
-    # Devices that share a model exchange activations in every pass, so none of them may stop on its own.
-    floor = jnp.where(mesh.shape[MODEL] > 1, 0, limits.floor)
+    # Devices that share a model exchange something in every pass, so none of them may stop on its own.
+    floor = 0 if exchanges(mesh) else limits.floor
 
     def share(model: Decoder, lanes: Lanes) -> tuple[Lanes, ChunkResult]:
-        return _passes(model, lanes, bucket.tokens, settings, passes, floor)
+        lanes, result = _passes(model, lanes, bucket.tokens, settings, passes, floor)
+        places = lanes.length.shape[0] // bucket.lanes
+        return lanes, result._replace(passes=jnp.full(places, result.passes))
 
     after, result = spread(share, mesh)(model, seated)
     return jax.tree.map(lambda x, y: x.at[slots_S].set(y, mode="drop"), pool, after), result
 
 
 def _passes(
-    model: Decoder, lanes: Lanes, length: int, settings: PassSettings, passes: jax.Array, floor: jax.Array
+    model: Decoder,
+    lanes: Lanes,
+    length: int,
+    settings: PassSettings,
+    passes: jax.Array,
+    floor: jax.Array | int,
 ) -> tuple[Lanes, ChunkResult]:
-    """One device's part of a chunk."""
+    """The part of a chunk of one place on the `lanes` axis."""
     blank = jax.eval_shape(lambda x: one_pass(model, x, length, settings)[1], lanes)
     records = jax.tree.map(
         lambda x: jnp.zeros((x.shape[0], settings.chunk_passes, *x.shape[1:]), x.dtype), blank
@@ -281,4 +288,4 @@ def _passes(
     done, lane_steps, useful, lanes, records = jax.lax.while_loop(
         go_on, step, (zero, zero, zero, lanes, records)
     )
-    return lanes, ChunkResult(done[None], lane_steps[None], useful[None], lanes.progress, records)
+    return lanes, ChunkResult(done, lane_steps[None], useful[None], lanes.progress, records)

@@ -38,7 +38,7 @@ def decode_outcomes(
         return {}
     # The ordinary decoder needs no particular shape: one for all lanes, so one trace.
     shape = Bucket(max(bucket.tokens for bucket in groups), max(bucket.lanes for bucket in groups))
-    devices = mesh.of(model).shape[mesh.LANES]
+    devices = mesh.places(mesh.of(model))
 
     decoded: dict[int, dict[str, np.ndarray]] = {}
     for bucket, members in groups.items():

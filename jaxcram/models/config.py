@@ -11,7 +11,7 @@ import functools
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -33,6 +33,18 @@ class Block(Protocol):
         """Output projection, MLP and residuals: the layer's output [B, T, D]."""
 
 
+class Cut(NamedTuple):
+    """How tensor parallelism cuts a parameter (one layer of it), if its pieces divide among the devices.
+
+    Attributes:
+        axis: the axis that is cut; weights of projections are [out, in].
+        pieces: the field of the config that says into how many pieces it may be cut.
+    """
+
+    axis: int
+    pieces: str
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DecoderConfig(abc.ABC):
     """The numbers every family has; the token ids are there for whoever decodes, the forward ignores them."""
@@ -42,6 +54,8 @@ class DecoderConfig(abc.ABC):
     # tuple names alternatives: any is read, the first is written. Parameters that only some configs have are
     # listed too.
     checkpoint_names: ClassVar[Mapping[str, str | tuple[str, ...]]]
+    # Path of a parameter -> how the `model` axis of a mesh cuts it (see `models.sharding`); None is whole.
+    cuts: ClassVar[Mapping[str, Cut | None]]
     ignored_names: ClassVar[str]  # regular expression of stored buffers that are no parameters
 
     vocab_size: int

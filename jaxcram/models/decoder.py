@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jaxcram.mesh import gathered
 from jaxcram.models.config import Block, DecoderConfig
 from jaxcram.models.layers import attend, knockout_mask, rotary_tables, rotate
 
@@ -56,12 +57,12 @@ class Decoder(nnx.Module):
     @property
     def head_VxD(self) -> jax.Array:  # noqa: N802
         """The output embedding [V, D]; the input embedding itself where the head is tied."""
-        return (self.embedding_VxD if self.untied_head_VxD is None else self.untied_head_VxD)[...]
+        return gathered((self.embedding_VxD if self.untied_head_VxD is None else self.untied_head_VxD)[...])
 
     def embed(self, tokens_BxT: jax.Array) -> jax.Array:
         """Input embeddings [B, T, D] of token ids (int), in the decoder's dtype."""
         with jax.named_scope("embed"):
-            return self.embedding_VxD[...][tokens_BxT]
+            return gathered(self.embedding_VxD[...])[tokens_BxT]
 
     def __call__(
         self,
@@ -81,7 +82,7 @@ class Decoder(nnx.Module):
         tables = rotary_tables(self.config.rotary_frequencies(), jnp.arange(length))
 
         def step(x_BxTxD: jax.Array, layer: tuple[Block, jax.Array | None]) -> tuple[jax.Array, None]:
-            block, knocked_B = layer
+            block, knocked_B = gathered(layer[0]), layer[1]
             with jax.named_scope("attention"):
                 query, key, value = block.qkv(x_BxTxD)
                 mask = None if knocked_B is None else knockout_mask(knocked_B, num_memory, length)
@@ -93,7 +94,7 @@ class Decoder(nnx.Module):
         step = jax.checkpoint(step, prevent_cse=False, policy=None if remat else keep_products)
         knockout_LxB = None if knockout_BxL is None else knockout_BxL.T
         hidden_BxTxD, _ = jax.lax.scan(step, inputs_BxTxD.astype(self.dtype), (self.layers, knockout_LxB))
-        return self.final_norm(hidden_BxTxD)
+        return gathered(self.final_norm)(hidden_BxTxD)
 
     def logits(self, hidden: jax.Array) -> jax.Array:
         """Scores [..., V] of hidden states [..., D], accumulated and returned in fp32."""
@@ -118,7 +119,7 @@ class Decoder(nnx.Module):
         # The whole cache is carried, and one slab of it written per layer, so that XLA can update it in
         # place.
         def step(carry: Any, layer: tuple[Block, jax.Array]) -> tuple[Any, None]:
-            (x_BxTxD, keys, values), (block, index) = carry, layer
+            (x_BxTxD, keys, values), block, index = carry, gathered(layer[0]), layer[1]
             with jax.named_scope("attention"):
                 query, key, value = block.qkv(x_BxTxD)
                 corner = (index, 0, seen, 0, 0)
@@ -130,4 +131,4 @@ class Decoder(nnx.Module):
         carry = (inputs_BxTxD.astype(self.dtype), cache.keys, cache.values)
         layers = (self.layers, jnp.arange(self.config.num_layers))
         (hidden_BxTxD, keys, values), _ = jax.lax.scan(step, carry, layers)
-        return self.final_norm(hidden_BxTxD), Cache(keys, values, seen + length)
+        return gathered(self.final_norm)(hidden_BxTxD), Cache(keys, values, seen + length)

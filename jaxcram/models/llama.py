@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from jaxcram.models.config import DecoderConfig, Fields
+from jaxcram.models.config import Cut, DecoderConfig, Fields
 from jaxcram.models.layers import Linear, RMSNorm
 
 
@@ -56,6 +56,27 @@ class LlamaConfig(DecoderConfig):
         "layers.down.bias": "model.layers.{}.mlp.down_proj.bias",
         "final_norm.weight": "model.norm.weight",
         "untied_head_VxD": "lm_head.weight",
+    }
+    cuts: ClassVar[dict[str, Cut | None]] = {
+        "embedding_VxD": Cut(0, "vocab_size"),
+        "layers.attention_norm.weight": None,
+        "layers.query.weight": Cut(0, "num_heads"),
+        "layers.query.bias": Cut(0, "num_heads"),
+        "layers.key.weight": Cut(0, "num_kv_heads"),
+        "layers.key.bias": Cut(0, "num_kv_heads"),
+        "layers.value.weight": Cut(0, "num_kv_heads"),
+        "layers.value.bias": Cut(0, "num_kv_heads"),
+        "layers.out.weight": Cut(1, "num_heads"),
+        "layers.out.bias": None,
+        "layers.mlp_norm.weight": None,
+        "layers.gate.weight": Cut(0, "mlp_width"),
+        "layers.gate.bias": Cut(0, "mlp_width"),
+        "layers.up.weight": Cut(0, "mlp_width"),
+        "layers.up.bias": Cut(0, "mlp_width"),
+        "layers.down.weight": Cut(1, "mlp_width"),
+        "layers.down.bias": None,
+        "final_norm.weight": None,
+        "untied_head_VxD": Cut(0, "vocab_size"),
     }
     ignored_names: ClassVar[str] = r"model\.(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq"
 

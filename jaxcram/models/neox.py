@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import jax
 from flax import nnx
 
-from jaxcram.models.config import DecoderConfig, Fields
+from jaxcram.models.config import Cut, DecoderConfig, Fields
 from jaxcram.models.layers import LayerNorm, Linear
 
 # Hugging Face's names: whether GELU (Hendrycks & Gimpel 2016) is approximated by tanh. They differ in code,
@@ -45,6 +45,24 @@ class NeoXConfig(DecoderConfig):
         "final_norm.weight": "gpt_neox.final_layer_norm.weight",
         "final_norm.bias": "gpt_neox.final_layer_norm.bias",
         "untied_head_VxD": ("embed_out.weight", "lm_head.weight"),
+    }
+    cuts: ClassVar[dict[str, Cut | None]] = {
+        "embedding_VxD": Cut(0, "vocab_size"),
+        "layers.attention_norm.weight": None,
+        "layers.attention_norm.bias": None,
+        "layers.query_key_value.weight": Cut(0, "num_heads"),
+        "layers.query_key_value.bias": Cut(0, "num_heads"),
+        "layers.out.weight": Cut(1, "num_heads"),
+        "layers.out.bias": None,
+        "layers.mlp_norm.weight": None,
+        "layers.mlp_norm.bias": None,
+        "layers.up.weight": Cut(0, "mlp_width"),
+        "layers.up.bias": Cut(0, "mlp_width"),
+        "layers.down.weight": Cut(1, "mlp_width"),
+        "layers.down.bias": None,
+        "final_norm.weight": None,
+        "final_norm.bias": None,
+        "untied_head_VxD": Cut(0, "vocab_size"),
     }
     ignored_names: ClassVar[str] = (
         r"gpt_neox\.layers\.\d+\.attention\.(bias|masked_bias|rotary_emb\.inv_freq)|gpt_neox\.rotary_emb\.inv_freq"

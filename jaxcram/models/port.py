@@ -1,8 +1,9 @@
 """Hugging Face checkpoints in and out: config.json and safetensors, without torch and without pickle.
 
-Each tensor is read once, piece by piece, into its place in a preallocated stack of all layers, and cast on
-the way; on CPU the decoder then uses that very memory. So loading needs little more host memory than the
-weights do.
+A parameter is read piece by piece into a preallocated stack of all layers, and cast on the way: of each of
+its cuts only what lies on devices of this process, and once, however many devices have the same. On CPU the
+decoder then uses that very memory. So loading needs little more host memory than the weights do on CPU, and
+elsewhere no more than one parameter does.
 """
 
 import dataclasses
@@ -10,7 +11,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,14 @@ import jax
 import ml_dtypes
 import numpy as np
 from flax import nnx
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from jaxcram.errors import UserError
 from jaxcram.models.config import DecoderConfig, read_config
 from jaxcram.models.decoder import Decoder
+from jaxcram.models.sharding import shardings
 
 DTYPES = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
 _STORED_DTYPES = {"F32": DTYPES["float32"], "BF16": DTYPES["bfloat16"], "F16": np.dtype(np.float16)}
@@ -50,10 +52,12 @@ def load(
 ) -> Decoder:
     """Reads a checkpoint directory, or a model of the Hugging Face Hub, into a decoder.
 
-    It lies whole on every device of `mesh`, or on the default device where that is None. `dtype` is "float32"
-    or "bfloat16"; None means bfloat16 on accelerators and float32 on CPU (which computes in fp32 anyway).
+    It lies on the devices of `mesh` (see `models.sharding`); None means whole, on the default device. `dtype`
+    is "float32" or "bfloat16"; None means bfloat16 on accelerators and float32 on CPU (which computes in fp32
+    anyway).
     Raises UserError, before any tensor is read, for: no such model, no safetensors, a family or a config
-    value that is not supported, tensors missing, left over, misshapen or of another dtype, damaged files.
+    value that is not supported, tensors missing, left over, misshapen or of another dtype, damaged files, a
+    mesh that does not divide the model.
     """
     if dtype is None:
         dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
@@ -65,9 +69,10 @@ def load(
     abstract = jax.eval_shape(lambda: Decoder(config, dtype=DTYPES[dtype], rngs=nnx.Rngs(0)))
     leaves, structure = jax.tree.flatten_with_path(abstract)
     sources = _match(config, {_name(path): leaf.shape for path, leaf in leaves}, directory)
-    place = None if mesh is None else NamedSharding(mesh, PartitionSpec())
+    shapes = {_name(path): leaf.shape for path, leaf in leaves}
+    places = {} if mesh is None else shardings(config, shapes, mesh)
     return jax.tree.unflatten(
-        structure, [_read_stack(sources[_name(path)], leaf, place) for path, leaf in leaves]
+        structure, [_load(sources[_name(path)], leaf, places.get(_name(path))) for path, leaf in leaves]
     )
 
 
@@ -108,6 +113,9 @@ def find_checkpoint(path_or_hub_name: str | os.PathLike[str]) -> Path:
         ) from error
 
 
+Bounds = tuple[tuple[int, int], ...]  # of a block in an array: first and last + 1 along each axis
+
+
 @dataclasses.dataclass(frozen=True)
 class _Tensor:
     """A tensor in a safetensors file: where its bytes lie and what they mean."""
@@ -118,29 +126,38 @@ class _Tensor:
     dtype: np.dtype
     shape: tuple[int, ...]
 
-    def pieces(self) -> Iterator[np.ndarray]:
-        """Its values in order, flat, a few at a time."""
-        left = math.prod(self.shape)
+    def pieces(self, bounds: Bounds = ()) -> Iterator[np.ndarray]:
+        """Its values within `bounds` (all, if there are none), in order, flat, a few at a time."""
         # Not through a memory map: the pages of a mapped file count as memory of this process until it is
         # closed.
         with open(self.file, "rb") as stream:
-            stream.seek(self.offset)
-            while left:
-                piece = np.fromfile(stream, self.dtype, min(left, _PIECE))
-                if not piece.size:
-                    raise UserError(f"{self.file}: ends within the tensor {self.name}; download it again")
-                left -= piece.size
-                yield piece
+            for start, left in self._runs(bounds or tuple((0, size) for size in self.shape)):
+                stream.seek(self.offset + start * self.dtype.itemsize)
+                while left:
+                    piece = np.fromfile(stream, self.dtype, min(left, _PIECE))
+                    if not piece.size:
+                        raise UserError(f"{self.file}: ends within the tensor {self.name}; download it again")
+                    left -= piece.size
+                    yield piece
+
+    def _runs(self, bounds: Bounds) -> Iterable[tuple[int, int]]:
+        """Start and number of neighbouring values in the file that `bounds` of a vector or matrix cover."""
+        (first, last), *columns = bounds
+        width = math.prod(self.shape[1:])
+        if not columns or columns[0] == (0, width):
+            return [(first * width, (last - first) * width)]
+        ((left, right),) = columns
+        return ((row * width + left, right - left) for row in range(first, last))
 
     def equals(self, other: "_Tensor") -> bool:
         """Whether both hold the same values."""
         pairs = zip(self.pieces(), other.pieces(), strict=False)
         return self.shape == other.shape and all(np.array_equal(a, b) for a, b in pairs)
 
-    def read_into(self, out: np.ndarray) -> None:
-        """Fills `out` (contiguous, of the same shape), cast to its dtype."""
+    def read_into(self, out: np.ndarray, bounds: Bounds) -> None:
+        """Fills `out` (contiguous) with what is within `bounds`, cast to its dtype."""
         flat, start = out.reshape(-1), 0
-        for piece in self.pieces():
+        for piece in self.pieces(bounds):
             flat[start : start + piece.size] = piece
             start += piece.size
 
@@ -230,16 +247,36 @@ def _check(tensor: _Tensor, shape: tuple[int, ...]) -> None:
         raise UserError(f"{tensor.file}: {tensor.name} {problem}")
 
 
-def _read_stack(tensors: list[_Tensor], leaf: jax.ShapeDtypeStruct, place: NamedSharding | None) -> jax.Array:
-    """One parameter, all of its layers, on the device."""
-    size = math.prod(leaf.shape) * leaf.dtype.itemsize
+def _load(tensors: list[_Tensor], leaf: jax.ShapeDtypeStruct, place: NamedSharding | None) -> jax.Array:
+    """One parameter, all of its layers, on the devices of this process."""
+    whole = tuple((0, size) for size in leaf.shape)
+    if place is None:
+        return jax.device_put(_read(tensors, leaf, whole)).block_until_ready()
+    holders: dict[Bounds, list[jax.Device]] = {}
+    for device, index in place.addressable_devices_indices_map(leaf.shape).items():
+        cuts = zip(index or (), leaf.shape, strict=True)
+        holders.setdefault(tuple(cut.indices(size)[:2] for cut, size in cuts), []).append(device)
+    shards = []
+    for bounds, devices in holders.items():
+        block = _read(tensors, leaf, bounds)
+        # Waiting here lets the host copy go before the next one is allocated.
+        shards += jax.block_until_ready([jax.device_put(block, device) for device in devices])
+    return jax.make_array_from_single_device_arrays(leaf.shape, place, shards)
+
+
+def _read(tensors: list[_Tensor], leaf: jax.ShapeDtypeStruct, bounds: Bounds) -> np.ndarray:
+    """A block of one parameter, which has a leading layer axis if its tensors have none."""
+    shape = [last - first for first, last in bounds]
+    size = math.prod(shape) * leaf.dtype.itemsize
     raw = np.empty(size + _ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % _ALIGNMENT
-    stack = raw[start : start + size].view(leaf.dtype).reshape(len(tensors), -1)
-    for tensor, out in zip(tensors, stack, strict=True):
-        tensor.read_into(out)
-    # Waiting here lets the host copy go before the next one is allocated.
-    return jax.device_put(stack.reshape(leaf.shape), place).block_until_ready()
+    block = raw[start : start + size].view(leaf.dtype).reshape(shape)
+    if len(shape) == len(tensors[0].shape):
+        tensors[0].read_into(block, bounds)
+    else:
+        for tensor, out in zip(tensors[slice(*bounds[0])], block, strict=True):
+            tensor.read_into(out, bounds[1:])
+    return block
 
 
 def _name(path: tuple[Any, ...]) -> str:
