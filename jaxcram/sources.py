@@ -1,7 +1,7 @@
 """Texts to cram: from files, directories, the Hub and the package itself, read one at a time."""
 
 import csv
-import json
+import io
 import os
 import re
 import sys
@@ -11,14 +11,17 @@ from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any
 
+from jaxcram import documents
 from jaxcram.errors import UserError
 
 BUNDLED_STORIES, BUNDLED_PASSAGES = 6, 2
 _HUB_NAME = re.compile(r"(?P<name>[\w-][\w.-]*(?:/[\w.-]+)?)(?::(?P<config>[\w.-]+))?")
-_STORIES = re.compile(r"stories(?::(.*))?")
+_STORIES = re.compile(r"stories(?::(.*))?", re.DOTALL)
+MOST_CHARACTERS = 1 << 24  # of one text, and bytes of one line; the Bible has 4.5 million
+_MOST_TEXTS = sys.maxsize // 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Text:
     """One text; `sample_id` is its index in the whole source, whatever the offset."""
 
@@ -74,13 +77,17 @@ def load_texts(
         raise UserError(f"--num_samples={num_samples}: at least 1 is needed")
     if offset < 0:
         raise UserError(f"--offset={offset}: it counts the texts to leave out, so 0 is the least")
+    if max(offset, num_samples or 0) > _MOST_TEXTS:
+        raise UserError(
+            f"--num_samples={num_samples} --offset={offset}: no source has so many texts; lower it"
+        )
     if spec == "stories" and num_samples is None:
         raise UserError("--texts=stories has no end; say --num_samples=N, or --texts=stories:N")
     stop = None if num_samples is None else offset + num_samples
     texts, seen = [], 0
     for seen, text in enumerate(islice(_source(spec, split, column), stop), start=1):
         if seen > offset:
-            if not text.strip():
+            if not text or text.isspace():
                 raise UserError(f"--texts={spec}: sample {seen - 1} is empty; remove it or skip it")
             texts.append(Text(seen - 1, text))
     if seen == 0:
@@ -110,7 +117,7 @@ def _source(spec: str, split: str, column: str) -> Iterator[str]:
     elif spec == "passages":
         local = _passages()
     elif match := _STORIES.fullmatch(spec):
-        if match[1] is not None and not match[1].isdecimal():
+        if match[1] is not None and not re.fullmatch(r"[0-9]{1,9}", match[1]):
             raise UserError(f"--texts={spec}: a number is to follow stories:, as in stories:100")
         local = islice(_held_out_stories(), None if match[1] is None else int(match[1]))
     elif os.path.isdir(path):
@@ -153,7 +160,7 @@ def _directory(directory: Path, column: str) -> Iterator[str]:
         raise UserError(
             f"--texts={directory}: both {plain[0].suffix} and {other.suffix} files in it; keep one kind"
         )
-    return ("".join(_lines(file)).strip() for file in files)
+    return (_whole(file) for file in files)
 
 
 def _file(path: Path, column: str) -> Iterator[str]:
@@ -167,11 +174,19 @@ def _lines(path: Path) -> Iterator[str]:
     """Lines of a UTF-8 file, line ends as \\n, read one at a time."""
     position = 0
     try:
+        documents.require_file(path)
         with path.open("rb") as file:
-            for line in file:
-                text = line.decode().replace("\r\n", "\n")
+            while line := file.readline(MOST_CHARACTERS + 1):
+                size = len(line)
+                if size > MOST_CHARACTERS:
+                    raise UserError(
+                        f"{path}: a line has more than {MOST_CHARACTERS} bytes; break it into lines"
+                    )
+                text = line.decode()
+                del line  # or a long one would be in memory thrice
+                text = text.replace("\r\n", "\n")
                 yield text.removeprefix("\ufeff") if position == 0 else text
-                position += len(line)
+                position += size
     except UnicodeDecodeError as error:
         raise UserError(
             f"{path}: not UTF-8 (byte {position + error.start}); convert it, say with iconv -t UTF-8"
@@ -180,14 +195,43 @@ def _lines(path: Path) -> Iterator[str]:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
 
 
+def _whole(path: Path) -> str:
+    """All of a .txt file as one text."""
+    text = _Growing(path)
+    for line in _lines(path):
+        text.add(line)
+    return text.take()
+
+
 def _paragraphs(path: Path, column: str = "") -> Iterator[str]:
-    paragraph: list[str] = []
+    paragraph = _Growing(path)
     for line in chain(_lines(path), [""]):
-        if line.strip():
-            paragraph.append(line)
-        elif paragraph:
-            yield "".join(paragraph).strip()
-            paragraph = []
+        if line and not line.isspace():
+            paragraph.add(line)
+        elif text := paragraph.take():
+            yield text
+
+
+class _Growing:
+    """A text put together from its lines, in a buffer: a list would cost fifty bytes a line."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._lines = io.StringIO()
+
+    def add(self, line: str) -> None:
+        if self._lines.tell() + len(line) > MOST_CHARACTERS:
+            raise UserError(
+                f"{self._path}: a text has more than {MOST_CHARACTERS} characters; "
+                "divide it with blank lines, or into files"
+            )
+        self._lines.write(line)
+
+    def take(self) -> str:
+        """The text so far, without white space around it; the next one begins."""
+        text = self._lines.getvalue().strip()
+        self._lines = io.StringIO()
+        return text
 
 
 def _json_lines(path: Path, column: str) -> Iterator[str]:
@@ -195,7 +239,7 @@ def _json_lines(path: Path, column: str) -> Iterator[str]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = documents.parse(line)
         except ValueError as error:
             raise UserError(f"{path}: line {number} is not valid JSON ({error}); mend it") from error
         if not isinstance(row, dict):
@@ -204,7 +248,7 @@ def _json_lines(path: Path, column: str) -> Iterator[str]:
 
 
 def _csv(path: Path, column: str) -> Iterator[str]:
-    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # the default would refuse a book
+    csv.field_size_limit(MOST_CHARACTERS)  # the default would refuse a book
     rows = csv.DictReader(_lines(path), strict=True)
     try:
         _require(column, rows.fieldnames or [column], str(path))
@@ -219,8 +263,14 @@ def _parquet(path: Path, column: str) -> Iterator[str]:
     import pyarrow.parquet as pq
 
     try:
+        documents.require_file(path)
         with pq.ParquetFile(path) as file:
             _require(column, file.schema_arrow.names, str(path))
+            kind = file.schema_arrow.field(column).type
+            if pa.types.is_dictionary(kind):
+                kind = kind.value_type
+            if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+                raise UserError(f"{path}: column {column!r} holds {kind}, not text; mend it")
             number = 0
             for group in range(file.num_row_groups):  # or a batch would read into the next group
                 for batch in file.iter_batches(batch_size=16, row_groups=[group], columns=[column]):

@@ -202,7 +202,7 @@ def test_a_column_of_numbers_is_no_text(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "one"}\n{"text": 2}\n')
     assert refusal(tmp_path / "a.jsonl").endswith("line 2: column 'text' holds int, not text; mend it")
     pq.write_table(pa.table({"text": [1]}), tmp_path / "a.parquet")
-    assert refusal(tmp_path / "a.parquet").endswith("row 0: column 'text' holds int, not text; mend it")
+    assert refusal(tmp_path / "a.parquet").endswith("a.parquet: column 'text' holds int64, not text; mend it")
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.csv", "d/a.txt"])

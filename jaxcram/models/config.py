@@ -106,6 +106,12 @@ class DecoderConfig(abc.ABC):
         """How many leading entries of each head are rotated."""
         return self.head_size
 
+    @property
+    def least_parameters(self) -> int:
+        """A lower bound of the parameters: the embedding, and two matrices each of attention and MLP."""
+        per_layer = 2 * self.width * (self.num_heads * self.head_size + self.mlp_width)
+        return self.vocab_size * self.width + self.num_layers * per_layer
+
     def rotary_frequencies(self) -> np.ndarray:
         """Radians per position, fp32 [rotary_size / 2] (Su et al. 2021, RoFormer, eq. 15)."""
         exponents = np.arange(0, self.rotary_size, 2, dtype=np.float32) / np.float32(self.rotary_size)
@@ -113,6 +119,8 @@ class DecoderConfig(abc.ABC):
 
 
 _REQUIRED: Any = object()
+# What is computed with is fp32 and int32.
+_RANGES: dict[type, tuple[float, float]] = {int: (1, 2**31 - 1), float: (1e-37, 1e38)}
 
 
 class Fields:
@@ -143,26 +151,29 @@ class Fields:
         return UserError(f"{self._source}: {name} = {value!r} {reason}")
 
     def take(self, name: str, kind: type[Any], default: Any = _REQUIRED) -> Any:
-        """The value of `name` (null counts as absent); it has to be of `kind`, and a number positive."""
+        """The value of `name` (null counts as absent), which has to be of `kind`; a number in its range."""
         value = self._rest.pop(name, None)
         if value is None:
             if default is _REQUIRED:
                 raise UserError(f"{self._source}: the field {name} is missing")
             return default
-        if kind is float and type(value) is int:
-            value = float(value)
-        if type(value) is not kind:  # not isinstance: true and false are no integers here
+        if type(value) is not kind and not (kind is float and type(value) is int):
+            # Not isinstance: true and false are no integers here.
             raise self.error(name, value, f"should be of type {kind.__name__}")
-        if kind in (int, float) and not 0 < value < float("inf"):
-            raise self.error(name, value, "should be a number greater than 0")
-        return value
+        if kind in _RANGES:
+            least, most = _RANGES[kind]
+            if not value > 0:
+                raise self.error(name, value, "should be a number greater than 0")
+            if not least <= value <= most:
+                raise self.error(name, value, f"should be a number from {least:g} to {most:g}")
+        return kind(value)
 
     def only(self, name: str, *honoured: Any) -> Any:
         """The value of `name` if it is one of `honoured`, the first of which stands for an absent field."""
         value = self._rest.pop(name, None)
         if value is None:
             return honoured[0]
-        if value not in honoured:
+        if isinstance(value, bool) or value not in honoured:
             raise self.error(name, value, f"is not supported; supported: {', '.join(map(repr, honoured))}")
         return value
 
@@ -170,7 +181,7 @@ class Fields:
         """The fields that all families spell alike, as keyword arguments of a config."""
         bos, eos = self._rest.pop("bos_token_id", None), self._rest.pop("eos_token_id", None)
         eos = [] if eos is None else eos if isinstance(eos, list) else [eos]
-        if not all(type(token_id) is int for token_id in [bos or 0, *eos]):
+        if not all(type(token_id) is int for token_id in [0 if bos is None else bos, *eos]):
             raise self.error("bos_token_id, eos_token_id", (bos, eos), "should be token ids")
         return {
             "vocab_size": self.take("vocab_size", int),
@@ -223,7 +234,7 @@ def families() -> dict[str, type[DecoderConfig]]:
 def read_config(values: Mapping[str, Any], source: str) -> DecoderConfig:
     """The config of any known family from a parsed config.json; `source` names the file in errors."""
     model_type, known = values.get("model_type"), families()
-    if model_type not in known:
+    if not isinstance(model_type, str) or model_type not in known:
         listed = ", ".join(sorted(known))
         raise UserError(f"{source}: model_type = {model_type!r} is not a family here; families: {listed}")
     fields = Fields(values, source)

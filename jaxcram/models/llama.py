@@ -109,6 +109,9 @@ class LlamaConfig(DecoderConfig):
                 high_freq_factor=rope.take("high_freq_factor", float),
                 original_max_position_embeddings=rope.take("original_max_position_embeddings", int),
             )
+            if scaling.high_freq_factor <= scaling.low_freq_factor:
+                reason = f"should be above low_freq_factor = {scaling.low_freq_factor}"
+                raise rope.error("high_freq_factor", scaling.high_freq_factor, reason)
         rope.close()
         return cls(
             **common,

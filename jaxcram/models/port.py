@@ -23,6 +23,7 @@ from jax.sharding import Mesh, NamedSharding
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from jaxcram import documents
 from jaxcram.errors import UserError
 from jaxcram.models.config import DecoderConfig, read_config
 from jaxcram.models.decoder import Decoder
@@ -66,9 +67,11 @@ def load(
     directory = find_checkpoint(path_or_hub_name)
     config_file = directory / "config.json"
     config = read_config(_read_json(config_file), str(config_file))
+    tensors = _open_tensors(directory)
+    _weigh(config, tensors, config_file)
     abstract = jax.eval_shape(lambda: Decoder(config, dtype=DTYPES[dtype], rngs=nnx.Rngs(0)))
     leaves, structure = jax.tree.flatten_with_path(abstract)
-    sources = _match(config, {_name(path): leaf.shape for path, leaf in leaves}, directory)
+    sources = _match(config, {_name(path): leaf.shape for path, leaf in leaves}, tensors, directory)
     shapes = {_name(path): leaf.shape for path, leaf in leaves}
     places = {} if mesh is None else shardings(config, shapes, mesh)
     return jax.tree.unflatten(
@@ -97,9 +100,9 @@ def save(decoder: Decoder, directory: str | os.PathLike[str], *, dtype: str = "b
 def find_checkpoint(path_or_hub_name: str | os.PathLike[str]) -> Path:
     """The local directory of a checkpoint; that of a Hub name is downloaded first (never pickles)."""
     name = os.fspath(path_or_hub_name)
-    if name and Path(name).is_dir():
+    if name and os.path.isdir(name):  # Path's own raises errors for names that are too long
         return Path(name)
-    if Path(name).exists() or not re.fullmatch(_HUB_NAME, name):
+    if os.path.exists(name) or not re.fullmatch(_HUB_NAME, name):
         raise UserError(f"model {name!r} is no directory and no Hub name (owner/name); check its path")
     import huggingface_hub  # only here: most runs never need the network
 
@@ -152,7 +155,8 @@ class _Tensor:
     def equals(self, other: "_Tensor") -> bool:
         """Whether both hold the same values."""
         pairs = zip(self.pieces(), other.pieces(), strict=False)
-        return self.shape == other.shape and all(np.array_equal(a, b) for a, b in pairs)
+        readable = self.shape == other.shape and self.dtype in _STORED_DTYPES.values()
+        return readable and all(np.array_equal(a, b) for a, b in pairs)
 
     def read_into(self, out: np.ndarray, bounds: Bounds) -> None:
         """Fills `out` (contiguous) with what is within `bounds`, cast to its dtype."""
@@ -190,12 +194,15 @@ def _open_tensors(directory: Path) -> dict[str, _Tensor]:
 def _read_header(file: Path) -> Iterator[_Tensor]:
     """The tensors of one safetensors file: 8 bytes of header length, the header as JSON, then the values."""
     try:
-        with safe_open(file, framework="numpy"):
-            pass  # the library checks the header, and that the file has all the bytes that it promises
+        documents.require_file(file)
         with open(file, "rb") as stream:
             header_bytes = int.from_bytes(stream.read(8), "little")
-            header = json.loads(stream.read(header_bytes))
-    except (OSError, SafetensorError) as error:
+            if header_bytes > documents.MOST_BYTES:
+                raise ValueError(f"a header of {header_bytes} bytes; {documents.MOST_BYTES} are read at most")
+            with safe_open(file, framework="numpy"):
+                pass  # the library checks the header, and that the file has all the bytes that it promises
+            header = documents.parse(stream.read(header_bytes))
+    except (OSError, ValueError, SafetensorError) as error:
         raise UserError(f"{file}: not a complete safetensors file ({error}); download it again") from error
     for name, entry in header.items():
         if name == "__metadata__":
@@ -204,11 +211,26 @@ def _read_header(file: Path) -> Iterator[_Tensor]:
         yield _Tensor(file, name, 8 + header_bytes + entry["data_offsets"][0], dtype, tuple(entry["shape"]))
 
 
+def _weigh(config: DecoderConfig, tensors: Mapping[str, _Tensor], config_file: Path) -> None:
+    """Refuses a config.json that is far larger than its checkpoint, before its sizes cost memory or time.
+
+    A small contradiction is left to `_match`, which names the tensors.
+    """
+    implied, stored = config.least_parameters, sum(math.prod(tensor.shape) for tensor in tensors.values())
+    if config.num_layers > len(tensors) or implied > 10 * stored:
+        raise UserError(
+            f"{config_file}: implies {config.num_layers} layers and at least {implied} parameters, but the "
+            f"checkpoint has {len(tensors)} tensors and {stored} parameters; give files that belong together"
+        )
+
+
 def _match(
-    config: DecoderConfig, shapes: Mapping[str, tuple[int, ...]], directory: Path
+    config: DecoderConfig,
+    shapes: Mapping[str, tuple[int, ...]],
+    tensors: Mapping[str, _Tensor],
+    directory: Path,
 ) -> dict[str, list[_Tensor]]:
     """The stored tensors of every parameter, one per layer if stacked; strict in both directions."""
-    tensors = _open_tensors(directory)
     sources: dict[str, list[_Tensor]] = {}
     unfilled: list[str] = []
     unmapped = {name for name in tensors if not re.fullmatch(config.ignored_names, name)}
@@ -291,9 +313,6 @@ def _stored_names(config: DecoderConfig, path: str) -> tuple[str, ...]:
 
 def _read_json(file: Path) -> dict[str, Any]:
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        return documents.read_object(file)
     except (OSError, ValueError) as error:
-        raise UserError(f"{file}: cannot be read as JSON ({error})") from error
-    if not isinstance(values, dict):
-        raise UserError(f"{file}: should hold a JSON object")
-    return values
+        raise UserError(f"{file}: cannot be read as JSON ({error}); download it again") from error
