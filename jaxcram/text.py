@@ -3,23 +3,33 @@
 The tokenizer is read straight from tokenizer.json, so that start-up does not pay for transformers.
 """
 
-import json
 import os
 import re
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from tokenizers import Tokenizer as Backend
 
+from jaxcram import documents
 from jaxcram.errors import UserError
 from jaxcram.sources import Text, load_texts
 
 __all__ = ["Sample", "Text", "Tokenizer", "load_texts", "load_tokenizer", "tokenize"]
 
+T = TypeVar("T")
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_MOST_BYTES = 1 << 26  # of tokenizer.json; those of large vocabularies have 35 MB
+_CHARACTERS = 1 << 20  # tokenised of a text; more where more tokens are asked for
+_CHARACTERS_A_TOKEN = 16  # no natural text has more over its whole length
+_MOST_ID = 2**31 - 1
+_PATIENCE_S = 20.0  # for any text; a good tokenizer takes a hundredth of that
+
+_STDERR = threading.Lock()
 
 
 class Tokenizer:
@@ -51,9 +61,16 @@ class Tokenizer:
                 is a tokenizer.json). True gives BOS and the text, False the text alone.
 
         Raises:
-            UserError: BOS is asked for and the tokenizer has none.
+            UserError: BOS is asked for and the tokenizer has none; the text is no Unicode; tokenizer.json is
+                such that it fails or takes for ever.
         """
-        ids: list[int] = self._backend.encode(text, add_special_tokens=bos is None).ids
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise UserError(
+                f"{text[:40]!r}: half a surrogate pair (character {error.start}); mend it"
+            ) from error
+        ids = self._asked(lambda: self._backend.encode_batch([text], add_special_tokens=bos is None)[0].ids)
         if not bos:
             return ids
         if self.bos_id is None:
@@ -62,7 +79,31 @@ class Tokenizer:
 
     def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
         """The text of token ids; bytes that do not form a character come out as U+FFFD."""
-        return self._backend.decode([int(token) for token in ids], skip_special_tokens=skip_special)
+        numbers = [int(token) for token in ids]
+        return self._asked(lambda: self._backend.decode_batch([numbers], skip_special_tokens=skip_special)[0])
+
+    def _asked(self, call: Callable[[], T]) -> T:
+        """What a call of the backend gives.
+
+        In a thread, as a pattern of tokenizer.json may search for ever: calls for batches let others run.
+        """
+        answer: list[T] = []
+        errors: list[BaseException] = []
+
+        def ask() -> None:
+            try:
+                answer.append(call())
+            except BaseException as error:  # a panic of the Rust side is no Exception
+                errors.append(error)
+
+        with _quiet():
+            thread = threading.Thread(target=ask, daemon=True)
+            thread.start()
+            thread.join(_PATIENCE_S)
+        if answer:
+            return answer[0]
+        why = _first_line(errors[0]) if errors else f"it took more than {_PATIENCE_S:g} s"
+        raise UserError(f"{self._name}: its tokenizer.json does not work ({why}); download or save it again")
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,8 +135,14 @@ def load_tokenizer(path_or_hub_name: str | Path) -> Tokenizer:
             "save it once with transformers' AutoTokenizer.from_pretrained(...).save_pretrained(...)"
         )
     try:
-        backend = Backend.from_file(str(file))
-    except Exception as error:  # the Rust side raises bare Exception
+        documents.require_file(file)
+        if file.stat().st_size > _MOST_BYTES:
+            raise ValueError(f"more than {_MOST_BYTES} bytes")
+        with _quiet():
+            backend = Backend.from_file(str(file))
+    except BaseException as error:  # the Rust side raises bare Exception, and for a panic not even that
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise
         raise UserError(
             f"{file}: not a tokenizer ({_first_line(error)}); download or save tokenizer.json again"
         ) from error
@@ -104,8 +151,8 @@ def load_tokenizer(path_or_hub_name: str | Path) -> Tokenizer:
     return Tokenizer(
         backend,
         name=name,
-        bos_token=_token_text(config.get("bos_token")),
-        eos_token=_token_text(config.get("eos_token")),
+        bos_token=_token_text(config, "bos_token"),
+        eos_token=_token_text(config, "eos_token"),
     )
 
 
@@ -129,26 +176,35 @@ def tokenize(
         num_memory: K, the memory embeddings; with a target of n tokens, K + n - 1 positions are in use.
 
     Raises:
-        UserError: a text is shorter than two tokens, or longer than the model's positions.
+        UserError: a text is shorter than two tokens, or longer than the model's positions; or see
+            `Tokenizer.encode`.
     """
     if max_tokens is not None and max_tokens < 2:
         raise UserError(f"--max_tokens={max_tokens}: a target has at least 2 tokens")
+    # A book of which a page is wanted need not be tokenised to its end: every token takes memory.
+    enough = max(_CHARACTERS, _CHARACTERS_A_TOKEN * (max_tokens or max_positions))
     samples = []
     for text in texts:
-        ids = tokenizer.encode(text.text, bos=bos)
+        ids = tokenizer.encode(text.text[:enough], bos=bos)
         kept = ids[:max_tokens]
+        whole = len(text.text) <= enough and len(kept) == len(ids)
+        if max(kept, default=0) > _MOST_ID:
+            raise UserError(
+                f"sample {text.sample_id}: its token {max(kept)} is no id of a model; mend tokenizer.json"
+            )
         if len(kept) < 2:
             raise UserError(
                 f"sample {text.sample_id}: {text.text[:40]!r} has fewer than 2 tokens ({len(kept)}); "
                 "give a longer text"
             )
         if num_memory + len(kept) - 1 > max_positions:
+            more = "at least " if len(text.text) > enough else ""
             raise UserError(
-                f"sample {text.sample_id}: {len(kept)} tokens after {num_memory} memory embeddings take "
-                f"{num_memory + len(kept) - 1} positions, the model has {max_positions}; "
+                f"sample {text.sample_id}: {more}{len(kept)} tokens after {num_memory} memory embeddings "
+                f"take {num_memory + len(kept) - 1} positions, the model has {max_positions}; "
                 f"cut the texts with --max_tokens={max_positions - num_memory + 1}"
             )
-        content = text.text if len(kept) == len(ids) else tokenizer.decode(kept)
+        content = text.text if whole else tokenizer.decode(kept)
         samples.append(Sample(text.sample_id, content, np.asarray(kept, dtype=np.int32)))
     return samples
 
@@ -184,23 +240,39 @@ def _find(name: str, filename: str) -> Path | None:
 
 def _read_config(file: Path) -> dict[str, Any]:
     try:
-        config = json.loads(file.read_bytes())
+        return documents.read_object(file)
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror}); check its permissions") from error
     except ValueError as error:
         raise UserError(f"{file}: not valid JSON ({error}); download or save it again") from error
-    if not isinstance(config, dict):
-        raise UserError(f"{file}: a JSON object is expected, not {type(config).__name__}")
-    return config
 
 
-def _token_text(token: object) -> str | None:
-    """The token's text from either form of tokenizer_config.json: a string, or a dict with `content`."""
+def _token_text(config: dict[str, Any], name: str) -> str | None:
+    """A token's text from either form of tokenizer_config.json: a string, or a dict with `content`."""
+    token = config.get(name)
     if isinstance(token, dict):
         token = token.get("content")
-    return token if isinstance(token, str) else None
+    if not isinstance(token, str) or re.search("[\ud800-\udfff]", token):
+        return None
+    return token
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return str(error).strip().split("\n")[0] or type(error).__name__
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps the tokenizer's Rust side from writing a stack trace to stderr before Python has its say."""
+    with _STDERR:
+        kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            os.close(nowhere)
 
 
 def pad_tokens(targets: Sequence[np.ndarray], rows: int, length: int) -> np.ndarray:

@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "disk": {"errors"},
     "results": {"disk", "errors", "rows"},
     "sources": {"documents", "errors", "stories"},
-    "text": {"errors", "sources"},
+    "text": {"documents", "errors", "sources"},
     "mesh": {"errors"},
     "models": {"documents", "errors", "mesh"},
     "framing": {"models"},
