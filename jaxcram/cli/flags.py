@@ -21,6 +21,7 @@ WIDTH = 100
 _INDENT = 28
 _UNBROKEN = "\N{NO-BREAK SPACE}"
 T = TypeVar("T")
+_MOST = 2**31 - 1
 _NUMBERS = {int: "a whole number", float: "a number"}
 
 
@@ -68,6 +69,12 @@ def parse(command: type[T], topics: Topics, argv: Sequence[str]) -> T:
         raise UserError(
             f"cannot read the --flagfile {cause.filename} ({cause.strerror}); check its path"
         ) from error
+    except RecursionError:
+        raise UserError(
+            "the files that --flagfile names nest too deep; give one that names no other"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"a --flagfile is not UTF-8 ({error.reason}); give a text file") from error
     except (flags.Error, ValueError) as error:
         raise UserError(" ".join(str(error).split()).removesuffix(" ?")) from error
     if leftover:
@@ -200,6 +207,9 @@ class _Values(flags.ArgumentParser):
 
     def _one(self, piece: str) -> Any:
         try:
-            return self._kind(piece)
+            value = self._kind(piece)
         except ValueError:
             raise ValueError(f"{piece!r} is not {_NUMBERS[self._kind]}") from None
+        if self._kind is int and abs(value) > _MOST:
+            raise ValueError(f"{piece!r} is beyond {_MOST}, the largest number that is computed with")
+        return value
