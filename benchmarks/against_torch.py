@@ -8,7 +8,8 @@ jaxcram.
 
 "pass": B lanes of T target tokens, every lane busy and every token needed. A pass is what both sides need for
 it: forward, measure, backward, step. They take turns; the best of each counts. This compares the arithmetic
-alone.
+alone. jaxcram deals the lanes over its devices, which on CPU are the cores. With --shape=smollm2-135m (or
+another of `shapes.SHAPES`) the weights are random ones in that shape, and only passes are compared.
 
 "run": whole progressive runs in turn (jaxcram, PyTorch, jaxcram, ..., jaxcram), the median of each. The first
 run of jaxcram compiles and stands apart: `jaxcram_first_s` and `jaxcram_compile_s`, by how much it was
@@ -39,12 +40,14 @@ import engine
 import jax
 import measure
 import numpy as np
+import shapes as model_shapes
 import torch
 import torch_reference
 import workload
 from transformers import PreTrainedModel
 from workload import Workload
 
+from jaxcram import mesh
 from jaxcram.cli.flags import Doc
 from jaxcram.cram import run
 from jaxcram.cram.lanes import Bucket
@@ -66,6 +69,7 @@ class Command:
     runs: bool = True
     passes: tuple[str, ...] = ("8x64", "25x32")
     torch_threads: int = 0
+    shape: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("batch", "rounds"):
@@ -89,6 +93,7 @@ TOPICS = {
         "runs": Doc("Compare whole runs"),
         "rounds": Doc("Runs of PyTorch in each scope; jaxcram has one more", "runs"),
         "passes": Doc("Shapes of passes to compare, lanes x tokens", "BxT"),
+        "shape": Doc("Random weights of this shape, and passes alone", unset="the model, and runs too"),
         "torch_threads": Doc("Of PyTorch on CPU; 0 takes one or all cores, whichever is faster", "threads"),
     },
 }
@@ -166,7 +171,11 @@ def settle_threads(model: PreTrainedModel, bucket: Bucket, asked: int) -> int:
 
 def pass_record(pair: Pair, bucket: Bucket, repeats: int = 5, passes: int = 8) -> dict[str, Any]:
     """Seconds of one pass of each side at one shape: the best of `repeats` chunks of `passes`, in turn."""
-    chunk = engine.full_bucket(pair.model, bucket, chunk_passes=passes)
+    places = mesh.places(mesh.of(pair.model))
+    if bucket.lanes % places:
+        raise UserError(f"--passes: {bucket.lanes} lanes do not divide among {places} devices")
+    share = bucket._replace(lanes=bucket.lanes // places)
+    chunk = engine.full_bucket(pair.model, share, chunk_passes=passes)
     their_chunk = torch_chunk(pair.torch_model, bucket, passes)
     ours, theirs = [], []
     for _ in range(repeats):
@@ -257,22 +266,37 @@ def run_records(
 def load_pair(work: Workload) -> Pair:
     """The workload's checkpoint on both sides, on the same device and in the same dtype."""
     model = work.decoder()
-    device = "cuda" if jax.default_backend() == "gpu" else "cpu"
-    directory = port.find_checkpoint(work.place)
-    return Pair(model, torch_reference.load(directory, device=device, dtype=getattr(torch, model.dtype.name)))
+    directory, dtype = port.find_checkpoint(work.place), getattr(torch, model.dtype.name)
+    return Pair(model, torch_reference.load(directory, device=_torch_device(), dtype=dtype))
+
+
+def random_pair(shape: str, dtype: str | None) -> Pair:
+    """Two unrelated models of random weights in one shape: good for timing."""
+    mesh.use_cores()
+    dtype = dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
+    model = mesh.replicated(model_shapes.random_decoder(shape, dtype), mesh.MeshShape().make())
+    device, theirs = _torch_device(), getattr(torch, dtype)
+    return Pair(model, torch_reference.random_model(model_shapes.SHAPES[shape], device=device, dtype=theirs))
+
+
+def _torch_device() -> str:
+    return "cuda" if jax.default_backend() == "gpu" else "cpu"
 
 
 def main(command: Command) -> None:
     jax.config.update("jax_enable_compilation_cache", False)  # compile times are to be those of a first start
     machine, shapes = measure.machine(), command.shapes()
-    pair = load_pair(command.workload)
-    samples = command.workload.samples(pair.model)
+    if command.shape:
+        pair = random_pair(command.shape, command.workload.dtype)
+    else:
+        pair = load_pair(command.workload)
     threads = settle_threads(pair.torch_model, Bucket(16, command.batch), command.torch_threads)
     machine["torch_threads"] = threads
     print(machine)
     records = [pass_record(pair, bucket) for bucket in shapes]
     print(measure.table(records, PASS_COLUMNS))
-    if command.runs:
+    if command.runs and not command.shape:
+        samples = command.workload.samples(pair.model)
         settings = command.workload.settings(command.learning_rate)
         runs = run_records(pair, samples, settings, batch=command.batch, rounds=command.rounds)
         print(measure.table(runs, RUN_COLUMNS))

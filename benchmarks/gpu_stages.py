@@ -85,10 +85,13 @@ def sweep(plan: Plan) -> Records:
 def torch_passes(plan: Plan) -> Records:
     """Passes of the PyTorch reference at every length."""
     import torch
+    import torch_reference
     from against_torch import torch_chunk
 
     cuda = torch.cuda.is_available()
-    model, counted = _torch_model(plan.shape, "cuda" if cuda else "cpu"), shapes.abstract(plan.shape, DTYPE)
+    fields, device = shapes.SHAPES[plan.shape], "cuda" if cuda else "cpu"
+    model = torch_reference.random_model(fields, device=device, dtype=torch.bfloat16)
+    counted = shapes.abstract(plan.shape, DTYPE)
     rate = _torch_matmul_rate(torch, model.device)
 
     def timed(bucket: Bucket) -> dict[str, Any]:
@@ -179,18 +182,6 @@ def _plain_attention() -> Iterator[None]:
     with mock.patch.object(layers, "attention_implementation", return_value="plain"):
         yield
     jax.clear_caches()
-
-
-def _torch_model(shape: str, device: str) -> Any:
-    """The Hugging Face model of random weights, made on the device in bf16."""
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    fields = dict(shapes.SHAPES[shape])
-    config = AutoConfig.for_model(fields.pop("model_type"), **fields)
-    with torch.device(device):
-        options = {"dtype": torch.bfloat16, "attn_implementation": "sdpa"}
-        return AutoModelForCausalLM.from_config(config, **options).eval().requires_grad_(False)
 
 
 def _torch_matmul_rate(torch: Any, device: Any) -> float:

@@ -15,13 +15,14 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging
 
 
@@ -80,6 +81,15 @@ def load(directory: str | Path, *, device: str, dtype: torch.dtype) -> PreTraine
     logging.disable_progress_bar()
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=dtype, attn_implementation="sdpa")
     return model.to(device).eval().requires_grad_(False)
+
+
+def random_model(fields: Mapping[str, Any], *, device: str, dtype: torch.dtype) -> PreTrainedModel:
+    """The frozen Hugging Face model of a config.json, its weights random and made on the device."""
+    others = {name: value for name, value in fields.items() if name != "model_type"}
+    config = AutoConfig.for_model(fields["model_type"], **others)
+    with torch.device(device):
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="sdpa")
+    return model.eval().requires_grad_(False)
 
 
 def learning_rate_at(steps: torch.Tensor, settings: Settings) -> torch.Tensor:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from jaxcram import mesh
 from jaxcram.cli import flags
 from jaxcram.cli.flags import Doc
 from jaxcram.cram.settings import CramSettings, StageSettings
@@ -38,8 +39,9 @@ class Workload:
         return self.model or str(port.bundled_model())
 
     def decoder(self) -> Decoder:
-        """The frozen decoder."""
-        return port.load(self.place, dtype=self.dtype)
+        """The frozen decoder, on all devices; on CPU every core is one."""
+        mesh.use_cores()
+        return port.load(self.place, dtype=self.dtype, mesh=mesh.MeshShape().make())
 
     def samples(self, decoder: Decoder) -> list[Sample]:
         """The texts in tokens, at most `max_tokens` of each."""

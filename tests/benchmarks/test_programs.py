@@ -3,10 +3,14 @@
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import engine
 import pytest
+import schedule
+import startup
 import steps_per_second
+from workload import Workload
 
 from jaxcram.cram.lanes import Bucket
 from jaxcram.cram.settings import CramSettings, StageSettings
@@ -71,3 +75,24 @@ def test_a_mistake_is_one_line(program, flag, complaint):
         [sys.executable, PROGRAMS / program, flag], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr, done.stdout) == (2, complaint, "")
+
+
+@pytest.mark.slow
+def test_records_of_the_schedule(model, samples):
+    command = schedule.Command(Workload(max_steps=30, max_steps_per_token=10), learning_rates=(0.1, 1.0))
+    with mock.patch.object(Workload, "samples", return_value=samples):
+        both, *alone = schedule.measured(model, command)
+    assert [one["rates"] for one in (both, *alone)] == ["0.1,1", "0.1", "1"]
+    assert [one["lanes"] for one in (both, *alone)] == [8, 4, 4]
+    assert both["lane_steps"] == sum(one["lane_steps"] for one in alone)
+    assert both["over_one"] == pytest.approx(2 * both["wall_s"] / sum(one["wall_s"] for one in alone))
+    assert set(schedule.COLUMNS) <= set(both)
+
+
+@pytest.mark.slow
+def test_records_of_the_start_up():
+    records = startup.measured(repeats=1)
+    starts = ["cram --help", "first pass, nothing compiled", "first pass, from the cache"]
+    assert [one["start"] for one in records] == starts
+    help_s, cold_s, warm_s = (one["wall_s"] for one in records)
+    assert help_s < warm_s < cold_s

@@ -1,0 +1,55 @@
+"""A profiler trace of a few chunks in the midst of a run: where the time of a pass goes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+import jax
+
+from jaxcram.errors import UserError
+
+FIRST = 2  # chunks before the trace: the first ones compile
+COUNT = 3  # chunks in it
+
+
+class Profile:
+    """While open, traces the chunks after the first `FIRST`; for TensorBoard, XProf or Perfetto.
+
+    The operations of a pass carry the scopes embed, attention, mlp, head, select and optimiser in their names.
+
+    Args:
+        directory: where the trace goes; None traces nothing.
+
+    Raises:
+        UserError: the directory cannot be made.
+    """
+
+    def __init__(self, directory: str | None) -> None:
+        self._directory = directory
+        self._chunks = 0
+        self._tracing = False
+        if directory is not None:
+            try:
+                Path(directory).mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise UserError(
+                    f"--profile_dir={directory}: cannot be made ({error.strerror}); choose another"
+                ) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._tracing:
+            self._tracing = False
+            jax.profiler.stop_trace()
+
+    def after_chunk(self) -> None:
+        """Count a chunk, and begin or end the trace where it is time."""
+        self._chunks += 1
+        if self._directory is not None and self._chunks == FIRST:
+            jax.profiler.start_trace(self._directory)
+            self._tracing = True
+        elif self._chunks == FIRST + COUNT:
+            self.__exit__()

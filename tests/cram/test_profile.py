@@ -1,0 +1,47 @@
+import pytest
+
+from jaxcram.cram import profile
+from jaxcram.cram.profile import Profile
+from jaxcram.cram.run import Run, jobs_of
+from jaxcram.cram.settings import CramSettings, StageSettings
+from jaxcram.errors import UserError
+
+
+def test_the_trace_names_the_parts_of_a_pass(tiny, samples, tmp_path):
+    settings = CramSettings(
+        learning_rates=(0.1,), stages=StageSettings(max_steps=12), token_budget=64, chunk_passes=2
+    )
+    run = Run(tiny, samples, settings, jobs_of(samples, settings), 3)
+    chunks = 0
+    with Profile(str(tmp_path / "trace")) as trace:
+        for _ in run.chunks(lambda now: None):
+            trace.after_chunk()
+            chunks += 1
+    assert chunks > profile.FIRST
+    (file,) = (tmp_path / "trace").rglob("*.xplane.pb")
+    found = file.read_bytes()
+    scopes = (b"embed", b"attention", b"mlp", b"head", b"select", b"optimiser")
+    assert [scope for scope in scopes if scope + b"/" not in found] == []
+
+
+def test_only_a_few_chunks_are_traced(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(profile.jax.profiler, "start_trace", lambda where: calls.append(where))
+    monkeypatch.setattr(profile.jax.profiler, "stop_trace", lambda: calls.append("stop"))
+    trace = Profile(str(tmp_path))
+    counts = []
+    for _ in range(8):
+        trace.after_chunk()
+        counts.append(len(calls))
+    assert calls == [str(tmp_path), "stop"]
+    assert counts == [0, 1, 1, 1, 2, 2, 2, 2]
+    with Profile(None) as nothing:
+        for _ in range(8):
+            nothing.after_chunk()
+    assert len(calls) == 2
+
+
+def test_a_place_that_cannot_be_is_refused_at_once(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"--profile_dir=.*file/trace: cannot be made \(Not a directory\)"):
+        Profile(str(tmp_path / "file" / "trace"))
