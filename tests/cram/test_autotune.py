@@ -62,7 +62,7 @@ def test_a_pass_is_really_timed(tiny, monkeypatch):
 
     monkeypatch.setattr(lanes, "run_chunk", watched)
     assert autotune._seconds(tiny, lanes.Bucket(8, 2), 1, False) > 0
-    assert chunks == [4, 4, 4, 4]
+    assert chunks == [8, 8, 8]
 
 
 def test_it_is_measured_once_and_then_read(tiny, clock, cache):
