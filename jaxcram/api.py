@@ -100,11 +100,13 @@ def cram(
     out: str | Path | None = None,
     settings: CramSettings | None = None,
     verbose: bool = True,
+    checkpoint_minutes: float = 10.0,
     **overrides: Any,
 ) -> Run:
     """Cram texts, decode every result back, and leave rows and summary in a directory.
 
-    A second call with the same settings and directory runs only the lanes that are missing.
+    A second call with the same settings and directory runs only the lanes that are missing, and those that
+    were under way from their last checkpoint.
 
     Args:
         model: a loaded model, its directory or Hub name, or None for the bundled one.
@@ -112,11 +114,16 @@ def cram(
         out: the run directory; None makes a fresh one under `runs/`.
         settings: the procedure; None is the published one.
         verbose: show progress on stderr.
+        checkpoint_minutes: between two checkpoints of the lanes under way; 0 makes none.
         overrides: fields of `CramSettings` to replace, e.g. `learning_rates=(0.1, 1.0)`.
 
     Raises:
         UserError: bad input, before anything is computed or written.
+        StoppedError: the disk is full or gone; what is whole was kept.
+        KeyboardInterrupt: SIGINT or SIGTERM, between two chunks and after a checkpoint (`Interrupted`).
     """
+    if not 0 <= checkpoint_minutes < float("inf"):
+        raise UserError(f"checkpoint_minutes {checkpoint_minutes} must be a number from 0, which makes none")
     settings = dataclasses.replace(settings or CramSettings(), **overrides)
     source, loaded = _texts(texts)
     model = model if isinstance(model, Model) else load_model(model)
@@ -138,6 +145,7 @@ def cram(
         kinds={sample.sample_id: kind_of(source.texts, sample.sample_id) for sample in samples},
         settings=settings,
         to_text=model.tokenizer.decode,
+        checkpoint_minutes=checkpoint_minutes,
     )
     constants = _constants(model, settings)
     with (

@@ -101,26 +101,47 @@ def lane_table(job: Job, rows: Sequence[Mapping[str, Any]]) -> "pa.Table":
     Raises:
         ValueError: no row, an unknown column, a required value missing, or stages not numbered 0, 1, 2, ...
     """
-    import pyarrow as pa
-
     if [row.get("stage_index") for row in rows] != list(range(len(rows))) or not rows:
         raise ValueError(f"{job.key}: the stages of a lane are numbered 0, 1, 2, ...")
     of_job = {"sample_id": job.sample_id, "learning_rate": job.learning_rate, "seed": job.seed}
-    full = [{**row, **of_job} for row in rows]
-    if unknown := {name for row in full for name in row} - COLUMNS.keys():
-        raise ValueError(f"{job.key}: unknown columns {sorted(unknown)}")
+    return rows_table([{**row, **of_job} for row in rows])
+
+
+def rows_table(rows: Sequence[Mapping[str, Any]]) -> "pa.Table":
+    """Rows of any lanes as a table; embeddings are arrays [K, D].
+
+    Raises:
+        ValueError: an unknown column, or a required value is missing.
+    """
+    import pyarrow as pa
+
+    if unknown := {name for row in rows for name in row} - COLUMNS.keys():
+        raise ValueError(f"unknown columns {sorted(unknown)}")
     arrays = []
     for field in row_schema():
-        values = [row.get(field.name) for row in full]
+        values = [row.get(field.name) for row in rows]
         if not field.nullable and any(value is None for value in values):
-            raise ValueError(f"{job.key}: a row without {field.name}")
+            raise ValueError(f"a row without {field.name}")
         is_embedding = COLUMNS[field.name][0] == "embedding"
         arrays.append(_embedding_array(values) if is_embedding else pa.array(values, field.type))
     return pa.Table.from_arrays(arrays, schema=row_schema())
 
 
+def table_rows(table: "pa.Table") -> list[dict[str, Any]]:
+    """The rows from which `rows_table` makes the table, to the bit."""
+    embeddings = [name for name in table.column_names if COLUMNS[name][0] == "embedding"]
+    rows = table.drop_columns(embeddings).to_pylist()
+    for name in embeddings:
+        for row, value in zip(rows, table[name], strict=True):
+            vectors = value.values  # an array of its K lists of D numbers, or None
+            row[name] = (
+                None if vectors is None else vectors.flatten().to_numpy().reshape(len(vectors), -1).copy()
+            )
+    return rows
+
+
 def shard_bytes(table: "pa.Table") -> bytes:
-    """One lane's table as a Parquet file, its pages checksummed."""
+    """A table as a Parquet file, its pages checksummed."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -16,6 +16,7 @@ class Command:
     model: str | None = None
     dtype: str | None = None
     out: str | None = None
+    checkpoint_minutes: float = 10.0
     source: TextSettings = dataclasses.field(default_factory=TextSettings)
     settings: CramSettings = dataclasses.field(default_factory=CramSettings)
 
@@ -42,6 +43,9 @@ TOPICS = {
         "out": Doc(
             "Directory of the run; the same command in the same directory finishes what is missing",
             unset="a fresh one under runs/",
+        ),
+        "checkpoint_minutes": Doc(
+            "Time between two checkpoints of the lanes under way; 0 makes none", "minutes"
         ),
         "trajectory": Doc("Embeddings to keep in the rows: of all stages, of the horizon, or none"),
     },
@@ -96,4 +100,11 @@ def run(command: Command) -> None:
     from jaxcram.cli import show
 
     model = api.load_model(command.model, dtype=command.dtype)
-    show.present(api.cram(model, command.source, out=command.out, settings=command.settings))
+    run = api.cram(
+        model,
+        command.source,
+        out=command.out,
+        settings=command.settings,
+        checkpoint_minutes=command.checkpoint_minutes,
+    )
+    show.present(run)

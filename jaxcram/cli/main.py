@@ -1,15 +1,20 @@
 """`jaxcram PROGRAM --flags`: finds the program, reads its flags, runs it, and turns errors into exit codes.
 
-Exit codes: 0 done; 2 a mistake of the user, told in one line; 130 interrupted; 141 whoever read the output
-has left; 1 a bug, with its stack trace.
+Exit codes: 0 done; 2 a mistake of the user, told in one line; 75 stopped from outside, as by a full disk, in
+one line too; 130 interrupted (SIGINT); 143 terminated (SIGTERM); 141 whoever read the output has left; 1 a
+bug, with its stack trace.
 """
 
 import importlib
 import os
+import shlex
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
-from jaxcram.errors import UserError
+from jaxcram.errors import Interrupted, UserError
 
 PROGRAMS = {
     "cram": "cram texts into input vectors of a frozen model, and decode them back",
@@ -33,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except UserError as error:
-        return _end(f"jaxcram {name}: error: {error}" if name in PROGRAMS else f"jaxcram: error: {error}", 2)
+        program = f"jaxcram {name}" if name in PROGRAMS else "jaxcram"
+        return _end(f"{program}: error: {error}", error.exit_code)
     except BrokenPipeError:  # as with `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the last flush shall not fail again
         return 141
@@ -58,11 +64,48 @@ def _run(name: str, arguments: list[str]) -> int:
         return 0
     command = flags.parse(program.Command, program.TOPICS, arguments)
     try:
-        program.run(command)
+        with _second_interrupt_ends(name):
+            program.run(command)
+    except Interrupted as interruption:
+        how = "terminated" if interruption.exit_code == 143 else "interrupted"
+        again = shlex.join(["jaxcram", name, *arguments])
+        if not any(argument.split("=")[0] == "--out" for argument in arguments):
+            again += f" --out={shlex.quote(str(interruption.directory))}"
+        return _end(f"jaxcram {name}: {how}; go on with: {again}", interruption.exit_code)
     except KeyboardInterrupt:
         resumes = getattr(program, "RESUMES", "nothing is kept")
         return _end(f"jaxcram {name}: interrupted; {resumes}", 130)
     return 0
+
+
+@contextmanager
+def _second_interrupt_ends(name: str) -> Iterator[None]:
+    """While the context is open, a second SIGINT ends the process wherever it is, even deep in a compilation.
+
+    Nothing is half written then: files become visible when they are whole.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are not ours
+        return
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+
+    def watch() -> None:
+        interrupts = 0
+        while numbers := os.read(reading, 64):
+            interrupts += numbers.count(signal.SIGINT)
+            if interrupts > 1:
+                os.write(2, f"\njaxcram {name}: stopped at once\n".encode())
+                os._exit(130)
+        os.close(reading)
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(writing)
 
 
 def _overview() -> str:

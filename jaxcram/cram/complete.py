@@ -16,8 +16,11 @@ from jaxcram import results
 from jaxcram.compilation import CompileTime
 from jaxcram.cram import run as engine
 from jaxcram.cram import verify
+from jaxcram.cram.checkpoint import Checkpoints, Snapshot
+from jaxcram.cram.interruption import StopRequest
 from jaxcram.cram.rows import Outcome
 from jaxcram.cram.settings import CramSettings
+from jaxcram.errors import Interrupted
 from jaxcram.models.decoder import Decoder
 from jaxcram.results import RunDirectory
 from jaxcram.text import Sample
@@ -34,6 +37,7 @@ class Task:
         samples: the targets; kinds: what each text is, by sample id.
         settings: the procedure.
         to_text: token ids to text.
+        checkpoint_minutes: between two checkpoints of the lanes under way; 0 makes none.
     """
 
     decoder: Decoder
@@ -42,30 +46,38 @@ class Task:
     kinds: dict[int, str]
     settings: CramSettings
     to_text: Callable[[Sequence[int]], str]
+    checkpoint_minutes: float = 10.0
 
 
 def complete(directory: RunDirectory, task: Task, show: Show) -> None:
     """Run the lanes that have no rows yet; then decode all and write the summary.
 
     Args:
-        directory: where rows, log and summary go.
+        directory: where rows, log, checkpoints and summary go.
         task: what is to be done.
         show: called after every chunk.
+
+    Raises:
+        Interrupted: SIGINT, SIGTERM or a notice of preemption came; the lanes under way are saved.
+        StoppedError: the disk does not take what is to be written.
     """
-    start = time.perf_counter()
     finished = directory.finished_jobs()
     jobs = engine.jobs_of(task.samples, task.settings)
     missing = [job for job in jobs if job.key not in finished]
+    checkpoints = Checkpoints(directory, task.checkpoint_minutes)
     if not missing and (directory.path / "summary.json").exists():
+        checkpoints.remove()
         return
-    with CompileTime() as compile_time:
-        progress = engine.Progress(lanes=0, alive=0, token_budget=task.settings.token_budget)
+    with CompileTime() as compile_time, checkpoints:
+        saved = checkpoints.newest()
+        spent = _Spent(compile_time, saved)
         outcomes = _stored(directory, task, finished) if finished else {}
         if missing:
-            run = engine.Run(task.decoder, task.samples, task.settings, missing, len(jobs))
-            progress = run.progress
-            directory.log({"event": "start", "lanes": len(missing), "token_budget": progress.token_budget})
-            outcomes |= _run(run, directory, task, show)
+            run = engine.Run(task.decoder, task.samples, task.settings, missing, len(jobs), saved)
+            spent.progress = run.progress
+            event = {"event": "start", "lanes": len(missing), "resumed": len(saved.lanes) if saved else 0}
+            directory.log(event | {"token_budget": run.progress.token_budget})
+            outcomes |= _run(run, directory, task, show, checkpoints, spent)
         ordered = [outcomes[job.key] for job in jobs]
         tokens = {sample.sample_id: sample.tokens for sample in task.samples}
         decoded = verify.decode_outcomes(task.decoder, ordered, tokens)
@@ -74,35 +86,73 @@ def complete(directory: RunDirectory, task: Task, show: Show) -> None:
             | verify.lane_summary(outcome, decoded.get(i), tokens[outcome.job.sample_id])
             for i, outcome in enumerate(ordered)
         ]
+    totals = spent.totals()
+    useful, paid = totals.pop("useful_tokens"), totals.pop("paid_tokens")
     directory.write_summary(
         {
             "lanes": lanes,
             "example": _example(ordered, decoded, tokens, task.to_text),
-            "wall_s": time.perf_counter() - start,
-            "compile_s": compile_time.spent_s,
-            "compile_saved_s": compile_time.saved_s,
-            "passes": progress.passes,
-            "lane_steps": progress.lane_steps,
-            "useful_share": progress.useful_tokens / progress.paid_tokens if progress.paid_tokens else None,
-            "token_budget": progress.token_budget,
+            **totals,
+            "useful_share": useful / paid if paid else None,
+            "token_budget": spent.progress.token_budget,
             "model": task.name,
             "mode": task.settings.stages.mode,
             "versions": _versions(),
             "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
         }
     )
+    checkpoints.remove()
 
 
-def _run(run: engine.Run, directory: RunDirectory, task: Task, show: Show) -> dict[str, Outcome]:
+class _Spent:
+    """What a run has cost: in this start, and in those before up to the checkpoint that it goes on from."""
+
+    def __init__(self, compile_time: CompileTime, saved: Snapshot | None) -> None:
+        self.progress = engine.Progress(0, 0, token_budget=saved.cost.token_budget if saved else 0)
+        self._start = time.perf_counter()
+        self._compile_time = compile_time
+        self._before = saved.totals if saved else {}
+
+    def totals(self) -> dict[str, float]:
+        """By the names of summary.json."""
+        now = {
+            "wall_s": time.perf_counter() - self._start,
+            "compile_s": self._compile_time.spent_s,
+            "compile_saved_s": self._compile_time.saved_s,
+            "passes": self.progress.passes,
+            "lane_steps": self.progress.lane_steps,
+            "useful_tokens": self.progress.useful_tokens,
+            "paid_tokens": self.progress.paid_tokens,
+        }
+        return {name: value + self._before.get(name, 0) for name, value in now.items()}
+
+
+def _run(
+    run: engine.Run,
+    directory: RunDirectory,
+    task: Task,
+    show: Show,
+    checkpoints: Checkpoints,
+    spent: _Spent,
+) -> dict[str, Outcome]:
     """Outcomes of the run's lanes by key; the rows of each are on disk as soon as it has ended."""
     outcomes = {}
     by_id = {sample.sample_id: sample for sample in task.samples}
-    for outcome, rows in run.lanes(lambda now: show(now, directory)):
-        sample = by_id[outcome.job.sample_id]
-        rows[0] = {**rows[0], "text": sample.text, "target_ids": sample.tokens}
-        directory.write_lane(outcome.job, rows)
-        directory.log({"event": "lane", "lane": outcome.job.key, "horizon": outcome.horizon})
-        outcomes[outcome.job.key] = outcome
+    with StopRequest() as request:
+        for ended in run.chunks(lambda now: show(now, directory)):
+            for outcome, rows in ended:
+                sample = by_id[outcome.job.sample_id]
+                rows[0] = {**rows[0], "text": sample.text, "target_ids": sample.tokens}
+                directory.write_lane(outcome.job, rows)
+                directory.log({"event": "lane", "lane": outcome.job.key, "horizon": outcome.horizon})
+                outcomes[outcome.job.key] = outcome
+            stop = request.after_chunk()
+            if checkpoints.due or (stop and checkpoints.wanted):
+                checkpoints.save(run.snapshot(spent.totals()))
+                directory.log({"event": "checkpoint", "lanes": run.progress.alive})
+            if stop:
+                checkpoints.close()
+                raise Interrupted(directory.path, stop)
     return outcomes
 
 

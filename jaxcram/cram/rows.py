@@ -48,6 +48,30 @@ class LaneRows:
         self._stages = stages
         self._trajectory = trajectory
         self._rows: list[Row] = []
+        self._handed_out = 0
+
+    @property
+    def num_rows(self) -> int:
+        """Stages so far."""
+        return len(self._rows)
+
+    def new_rows(self) -> list[Row]:
+        """The rows since this was last asked."""
+        new = self._rows[self._handed_out :]
+        self._handed_out = len(self._rows)
+        return new
+
+    def restore(self, rows: list[Row], steps: int) -> None:
+        """Go on from the rows that an earlier start had of this lane, which had not ended.
+
+        Args:
+            rows: all of them, in order.
+            steps: optimiser steps so far.
+        """
+        self._rows = rows
+        self._handed_out = len(rows)
+        self.horizon = rows[-1]["stage_seq_len"] if rows else 0
+        self.steps = steps
 
     def take(self, records: Record, bucket: Bucket) -> bool:
         """Add the stages that a chunk completed in this lane; True when the lane has ended.
@@ -77,6 +101,9 @@ class LaneRows:
     def _add(self, one: Record, prefix: int, steps: int, *, right: int, bucket: Bucket) -> None:
         bits_T = one.nll[1:prefix] / math.log(2)
         previous = self._rows[-1]["stage_seq_len"] if self._rows else 0
+        if self._rows and right == prefix and self._trajectory != "all":
+            # This stage answers for the lane now; embeddings of all would fill the memory for nothing.
+            self._rows[-1] = {**self._rows[-1], "embedding": None}
         self._rows.append(
             {
                 "sample_id": self.job.sample_id,

@@ -15,11 +15,13 @@ from jax.errors import JaxRuntimeError
 from jax.sharding import Mesh
 
 from jaxcram import framing, mesh
-from jaxcram.cram import autotune, lanes, memory, objective
+from jaxcram.cram import autotune, checkpoint, lanes, memory, objective
+from jaxcram.cram.checkpoint import Snapshot
 from jaxcram.cram.lanes import Bucket, ChunkResult, Lanes, Limits, PassSettings, Record
 from jaxcram.cram.rows import LaneRows, Outcome, Row
 from jaxcram.cram.scheduler import PassCost, Scheduler
 from jaxcram.cram.settings import CramSettings, Objective, TokenBudget
+from jaxcram.cram.stages import Stop
 from jaxcram.errors import UserError
 from jaxcram.models.decoder import Decoder
 from jaxcram.results import Job
@@ -96,7 +98,7 @@ def alone_nll(model: Decoder, targets: dict[int, np.ndarray], bucket: Bucket) ->
     """
     result, waiting = {}, list(targets.items())
     devices = mesh.of(model)
-    seats = bucket.lanes * devices.shape[mesh.LANES]
+    seats = bucket.lanes * mesh.places(devices)
     for start in range(0, len(waiting), seats):
         batch = waiting[start : start + seats]
         tokens_SxT = pad_tokens([tokens for _, tokens in batch], seats, bucket.tokens)
@@ -133,10 +135,17 @@ class Run:
         settings: the procedure.
         jobs: the lanes to run; those an earlier start has finished are left out by the caller.
         num_lanes: lanes of the whole run, finished ones included.
+        saved: the lanes that an earlier start was at; those among `jobs` go on from there.
     """
 
     def __init__(
-        self, model: Decoder, samples: list[Sample], settings: CramSettings, jobs: list[Job], num_lanes: int
+        self,
+        model: Decoder,
+        samples: list[Sample],
+        settings: CramSettings,
+        jobs: list[Job],
+        num_lanes: int,
+        saved: Snapshot | None = None,
     ) -> None:
         self._model = model
         self._settings = settings
@@ -145,11 +154,14 @@ class Run:
         self._tokens = {sample.sample_id: sample.tokens for sample in samples if sample.sample_id in needed}
         length_N = np.array([len(self._tokens[job.sample_id]) for job in jobs], np.int32)
         cost, note = self._cost()
+        self._mesh = mesh.of(model)
+        if saved and saved.devices == self._device_names():
+            cost = saved.cost  # what was measured, or halved, then: shapes decide the rounding
+        self._cost_at_start = cost
         room = model.config.max_positions - settings.num_memory + 1
         # Shapes come from the whole run, not from what is missing of it: they decide the rounding.
         longest = max(len(sample.tokens) for sample in samples)
-        self._mesh = mesh.of(model)
-        self._devices = self._mesh.shape[mesh.LANES]
+        self._devices = mesh.places(self._mesh)
         self._scheduler = Scheduler(len(jobs), longest, room, cost, num_lanes, self._devices)
         remat = settings.remat
         if remat is None:
@@ -167,6 +179,49 @@ class Run:
             LaneRows(job, nll[job.sample_id], start_KxD, settings.stages, settings.trajectory)
             for job, start_KxD in zip(jobs, start_NxKxD, strict=True)
         ]
+        if saved:
+            self._resume(saved)
+        now = jax.device_get(self._pool.progress)
+        self._scheduler.observe(np.arange(len(jobs)), now.prefix, now.stop)
+        self._steps_before_N = now.total_steps
+
+    def _resume(self, saved: Snapshot) -> None:
+        """Put the lanes of a snapshot where they were."""
+        place = {job.key: slot for slot, job in enumerate(self._jobs)}
+        found = [i for i, key in enumerate(saved.lanes) if key in place]
+        keys = [key for key in saved.lanes if key in place]
+        slots = np.array([place[key] for key in keys], np.int32)
+        state = {name: leaf[found] for name, leaf in saved.state.items()}
+        if not keys:
+            return
+        pool = checkpoint.with_state(self._pool, slots, state)
+        self._pool = mesh.replicated(pool, self._mesh)
+        for key, slot in zip(keys, slots, strict=True):
+            rows = self._rows[slot]
+            rows.restore(saved.rows[key], int(pool.progress.total_steps[slot]))
+            self.progress.exact_tokens += rows.horizon
+
+    def snapshot(self, totals: dict[str, float]) -> Snapshot:
+        """The lanes under way, after the chunks that have been yielded; the next chunk goes on meanwhile.
+
+        Args:
+            totals: what the run has spent, to be kept with them.
+        """
+        pool = self._ahead.before if self._ahead else self._pool
+        state = jax.device_get(checkpoint.pool_state(pool))
+        running = np.flatnonzero(jax.device_get(pool.progress.stop) == Stop.RUNNING)
+        rows = {self._jobs[slot].key: self._rows[slot] for slot in running}
+        return Snapshot(
+            lanes={key: of_lane.num_rows for key, of_lane in rows.items()},
+            state={name: leaf[running] for name, leaf in state.items()},
+            rows={key: of_lane.new_rows() for key, of_lane in rows.items()},
+            cost=dataclasses.replace(self._cost_at_start, token_budget=self._scheduler.token_budget),
+            devices=self._device_names(),
+            totals=totals,
+        )
+
+    def _device_names(self) -> list[str]:
+        return [f"{device.platform}: {device.device_kind}" for device in self._mesh.devices.flat]
 
     def _cost(self) -> tuple[PassCost, str]:
         """What passes cost here, and a note on it where it was measured."""
@@ -193,10 +248,7 @@ class Run:
             jnp.asarray(start_NxKxD),
             self._pass,
         )
-        pool = mesh.replicated(pool, self._mesh)
-        progress = jax.device_get(pool.progress)
-        self._scheduler.observe(np.arange(len(self._jobs)), progress.prefix, progress.stop)
-        return pool, start_NxKxD
+        return mesh.replicated(pool, self._mesh), start_NxKxD
 
     def _fitting(self, action: Callable[[], T]) -> T:
         """Do `action`, with ever smaller passes while device memory runs out."""
@@ -242,20 +294,30 @@ class Run:
         self._scheduler.observe(chunk.slots[taken], after.prefix[taken], after.stop[taken])
         ended = []
         for seat in np.flatnonzero(taken):
-            rows = self._rows[chunk.slots[seat]]
+            slot = chunk.slots[seat]
+            rows = self._rows[slot]
             passes = result.passes[seat // bucket.lanes]
             if not passes:
                 continue
             self.progress.exact_tokens -= rows.horizon
             if rows.take(Record(*(field[seat, :passes] for field in result.records)), bucket):
                 ended.append(rows)
-                self.progress.ended_steps += rows.steps
+                self.progress.ended_steps += rows.steps - int(self._steps_before_N[slot])
             self.progress.exact_tokens += rows.horizon
         self.progress.alive = self._scheduler.alive
         return ended
 
     def lanes(self, show: Callable[[Progress], None]) -> Iterator[tuple[Outcome, list[Row]]]:
         """Run to the end; yields every lane as soon as it has ended.
+
+        Args:
+            show: called after every chunk.
+        """
+        for ended in self.chunks(show):
+            yield from ended
+
+    def chunks(self, show: Callable[[Progress], None]) -> Iterator[list[tuple[Outcome, list[Row]]]]:
+        """Run to the end; yields after every chunk the lanes that ended in it.
 
         While the host reads a chunk, the device is at the next one with the same lanes; if one of them has
         left its seat, that chunk finds its quorum lacking and does nothing.
@@ -269,8 +331,7 @@ class Run:
             self.progress.seconds = time.perf_counter() - start
             show(self.progress)
             self.progress.note = ""
-            for rows in ended:
-                yield rows.finished()
+            yield [rows.finished() for rows in ended]
 
     def _advance(self) -> list[LaneRows]:
         """One chunk; the lanes that ended in it."""

@@ -1,12 +1,15 @@
 """`jaxcram` finds its programs, and exits with 0, 2 or 130 and one line."""
 
 import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from jaxcram.cli import generate, main
+from jaxcram.errors import Interrupted, StoppedError
 
 
 def test_help_lists_every_program_in_a_line_of_its_own(capsys):
@@ -72,3 +75,71 @@ def test_a_reader_that_leaves_is_no_error(buffered):
     )
     os.close(writing)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize(
+    ("number", "arguments", "line"),
+    [
+        (
+            signal.SIGINT,
+            ["--prompt=Once upon"],
+            "interrupted; go on with: jaxcram generate '--prompt=Once upon' --out='runs/a b'",
+        ),
+        (
+            signal.SIGTERM,
+            ["--prompt=Once", "--max_new_tokens=3"],
+            "terminated; go on with: jaxcram generate --prompt=Once --max_new_tokens=3 --out='runs/a b'",
+        ),
+    ],
+)
+def test_a_run_that_a_signal_ended_says_by_which_command_it_goes_on(
+    capsys, monkeypatch, number, arguments, line
+):
+    def interrupted(command: generate.Command) -> None:
+        raise Interrupted(Path("runs/a b"), number)
+
+    monkeypatch.setattr(generate, "run", interrupted)
+    assert main.main(["generate", *arguments]) == 128 + number
+    assert capsys.readouterr().err == f"jaxcram generate: {line}\n"
+
+
+def test_what_stops_a_run_from_outside_is_one_line_and_exit_code_75(capsys, monkeypatch):
+    def stopped(command: generate.Command) -> None:
+        raise StoppedError("rows: cannot be written (No space left on device); make room")
+
+    monkeypatch.setattr(generate, "run", stopped)
+    assert main.main(["generate", "--prompt=Once"]) == 75
+    assert capsys.readouterr().err == (
+        "jaxcram generate: error: rows: cannot be written (No space left on device); make room\n"
+    )
+
+
+BUSY = """
+import signal, sys, time
+from jaxcram.cli import generate, main
+from jaxcram.errors import Interrupted, StoppedError
+
+def busy(command):
+    try:
+        print("busy", flush=True)
+        time.sleep(60)
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, lambda *_: None)  # as deaf as compiled code
+        print("tidying", flush=True)
+        time.sleep(60)
+
+generate.run = busy
+sys.exit(main.main(["generate", "--prompt=Once"]))
+"""
+
+
+def test_a_second_interrupt_ends_even_what_does_not_listen():
+    with subprocess.Popen(
+        [sys.executable, "-c", BUSY], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "busy\n"
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == "tidying\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+        assert process.stderr.read() == "\njaxcram generate: stopped at once\n"

@@ -1,0 +1,366 @@
+"""Checkpoints: the lanes under way, saved while they go on, and read back to the bit.
+
+    checkpoints/state/STEP/        embedding, optimiser and progress of the unfinished lanes, by Orbax
+    checkpoints/rows/STEP.parquet  the rows that came to them since the checkpoint before
+
+A lane's bits depend on its own state alone, so these are all that a run needs to go on; finished lanes have
+their rows on disk. Every checkpoint names the row files that it needs, and carries a digest of everything:
+Orbax itself would read a flipped bit as if nothing were wrong.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from jaxcram import disk
+from jaxcram.cram.lanes import Lanes
+from jaxcram.cram.rows import Row
+from jaxcram.cram.scheduler import PassCost
+from jaxcram.errors import UserError
+from jaxcram.results import Job, RunDirectory
+from jaxcram.rows import read_shard, rows_table, shard_bytes, table_rows
+
+if TYPE_CHECKING:
+    from orbax.checkpoint import CheckpointManager
+
+_LOGGER = logging.getLogger("jaxcram")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Snapshot:
+    """The unfinished lanes of a run between two chunks.
+
+    Attributes:
+        lanes: their keys, in the order of the arrays' first axis, and how many rows each has.
+        state: what the pool holds of them, [U, ..], by name (`pool_state`).
+        rows: by key, those since the snapshot before; once read from disk, all of them.
+        cost: what sized the passes.
+        devices: on which the lanes ran.
+        totals: what the run has spent in all its starts, by name.
+    """
+
+    lanes: dict[str, int]
+    state: dict[str, np.ndarray]
+    rows: dict[str, list[Row]]
+    cost: PassCost
+    devices: list[str]
+    totals: dict[str, float]
+
+    def meta(self) -> dict[str, Any]:
+        """All but the arrays and rows, as JSON can say it."""
+        return {
+            "lanes": self.lanes,
+            "cost": dataclasses.asdict(self.cost),
+            "devices": self.devices,
+            "totals": self.totals,
+        }
+
+
+def pool_state(pool: Lanes) -> dict[str, Any]:
+    """What a pool holds beside its jobs, [N, ..] each, by name."""
+    tree = {"mem": pool.mem, "opt": pool.opt, "progress": pool.progress}
+    return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree.flatten_with_path(tree)[0]}
+
+
+def with_state(pool: Lanes, slots: np.ndarray, state: dict[str, np.ndarray]) -> Lanes:
+    """The pool with `state` at some of its places, as numpy arrays.
+
+    Args:
+        pool: the pool.
+        slots: places [U].
+        state: by name, [U, ..].
+
+    Raises:
+        UserError: the arrays are others than those of the pool.
+    """
+    named = {name: np.array(leaf) for name, leaf in pool_state(pool).items()}
+    here = {name: (leaf.dtype, leaf.shape[1:]) for name, leaf in named.items()}
+    if here != {name: (leaf.dtype, leaf.shape[1:]) for name, leaf in state.items()}:
+        raise UserError(
+            "the checkpoints are of another version of jaxcram; remove the folder checkpoints of the run: "
+            "the lanes in them start again"
+        )
+    for name, leaf in named.items():
+        leaf[slots] = state[name]
+    tree = {"mem": pool.mem, "opt": pool.opt, "progress": pool.progress}
+    return pool._replace(**jax.tree.unflatten(jax.tree.structure(tree), list(named.values())))
+
+
+class Checkpoints:
+    """The checkpoints of one run directory, a context manager. Process 0 writes them; all can read them.
+
+    Args:
+        directory: of the run.
+        minutes: between two checkpoints; 0 makes none.
+    """
+
+    def __init__(self, directory: RunDirectory, minutes: float) -> None:
+        self._directory = directory
+        self._folder = directory.path / "checkpoints"
+        self._states, self._rows = self._folder / "state", self._folder / "rows"
+        self._seconds = minutes * 60
+        self._last = time.monotonic()
+        self._next_step = 1
+        self._manager: CheckpointManager | None = None
+        self._row_files: dict[str, _RowFile] = {}
+        self._named: list[set[str]] = []  # row files of each checkpoint since this start, in order
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if error is None:
+            self.close()
+        else:
+            with suppress(Exception):  # the first error is the one to be told
+                self.close()
+
+    def close(self) -> None:
+        """Waits until the last checkpoint is on disk.
+
+        Raises:
+            StoppedError: the disk did not take it.
+        """
+        if self._manager is not None:
+            manager, self._manager = self._manager, None
+            with _writing(self._folder):
+                manager.wait_until_finished()
+                manager.close()
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there are to be checkpoints at all."""
+        return self._seconds > 0
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time for the next one."""
+        return self.wanted and time.monotonic() - self._last >= self._seconds
+
+    def newest(self) -> Snapshot | None:
+        """The newest whole checkpoint; damaged ones are reported and removed.
+
+        Raises:
+            UserError: the directory cannot be read or written.
+        """
+        if jax.process_count() == 1:
+            return self._newest()
+        found = self._newest() if jax.process_index() == 0 else None
+        chosen = int(multihost_utils.broadcast_one_to_all(np.int32(self._next_step if found else 0)))
+        if jax.process_index() == 0 or not chosen:
+            return found
+        return self._read(chosen - 1)
+
+    def _newest(self) -> Snapshot | None:
+        if not self._folder.is_dir():
+            return None
+        with _writing(self._folder), _quiet():
+            manager = self._open()
+            steps = sorted(manager.all_steps(), reverse=True)
+            damaged: list[tuple[int, str]] = []
+            found = None
+            for step in steps:
+                try:
+                    found = self._read(step)
+                    break
+                except MemoryError:
+                    raise
+                except Exception as error:  # damage shows in every kind of error
+                    damaged.append((step, (str(error) or repr(error)).splitlines()[0]))
+            good = steps[len(damaged)] if found else 0
+            for step, why in damaged:
+                instead = f"going on from checkpoint {good}" if found else "its lanes start again"
+                _LOGGER.warning(
+                    "%s: checkpoint %d is damaged (%s); %s", self._folder, step, why[:200], instead
+                )
+                self._directory.log({"event": "damaged_checkpoint", "checkpoint": step, "error": why})
+                manager.delete(step)
+            for file in self._rows.iterdir():
+                if file.suffix != ".parquet" or int(file.stem) > good:
+                    file.unlink()
+        self._next_step = good + 1
+        self._named = [set(self._row_files)]
+        return found
+
+    def _read(self, step: int) -> Snapshot:
+        """One checkpoint.
+
+        Raises:
+            Exception: it is damaged.
+        """
+        import orbax.checkpoint as ocp
+
+        manager = self._open()
+        args = ocp.args.Composite(meta=ocp.args.JsonRestore())
+        meta = manager.restore(step, args=args).meta
+        state = {}
+        if meta["lanes"]:
+            args = ocp.args.Composite(state=ocp.args.StandardRestore())
+            state = dict(manager.restore(step, args=args).state)
+        if meta.pop("digest") != _digest(meta, state):
+            raise ValueError("its digest is wrong")
+        files = {name: _RowFile.read(self._rows / name, digest) for name, digest in meta.pop("rows").items()}
+        rows: dict[str, dict[int, Row]] = {key: {} for key in meta["lanes"]}
+        for file in files.values():
+            for row in file.rows:
+                key = _key(row)
+                # Rows beyond what the lane had, or of its life before it was started again, are of no use.
+                if row["stage_index"] < meta["lanes"].get(key, 0):
+                    rows[key][row["stage_index"]] = row
+        if any(len(rows[key]) != count for key, count in meta["lanes"].items()):
+            raise ValueError("it lacks rows")
+        self._row_files = {name: dataclasses.replace(file, rows=[]) for name, file in files.items()}
+        in_order = {key: [of_lane[i] for i in sorted(of_lane)] for key, of_lane in rows.items()}
+        return Snapshot(state=state, rows=in_order, **meta | {"cost": PassCost(**meta["cost"])})
+
+    def save(self, snapshot: Snapshot) -> None:
+        """Saves the lanes under way; returns while the arrays are still being written.
+
+        Every process calls it; all have the same lanes, and process 0 saves them.
+
+        Raises:
+            StoppedError: the disk does not take it, or did not take the one before.
+        """
+        import orbax.checkpoint as ocp
+
+        self._last = time.monotonic()
+        if jax.process_index():
+            return
+        with _writing(self._folder):
+            self._open().wait_until_finished()
+            self._rows.mkdir(parents=True, exist_ok=True)
+            if len(self._named) > 1:  # Orbax keeps the last two checkpoints, so we keep their rows
+                needed = self._named[-1] | self._named[-2]
+                for file in self._rows.iterdir():
+                    if file.name not in needed:
+                        file.unlink()
+            self._save_rows(snapshot)
+            state = snapshot.state if snapshot.lanes else {}  # Orbax knows no empty arrays
+            meta = snapshot.meta() | {"rows": {name: x.digest for name, x in self._row_files.items()}}
+            meta["digest"] = _digest(meta, state)
+            items: dict[str, Any] = {"meta": ocp.args.JsonSave(meta)}
+            if state:
+                items["state"] = ocp.args.StandardSave(state)
+            self._open().save(self._next_step, args=ocp.args.Composite(**items))
+        self._named.append(set(self._row_files))
+        self._next_step += 1
+
+    def _save_rows(self, snapshot: Snapshot) -> None:
+        """The new rows as a file of their own; files that no unfinished lane needs leave the list."""
+        alive = snapshot.lanes.keys()
+        self._row_files = {name: file for name, file in self._row_files.items() if file.lanes & alive}
+        new = [{**self._directory.constants, **row} for key in alive for row in snapshot.rows[key]]
+        if new:
+            name, content = f"{self._next_step:08d}.parquet", shard_bytes(rows_table(new))
+            disk.replace(self._rows / name, content)
+            self._row_files[name] = _RowFile.of(content, new)
+
+    def remove(self) -> None:
+        """Removes all checkpoints: the run is finished."""
+        self.close()
+        with _writing(self._folder):
+            if jax.process_index() == 0 and self._folder.exists():
+                shutil.rmtree(self._folder)
+
+    def _open(self) -> CheckpointManager:
+        """Orbax's manager, made when it is first needed: most runs end before their first checkpoint."""
+        if self._manager is None:
+            import orbax.checkpoint as ocp
+
+            me = jax.process_index()
+            alone = jax.process_count() == 1
+            if me == 0:
+                self._rows.mkdir(parents=True, exist_ok=True)
+                self._states.mkdir(exist_ok=True)
+            options = ocp.CheckpointManagerOptions(
+                preservation_policy=ocp.checkpoint_managers.preservation_policy.LatestN(2),
+                cleanup_tmp_directories=me == 0,
+                create=False,
+                # Each process for itself: what is saved is on every host, and nothing is exchanged.
+                multiprocessing_options=ocp.options.MultiprocessingOptions()
+                if alone
+                else ocp.options.MultiprocessingOptions(me, {me}, f"process{me}"),
+            )
+            self._manager = ocp.CheckpointManager(
+                self._states.absolute(), options=options, item_names=("state", "meta")
+            )
+        return self._manager
+
+
+@dataclasses.dataclass(frozen=True)
+class _RowFile:
+    """A file of rows: its digest, the lanes in it, and, where it was read, its rows."""
+
+    digest: str
+    lanes: frozenset[str]
+    rows: list[Row]
+
+    @classmethod
+    def of(cls, content: bytes, rows: list[Row]) -> _RowFile:
+        return cls(hashlib.sha256(content).hexdigest(), frozenset(map(_key, rows)), [])
+
+    @classmethod
+    def read(cls, path: Path, digest: str) -> _RowFile:
+        if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+            raise ValueError(f"the digest of {path.name} is wrong")
+        rows = table_rows(read_shard(path))
+        return cls(digest, frozenset(map(_key, rows)), rows)
+
+
+def _key(row: Row) -> str:
+    return Job(row["sample_id"], row["learning_rate"], row["seed"]).key
+
+
+def _digest(meta: dict[str, Any], state: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256(json.dumps(meta).encode())
+    for name in sorted(state):
+        array = np.ascontiguousarray(state[name])
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Orbax's own words on damage: the person gets one line from us."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Tells a disk's errors as what they mean for `path`, however deep Orbax and TensorStore wrapped them."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, OSError) and cause.errno:
+                raise disk.failure(path, cause) from error
+            if number := re.search(r"OS error (\d+)", str(cause)):
+                code = int(number[1])
+                raise disk.failure(path, OSError(code, os.strerror(code))) from error
+            cause = cause.__cause__ or cause.__context__
+        raise

@@ -1,0 +1,60 @@
+"""SIGINT, SIGTERM and notices of preemption as wishes, which a run grants between two chunks."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+from typing import Any, Self
+
+import jax
+from jax.experimental import multihost_utils
+
+
+class StopRequest:
+    """Notes the first SIGINT and every SIGTERM while the context is open; a second SIGINT acts as always.
+
+    Where `jax.distributed` is initialised, JAX itself listens for SIGTERM and for notices of preemption, and
+    all processes learn of them before the same chunk.
+    """
+
+    def __init__(self) -> None:
+        self._wanted: signal.Signals | None = None
+        self._before: dict[signal.Signals, Any] = {}
+        self._distributed = jax.distributed.is_initialized()
+        self._chunk = 0
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is not threading.main_thread():
+            return self  # only the main thread may listen
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if number is signal.SIGINT and jax.process_count() > 1:
+                continue  # the others would not know of it
+            if number is signal.SIGTERM and self._distributed:
+                continue
+            before = signal.getsignal(number)
+            if before not in (signal.SIG_IGN, None):
+                self._before[number] = before
+                signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, self._before[signal.SIGINT])
+            if sys.stderr.isatty():
+                # Not print: the signal may have come in the middle of one.
+                os.write(2, b"\nfinishing what is under way; once more stops at once\n")
+        self._wanted = signal.Signals(number)
+
+    def after_chunk(self) -> signal.Signals | None:
+        """The signal that asks to stop now, if any; every process must ask after every chunk."""
+        self._chunk += 1
+        if self._distributed and multihost_utils.reached_preemption_sync_point(self._chunk):
+            return signal.SIGTERM
+        return self._wanted
