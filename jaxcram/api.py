@@ -101,6 +101,7 @@ def cram(
     settings: CramSettings | None = None,
     verbose: bool = True,
     checkpoint_minutes: float = 10.0,
+    profile_dir: str | None = None,
     **overrides: Any,
 ) -> Run:
     """Cram texts, decode every result back, and leave rows and summary in a directory.
@@ -115,6 +116,7 @@ def cram(
         settings: the procedure; None is the published one.
         verbose: show progress on stderr.
         checkpoint_minutes: between two checkpoints of the lanes under way; 0 makes none.
+        profile_dir: where to leave a JAX profiler trace of a few chunks; None makes none.
         overrides: fields of `CramSettings` to replace, e.g. `learning_rates=(0.1, 1.0)`.
 
     Raises:
@@ -146,6 +148,7 @@ def cram(
         settings=settings,
         to_text=model.tokenizer.decode,
         checkpoint_minutes=checkpoint_minutes,
+        profile_dir=profile_dir,
     )
     constants = _constants(model, settings)
     with (

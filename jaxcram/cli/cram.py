@@ -17,6 +17,7 @@ class Command:
     dtype: str | None = None
     out: str | None = None
     checkpoint_minutes: float = 10.0
+    profile_dir: str | None = None
     source: TextSettings = dataclasses.field(default_factory=TextSettings)
     settings: CramSettings = dataclasses.field(default_factory=CramSettings)
 
@@ -44,6 +45,7 @@ TOPICS = {
             "Directory of the run; the same command in the same directory finishes what is missing",
             unset="a fresh one under runs/",
         ),
+        "profile_dir": Doc("Directory for a JAX profiler trace of a few chunks", unset="none is made"),
         "checkpoint_minutes": Doc(
             "Time between two checkpoints of the lanes under way; 0 makes none", "minutes"
         ),
@@ -106,5 +108,6 @@ def run(command: Command) -> None:
         out=command.out,
         settings=command.settings,
         checkpoint_minutes=command.checkpoint_minutes,
+        profile_dir=command.profile_dir,
     )
     show.present(run)

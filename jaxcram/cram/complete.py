@@ -18,6 +18,7 @@ from jaxcram.cram import run as engine
 from jaxcram.cram import verify
 from jaxcram.cram.checkpoint import Checkpoints, Snapshot
 from jaxcram.cram.interruption import StopRequest
+from jaxcram.cram.profile import Profile
 from jaxcram.cram.rows import Outcome
 from jaxcram.cram.settings import CramSettings
 from jaxcram.errors import Interrupted
@@ -38,6 +39,7 @@ class Task:
         settings: the procedure.
         to_text: token ids to text.
         checkpoint_minutes: between two checkpoints of the lanes under way; 0 makes none.
+        profile_dir: where a profiler trace of a few chunks goes, or None.
     """
 
     decoder: Decoder
@@ -47,6 +49,7 @@ class Task:
     settings: CramSettings
     to_text: Callable[[Sequence[int]], str]
     checkpoint_minutes: float = 10.0
+    profile_dir: str | None = None
 
 
 def complete(directory: RunDirectory, task: Task, show: Show) -> None:
@@ -138,7 +141,7 @@ def _run(
     """Outcomes of the run's lanes by key; the rows of each are on disk as soon as it has ended."""
     outcomes = {}
     by_id = {sample.sample_id: sample for sample in task.samples}
-    with StopRequest() as request:
+    with Profile(task.profile_dir) as profile, StopRequest() as request:
         for ended in run.chunks(lambda now: show(now, directory)):
             for outcome, rows in ended:
                 sample = by_id[outcome.job.sample_id]
@@ -146,6 +149,7 @@ def _run(
                 directory.write_lane(outcome.job, rows)
                 directory.log({"event": "lane", "lane": outcome.job.key, "horizon": outcome.horizon})
                 outcomes[outcome.job.key] = outcome
+            profile.after_chunk()
             stop = request.after_chunk()
             if checkpoints.due or (stop and checkpoints.wanted):
                 checkpoints.save(run.snapshot(spent.totals()))

@@ -16,7 +16,7 @@ COUNT = 3  # chunks in it
 class Profile:
     """While open, traces the chunks after the first `FIRST`; for TensorBoard, XProf or Perfetto.
 
-    The operations of a pass carry the scopes embed, attention, mlp, head, select and optimiser in their names.
+    Operations carry the scope they belong to: embed, attention, mlp, head, select or optimiser.
 
     Args:
         directory: where the trace goes; None traces nothing.
