@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from jaxcram import decode as decoding
-from jaxcram import mesh, report, results
+from jaxcram import finished, mesh, report, results
 from jaxcram.compilation import use_cache
 from jaxcram.cram import verify
 from jaxcram.cram.complete import Task, complete
@@ -60,10 +60,14 @@ class Run:
         self.path = Path(path)
         self.settings = results.load_settings(path)
         self.summary = results.load_summary(path)
+        finished.check_files(self.path, self.settings, self.summary)
 
     def rows(self, columns: Sequence[str] | None = None) -> pa.Table:
         """The rows as an Arrow table, one a stage; `.to_pandas()` makes a data frame of it."""
-        return results.load_rows(self.path, columns)
+        table = results.load_rows(self.path, columns)
+        if "sample_id" in table.column_names:
+            finished.check_samples(self.path, self.summary, table)
+        return table
 
     def table(self) -> str:
         """The closing table: horizons, bits, steps and both decoders, per learning rate."""
@@ -241,6 +245,9 @@ def decode(run: Run | str | Path, model: Model | None = None, *, decoder: str = 
     for job, table in results.load_lanes(run.path):
         outcomes.append(Outcome.of_table(table, run.settings["mode"]))
         targets[job.sample_id] = np.asarray(table["target_ids"][0].as_py(), np.int32)
+    answers = [outcome.row["embedding"] for outcome in outcomes if outcome.row is not None]
+    shapes = {np.shape(embedding) for embedding in answers if embedding is not None}
+    finished.check_embeddings(run.path, shapes, model.decoder.config.width)
     decoded = verify.decode_outcomes(model.decoder, outcomes, targets)
     if not decoded:
         raise UserError(

@@ -27,7 +27,7 @@ def replace(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}{TEMPORARY}")
     with writing(path):
         try:
-            with temporary.open("wb") as file:
+            with open(temporary, "wb", opener=own) as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
@@ -41,6 +41,11 @@ def replace(path: Path, content: bytes) -> None:
             os.fsync(directory)  # or the rename itself may be lost with the power
         finally:
             os.close(directory)
+
+
+def own(path: str | Path, flags: int) -> int:
+    """Opens a file (as `os.open`) and follows no link, waits for no pipe: a run's files are its own."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
 
 
 def remove_leftovers(folder: Path) -> None:

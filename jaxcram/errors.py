@@ -1,9 +1,12 @@
 """The mistakes of whoever asked, what stops a run from outside, and text that is safe on a terminal."""
 
+import re
 from pathlib import Path
 
 _LONGEST, _HEAD = 2000, 1400  # characters of an error, and those of its beginning where it must be cut
 _CUT = " [...] "
+# Control characters, half surrogate pairs, ends of lines, and what turns the direction of writing.
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 class UserError(Exception):
@@ -44,17 +47,12 @@ class Interrupted(KeyboardInterrupt):
 
 
 def printable(text: str, keep: str = "\n\t") -> str:
-    """`text` with every character that a terminal would not show, or would obey, as its escape sequence.
+    """`text` with escape sequences for the characters that a terminal obeys, or that no stream takes.
 
-    Half surrogate pairs, which no stream takes, are among them; the characters of `keep` stay.
+    Those of `keep` stay.
     """
-    if text.isprintable():
-        return text
-    return "".join(
-        character
-        if character.isprintable() or character in keep
-        else character.encode("unicode_escape").decode()
-        for character in text
+    return _UNSAFE.sub(
+        lambda found: found[0] if found[0] in keep else found[0].encode("unicode_escape").decode(), text
     )
 
 

@@ -25,9 +25,10 @@ from typing import IO, TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from jaxcram import disk
+from jaxcram import disk, documents
 from jaxcram.disk import writing
 from jaxcram.errors import UserError
+from jaxcram.finished import check_lane
 from jaxcram.rows import (
     COLUMNS,
     Job,
@@ -53,6 +54,7 @@ __all__ = [
 ]
 
 _LOCK, _SETTINGS, _ROWS, _LOG, _SUMMARY = "run.lock", "settings.json", "rows", "log.jsonl", "summary.json"
+_MOST_BYTES = 1 << 26  # of settings and summary; a lane takes half a kilobyte
 
 _LOGGER = logging.getLogger("jaxcram")
 
@@ -90,7 +92,7 @@ class RunDirectory:
                 another process works on it.
             ValueError: a constant is no column.
         """
-        path, constants = Path(path).expanduser(), dict(constants or {})
+        path, constants = _expanded(path), dict(constants or {})
         if unknown := constants.keys() - COLUMNS.keys():
             raise ValueError(f"constants that are no columns: {sorted(unknown)}")
         with writing(path):
@@ -186,17 +188,20 @@ def load_rows(path: str | Path, columns: Sequence[str] | None = None) -> "pa.Tab
         UserError: the path is no run, a column does not exist, or a shard is damaged.
     """
     load_settings(path)
-    return read_shards(Path(path).expanduser() / _ROWS, columns)
+    return read_shards(_expanded(path) / _ROWS, columns)
 
 
 def load_lanes(path: str | Path) -> Iterator[tuple[Job, "pa.Table"]]:
     """Every lane of a run and its rows, one by one: the embeddings of a large run need not fit memory.
 
     Raises:
-        UserError: the path is no run, or a shard is damaged.
+        UserError: the path is no run, or a shard is damaged or holds what no run writes.
     """
     load_settings(path)
-    return each_shard(Path(path).expanduser() / _ROWS)
+    folder = _expanded(path) / _ROWS
+    for job, table in each_shard(folder):
+        check_lane(folder, table)
+        yield job, table
 
 
 def load_settings(path: str | Path) -> dict[str, Any]:
@@ -219,18 +224,23 @@ def load_summary(path: str | Path) -> dict[str, Any]:
 
 
 def _load(path: str | Path, name: str, without: str) -> dict[str, Any]:
-    file = Path(path).expanduser() / name
+    file = _expanded(path) / name
     try:
-        content = json.loads(file.read_bytes())
+        return documents.read_object(file, _MOST_BYTES)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(f"{path}: no {name} in it; {without}") from error
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror}); check its permissions") from error
     except ValueError as error:
         raise UserError(f"{file}: not valid JSON ({error}); restore it or take another run") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{file}: not a JSON object; restore it or take another run")
-    return content
+
+
+def _expanded(path: str | Path) -> Path:
+    """The path without its ~; not `Path.expanduser`, which raises errors at users that do not exist."""
+    expanded = os.path.expanduser(path)
+    if "\0" in expanded:
+        raise UserError(f"{expanded!r}: no path has a null character in it; check it")
+    return Path(expanded)
 
 
 def _refuse_foreign(path: Path) -> None:
@@ -243,12 +253,13 @@ def _refuse_foreign(path: Path) -> None:
 
 
 def _take_lock(path: Path) -> IO[str]:
-    lock = (path / _LOCK).open("a+")
+    descriptor = disk.own(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+    lock = os.fdopen(descriptor, "a+", encoding="utf-8", errors="replace")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         lock.seek(0)
-        owner = lock.read() or "unknown"
+        owner = lock.read(20) or "unknown"
         lock.close()
         raise UserError(
             f"--out={path}: process {owner} is working on this run; wait for it or choose another --out"
@@ -291,10 +302,15 @@ def _shown(leaves: Mapping[str, Any], name: str) -> str:
 
 def _open_log(path: Path) -> IO[bytes]:
     """The log for appending, without a last line that a killed process left half written."""
-    if path.exists():
-        content = path.read_bytes()
-        os.truncate(path, content.rfind(b"\n") + 1)
-    return path.open("ab", buffering=0)
+    log = os.fdopen(disk.own(path, os.O_RDWR | os.O_CREAT | os.O_APPEND), "ab+", buffering=0)
+    try:
+        documents.require_file(path)
+        log.seek(0)
+        log.truncate(log.read().rfind(b"\n") + 1)
+        return log
+    except OSError:
+        log.close()
+        raise
 
 
 def _json_bytes(value: Any) -> bytes:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxcram import documents
 from jaxcram.errors import UserError
 
 if TYPE_CHECKING:
@@ -161,10 +162,26 @@ def read_shard(path: Path, columns: Sequence[str] | None = None) -> "pa.Table":
     import pyarrow.parquet as pq
 
     try:
+        documents.require_file(path)
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            return file.read(columns=None if columns is None else list(columns))
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path}: not a readable shard ({str(error).splitlines()[0]})") from error
+            _check_types(path, file.schema_arrow)
+            table = file.read(columns=None if columns is None else list(columns))
+        for name in table.column_names:
+            if COLUMNS.get(name, [None])[0] == "embedding":
+                _shape(table[name])
+        return table
+    except (pa.ArrowException, OSError, UnicodeDecodeError, UserError) as error:
+        raise ValueError(f"{path}: not a readable shard ({error})") from error
+
+
+def _check_types(path: Path, schema: "pa.Schema") -> None:
+    for field in row_schema():
+        if field.name in schema.names and schema.field(field.name).type != field.type:
+            raise ValueError(
+                f"{path}: column {field.name} holds {schema.field(field.name).type}, not {field.type}"
+            )
+        if field.name not in schema.names and not field.nullable:
+            raise ValueError(f"{path}: no column {field.name}")
 
 
 def shard_job(path: Path) -> Job:
@@ -174,9 +191,13 @@ def shard_job(path: Path) -> Job:
         ValueError: the file is truncated, damaged, or holds another job than its name says.
     """
     table = read_shard(path, [name for name, (kind, _, _) in COLUMNS.items() if kind != "embedding"])
-    if not table.num_rows or not {"sample_id", "learning_rate", "seed"} <= set(table.column_names):
-        raise ValueError(f"{path}: no rows of a lane")
-    job = Job(*(table[name][0].as_py() for name in ("sample_id", "learning_rate", "seed")))
+    empty = [name for name, (_, always, _) in COLUMNS.items() if always and table[name].null_count]
+    if not table.num_rows or empty:
+        raise ValueError(f"{path}: no rows of a lane, or some without {', '.join(empty)}")
+    jobs = {Job(*row.values()) for row in table.select(["sample_id", "learning_rate", "seed"]).to_pylist()}
+    if len(jobs) > 1 or table["stage_index"].to_pylist() != list(range(table.num_rows)):
+        raise ValueError(f"{path}: the rows of several lanes, or not all of one")
+    (job,) = jobs
     if job.key != path.stem:
         raise ValueError(f"{path}: the rows of {job.key}")
     return job
@@ -216,15 +237,30 @@ def stack_embeddings(column: "pa.ChunkedArray") -> np.ndarray:
     """The embeddings of a table's column, float32 [R, K, D], over its R rows that have one.
 
     Raises:
-        UserError: no row has one.
+        UserError: no row has one, or they are of several shapes.
     """
-    chunks = [chunk for chunk in (chunk.drop_null() for chunk in column.chunks) if len(chunk)]
-    if not chunks:
+    shape = _shape(column)
+    if shape is None:
         raise UserError("these rows keep no embedding; cram with --trajectory=all or --trajectory=horizon")
-    num_memory, width = len(chunks[0][0]), len(chunks[0][0][0])
     return np.concatenate(
-        [chunk.flatten().flatten().to_numpy().reshape(-1, num_memory, width) for chunk in chunks]
+        [chunk.drop_null().flatten().flatten().to_numpy().reshape(-1, *shape) for chunk in column.chunks]
     )
+
+
+def _shape(column: "pa.ChunkedArray") -> tuple[int, int] | None:
+    """[K, D] of a column of embeddings, None where all are null; UserError where they differ."""
+    shapes = set()
+    for chunk in column.chunks:
+        present = chunk.drop_null()
+        vectors = present.flatten()
+        shapes |= {
+            (num_memory, width)
+            for num_memory in present.value_lengths().unique().to_pylist()
+            for width in vectors.value_lengths().unique().to_pylist() or [None]
+        }
+    if len(shapes) > 1 or any(not width for _, width in shapes):
+        raise UserError("these rows keep embeddings of several shapes; they are of no run, or of several")
+    return next(iter(shapes), None)
 
 
 def _embedding_array(values: Sequence[np.ndarray | None]) -> "pa.Array":

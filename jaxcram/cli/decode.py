@@ -4,7 +4,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from jaxcram.cli.flags import Doc
-from jaxcram.errors import UserError
+from jaxcram.errors import UserError, printable
 
 if TYPE_CHECKING:
     from jaxcram.api import Decoded
@@ -51,6 +51,6 @@ def run(command: Command) -> None:
 
 def _paragraph(one: "Decoded") -> str:
     verdict = "identical" if one.identical else f"differs from the original:\n{one.original}\ndecoded:"
-    return (
+    return printable(
         f"sample {one.sample_id}, learning rate {one.learning_rate:g}, seed {one.seed}: {verdict}\n{one.text}"
     )

@@ -36,6 +36,7 @@ TOPICS = {
 def run(command: Command) -> None:
     """Prints the prompt and its continuation."""
     from jaxcram import api
+    from jaxcram.errors import printable
 
     model = api.load_model(command.model, dtype=command.dtype)
     text = api.generate(
@@ -45,4 +46,4 @@ def run(command: Command) -> None:
         temperature=command.temperature,
         seed=command.seed,
     )
-    print(text)
+    print(printable(text))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from jaxcram import report
 from jaxcram.cli.flags import Doc
-from jaxcram.errors import UserError
+from jaxcram.errors import UserError, printable
 
 if TYPE_CHECKING:
     from jaxcram.api import Run
@@ -35,8 +35,8 @@ def present(finished: "Run") -> None:
         print(
             f"\nsample {example['sample_id']}, learning rate {example['learning_rate']:g}, up to its horizon:"
         )
-        print(f"original: {example['original']}")
-        print(f"decoded:  {example['decoded']}")
+        print(f"original: {printable(example['original'])}")
+        print(f"decoded:  {printable(example['decoded'])}")
         print("identical" if example["identical"] else "NOT identical")
     print(f"\n{report.speed(finished.summary)}")
     print(f"\nfigure    {draw(finished)}")
@@ -54,7 +54,7 @@ def draw(finished: "Run") -> str:
     from jaxcram.figures import run as figures
 
     texts = len({lane["sample_id"] for lane in finished.summary["lanes"]})
-    model = finished.summary["model"].rstrip("/").rpartition("/")[2]
+    model = printable(finished.summary["model"].rstrip("/").rpartition("/")[2], keep="")[:80]
     figure = figures.run_figure(
         finished.rows(figures.COLUMNS),
         finished.summary,

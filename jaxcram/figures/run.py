@@ -22,6 +22,7 @@ _STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "grid.color": "0.92",
     "legend.frameon": False,
+    "text.parse_math": False,  # names with two dollar signs are no formulae
 }
 _SPREAD = 0.06  # decades by which the lanes of one learning rate stand apart at most
 _MEAN: dict[str, Any] = {"color": "0.25", "markerfacecolor": "white", "markersize": 8, "linewidth": 1.2}
