@@ -16,7 +16,7 @@ from jaxcram.cram.lanes import Bucket
 from jaxcram.cram.stages import Stop
 
 # From so many lanes on, tighter buckets save more than their programs take to compile.
-MANY_LANES = 64
+MANY_LANES = 96
 
 
 @dataclasses.dataclass(frozen=True)
