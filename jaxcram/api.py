@@ -13,13 +13,14 @@ import jax
 import numpy as np
 
 from jaxcram import decode as decoding
-from jaxcram import finished, mesh, report, results
+from jaxcram import finished, processes, report, results
 from jaxcram.compilation import use_cache
 from jaxcram.cram import verify
 from jaxcram.cram.complete import Task, complete
 from jaxcram.cram.rows import Outcome
 from jaxcram.cram.settings import CramSettings
 from jaxcram.errors import UserError
+from jaxcram.mesh import MeshShape, use_cores
 from jaxcram.models import port
 from jaxcram.models.decoder import Decoder
 from jaxcram.results import RunDirectory
@@ -77,24 +78,29 @@ class Run:
         return f"<pre>{self.path}\n{self.table()}</pre>"
 
 
-def load_model(name_or_dir: str | None = None, *, dtype: str | None = None) -> Model:
+def load_model(
+    name_or_dir: str | None = None, *, dtype: str | None = None, mesh: str = "lanes:-1,model:1"
+) -> Model:
     """A Hugging Face directory or Hub name, or (None) the bundled model.
 
     Args:
         name_or_dir: where `config.json`, safetensors and `tokenizer.json` are.
         dtype: "float32" or "bfloat16"; None is fp32 on CPU and bf16 on accelerators.
+        mesh: how lanes and weights are spread over the devices (see `jaxcram.mesh`), such as
+            "lanes:-1,model:4" or "lanes:-1,fsdp:8".
 
     Raises:
-        UserError: no such model, or one that is not supported.
+        UserError: no such model, one that is not supported, or a mesh that fits neither model nor devices.
     """
+    shape = MeshShape.parse(mesh)
     use_cache()
-    mesh.use_cores()
+    use_cores()
     place = name_or_dir or str(port.bundled_model())
-    port.find_checkpoint(place)
-    tokenizer = load_tokenizer(place)  # before the weights: it is cheap, and may be missing
-    return Model(
-        port.load(place, dtype=dtype, mesh=mesh.MeshShape().make()), tokenizer, name_or_dir or "mini-llama"
-    )
+    with processes.together():
+        port.find_checkpoint(place)
+        tokenizer = load_tokenizer(place)  # before the weights: it is cheap, and may be missing
+        decoder = port.load(place, dtype=dtype, mesh=shape.make())
+    return Model(decoder, tokenizer, name_or_dir or "mini-llama")
 
 
 def cram(
@@ -131,17 +137,19 @@ def cram(
     if not 0 <= checkpoint_minutes < float("inf"):
         raise UserError(f"checkpoint_minutes {checkpoint_minutes} must be a number from 0, which makes none")
     settings = dataclasses.replace(settings or CramSettings(), **overrides)
-    source, loaded = _texts(texts)
+    with processes.together():
+        source, loaded = _texts(texts)
     model = model if isinstance(model, Model) else load_model(model)
-    samples = tokenize(
-        loaded,
-        model.tokenizer,
-        max_tokens=source.max_tokens,
-        bos=source.bos,
-        max_positions=model.decoder.config.max_positions,
-        num_memory=settings.num_memory,
-    )
-    _check_vocabulary(samples, model)
+    with processes.together():
+        samples = tokenize(
+            loaded,
+            model.tokenizer,
+            max_tokens=source.max_tokens,
+            bos=source.bos,
+            max_positions=model.decoder.config.max_positions,
+            num_memory=settings.num_memory,
+        )
+        _check_vocabulary(samples, model)
     dtype = str(np.dtype(model.decoder.dtype))
     recorded = settings.resolved(model=model.name, dtype=dtype, **dataclasses.asdict(source))
     task = Task(
@@ -156,11 +164,23 @@ def cram(
     )
     constants = _constants(model, settings)
     with (
-        RunDirectory.open(out or _fresh_directory(), recorded, constants) as directory,
-        report.Bar(verbose) as bar,
+        _open(out, recorded, constants) as directory,
+        report.Bar(verbose and processes.number() == 0) as bar,
     ):
         complete(directory, task, bar)
         return Run(directory.path)
+
+
+def _open(out: str | Path | None, settings: dict[str, Any], constants: dict[str, Any]) -> RunDirectory:
+    """The run directory, which process 0 opens; the others join it there."""
+    path = processes.from_first(lambda: str(out or _fresh_directory()))
+    with processes.together():
+        if processes.number() == 0:
+            directory = RunDirectory.open(path, settings, constants)
+    with processes.together():
+        if processes.number() > 0:
+            directory = RunDirectory.join(path, settings, constants)
+    return directory
 
 
 def _texts(texts: str | Sequence[str] | TextSettings) -> tuple[TextSettings, list[Text]]:
@@ -225,13 +245,20 @@ def load_run(path: str | Path) -> Run:
     return Run(path)
 
 
-def decode(run: Run | str | Path, model: Model | None = None, *, decoder: str = "exact") -> list[Decoded]:
+def decode(
+    run: Run | str | Path,
+    model: Model | None = None,
+    *,
+    decoder: str = "exact",
+    mesh: str = "lanes:-1,model:1",
+) -> list[Decoded]:
     """Text back from the embeddings of a run, lane by lane.
 
     Args:
         run: a finished run or its directory.
         model: the run's model; None loads it by the recorded name.
         decoder: "exact" (the shapes of training) or "cached" (the ordinary decoder).
+        mesh: where that model goes; see `load_model`.
 
     Raises:
         UserError: the run kept no embeddings, or the decoder is unknown.
@@ -240,7 +267,9 @@ def decode(run: Run | str | Path, model: Model | None = None, *, decoder: str = 
         raise UserError(f"decoder {decoder!r} is unknown: choose one of {', '.join(DECODERS)}")
     run = run if isinstance(run, Run) else Run(run)
     name = run.settings["model"]
-    model = model or load_model(None if name == "mini-llama" else name, dtype=run.settings["dtype"])
+    model = model or load_model(
+        None if name == "mini-llama" else name, dtype=run.settings["dtype"], mesh=mesh
+    )
     outcomes, targets = [], {}
     for job, table in results.load_lanes(run.path):
         outcomes.append(Outcome.of_table(table, run.settings["mode"]))

@@ -18,6 +18,7 @@ class UserError(Exception):
     """
 
     exit_code = 2
+    agreed = False  # of several processes: whether all of them end with it, so that one tells it for all
 
     def __init__(self, message: str) -> None:
         super().__init__(_cut(printable(_cut(message), keep="")))

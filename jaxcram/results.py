@@ -67,12 +67,12 @@ class RunDirectory:
         constants: columns that are the same in every row that this process measures.
     """
 
-    def __init__(self, path: Path, lock: IO[str], constants: dict[str, Any]):
+    def __init__(self, path: Path, lock: IO[str], log: IO[bytes], constants: dict[str, Any]):
         self.path = path
         self.constants = constants
         self._lock = lock
         self._start = time.monotonic()
-        self._log = _open_log(path / _LOG)
+        self._log = log
         self._log_works = True
 
     @classmethod
@@ -105,10 +105,25 @@ class RunDirectory:
                 (path / _ROWS).mkdir(exist_ok=True)
                 for folder in (path, path / _ROWS):
                     disk.remove_leftovers(folder)
-                return cls(path, lock, constants)
+                return cls(path, lock, _open_log(path / _LOG), constants)
         except BaseException:
             lock.close()
             raise
+
+    @classmethod
+    def join(cls, path: str | Path, settings: Mapping[str, Any], constants: Mapping[str, Any]) -> Self:
+        """The run that another process has opened, for the rows of this one's lanes; it keeps no log.
+
+        Raises:
+            UserError: this process does not see that run.
+        """
+        path = Path(path).expanduser()
+        if not (path / _SETTINGS).exists():
+            raise UserError(
+                f"--out={path}: process 0 has a run here that this one does not see; choose a place both see"
+            )
+        _agree(path, _plain(settings))
+        return cls(path, open(os.devnull), open(os.devnull, "ab"), dict(constants))
 
     def close(self) -> None:
         """Releases the directory for other processes."""

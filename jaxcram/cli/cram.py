@@ -3,6 +3,7 @@
 import dataclasses
 
 from jaxcram.cli.flags import Doc
+from jaxcram.cli.spread import TOPIC, Spread
 from jaxcram.cram.settings import CramSettings
 from jaxcram.sources import TextSettings
 
@@ -20,6 +21,7 @@ class Command:
     profile_dir: str | None = None
     source: TextSettings = dataclasses.field(default_factory=TextSettings)
     settings: CramSettings = dataclasses.field(default_factory=CramSettings)
+    spread: Spread = dataclasses.field(default_factory=Spread)
 
 
 TOPICS = {
@@ -93,21 +95,24 @@ TOPICS = {
             unset="where the device's memory would not hold them",
         ),
     },
+    **TOPIC,
 }
 
 
 def run(command: Command) -> None:
     """Crams, then shows the run: its table, a sample beside what came back, its figure, and its files."""
-    from jaxcram import api
+    from jaxcram import api, processes
     from jaxcram.cli import show
 
-    model = api.load_model(command.model, dtype=command.dtype)
-    run = api.cram(
-        model,
-        command.source,
-        out=command.out,
-        settings=command.settings,
-        checkpoint_minutes=command.checkpoint_minutes,
-        profile_dir=command.profile_dir,
-    )
-    show.present(run)
+    with processes.joined(*command.spread.process):
+        model = api.load_model(command.model, dtype=command.dtype, mesh=command.spread.mesh)
+        run = api.cram(
+            model,
+            command.source,
+            out=command.out,
+            settings=command.settings,
+            checkpoint_minutes=command.checkpoint_minutes,
+            profile_dir=command.profile_dir,
+        )
+        if processes.number() == 0:
+            show.present(run)

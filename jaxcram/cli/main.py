@@ -38,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except UserError as error:
+        if _another_tells(error):
+            return error.exit_code
         program = f"jaxcram {name}" if name in PROGRAMS else "jaxcram"
         return _end(f"{program}: error: {error}", error.exit_code)
     except BrokenPipeError:  # as with `| head`
@@ -106,6 +108,14 @@ def _second_interrupt_ends(name: str) -> Iterator[None]:
     finally:
         signal.set_wakeup_fd(before)
         os.close(writing)
+
+
+def _another_tells(error: UserError) -> bool:
+    if not error.agreed:
+        return os.environ.get("SLURM_PROCID", "0") != "0"  # srun gave all tasks the same command
+    from jaxcram import processes
+
+    return processes.number() > 0
 
 
 def _overview() -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxcram import results
+from jaxcram import processes, results
 from jaxcram.compilation import CompileTime
 from jaxcram.cram import run as engine
 from jaxcram.cram import verify
@@ -56,7 +56,8 @@ def complete(directory: RunDirectory, task: Task, show: Show) -> None:
     """Run the lanes that have no rows yet; then decode all and write the summary.
 
     Args:
-        directory: where rows, log, checkpoints and summary go.
+        directory: where rows, log, checkpoints and summary go; of several processes each writes the rows of
+            its share of the lanes, and process 0 the rest.
         task: what is to be done.
         show: called after every chunk.
 
@@ -64,11 +65,15 @@ def complete(directory: RunDirectory, task: Task, show: Show) -> None:
         Interrupted: SIGINT, SIGTERM or a notice of preemption came; the lanes under way are saved.
         StoppedError: the disk does not take what is to be written.
     """
-    finished = directory.finished_jobs()
+    # What is on disk may look different to each process for a moment: all go by what process 0 sees.
+    keys, summarised = processes.from_first(
+        lambda: (sorted(directory.finished_jobs()), (directory.path / "summary.json").exists())
+    )
+    finished = set(keys)
     jobs = engine.jobs_of(task.samples, task.settings)
     missing = [job for job in jobs if job.key not in finished]
     checkpoints = Checkpoints(directory, task.checkpoint_minutes)
-    if not missing and (directory.path / "summary.json").exists():
+    if not missing and summarised:
         checkpoints.remove()
         return
     with CompileTime() as compile_time, checkpoints:
@@ -91,19 +96,20 @@ def complete(directory: RunDirectory, task: Task, show: Show) -> None:
         ]
     totals = spent.totals()
     useful, paid = totals.pop("useful_tokens"), totals.pop("paid_tokens")
-    directory.write_summary(
-        {
-            "lanes": lanes,
-            "example": _example(ordered, decoded, tokens, task.to_text),
-            **totals,
-            "useful_share": useful / paid if paid else None,
-            "token_budget": spent.progress.token_budget,
-            "model": task.name,
-            "mode": task.settings.stages.mode,
-            "versions": _versions(),
-            "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
-        }
-    )
+    summary = {
+        "lanes": lanes,
+        "example": _example(ordered, decoded, tokens, task.to_text),
+        **totals,
+        "useful_share": useful / paid if paid else None,
+        "token_budget": spent.progress.token_budget,
+        "model": task.name,
+        "mode": task.settings.stages.mode,
+        "versions": _versions(),
+        "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
+    }
+    with processes.together():
+        pass  # all rows are on disk before there is a summary
+    processes.from_first(lambda: directory.write_summary(summary))
     checkpoints.remove()
 
 
@@ -138,15 +144,21 @@ def _run(
     checkpoints: Checkpoints,
     spent: _Spent,
 ) -> dict[str, Outcome]:
-    """Outcomes of the run's lanes by key; the rows of each are on disk as soon as it has ended."""
+    """Outcomes of the run's lanes by key; the rows of each are on disk as soon as it has ended.
+
+    Every process has all rows, from the replicated results, and writes its share of them.
+    """
     outcomes = {}
     by_id = {sample.sample_id: sample for sample in task.samples}
+    jobs = engine.jobs_of(task.samples, task.settings)
+    own = {job.key for job in jobs[processes.number() :: processes.count()]}
     with Profile(task.profile_dir) as profile, StopRequest() as request:
         for ended in run.chunks(lambda now: show(now, directory)):
             for outcome, rows in ended:
                 sample = by_id[outcome.job.sample_id]
                 rows[0] = {**rows[0], "text": sample.text, "target_ids": sample.tokens}
-                directory.write_lane(outcome.job, rows)
+                if outcome.job.key in own:
+                    directory.write_lane(outcome.job, rows)
                 directory.log({"event": "lane", "lane": outcome.job.key, "horizon": outcome.horizon})
                 outcomes[outcome.job.key] = outcome
             profile.after_chunk()
