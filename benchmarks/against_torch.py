@@ -49,9 +49,9 @@ from workload import Workload
 
 from jaxcram import mesh
 from jaxcram.cli.flags import Doc
-from jaxcram.cram import run
 from jaxcram.cram.lanes import Bucket
 from jaxcram.cram.settings import CramSettings
+from jaxcram.cram.start import initial_embedding, jobs_of
 from jaxcram.errors import UserError
 from jaxcram.models import port
 from jaxcram.models.decoder import Decoder
@@ -198,8 +198,8 @@ def compare_runs(
     pair: Pair, samples: list[Sample], settings: CramSettings, *, scope: str, batch: int, rounds: int
 ) -> dict[str, Any]:
     """Whole runs of both sides over the same samples, in turn."""
-    jobs = run.jobs_of(samples, settings)
-    init_NxKxD = np.stack([run.initial_embedding(pair.model, job, settings) for job in jobs])
+    jobs = jobs_of(samples, settings)
+    init_NxKxD = np.stack([initial_embedding(pair.model, job, settings) for job in jobs])
     targets = [sample.tokens for sample in samples]
     reference = reference_settings(settings)
     jax.clear_caches()  # what an earlier scope compiled must not help the first run of this one

@@ -21,6 +21,7 @@ from jaxcram.cram import lanes, run
 from jaxcram.cram.lanes import Bucket, ChunkResult, PassSettings
 from jaxcram.cram.rows import Outcome
 from jaxcram.cram.settings import CramSettings, StageSettings
+from jaxcram.cram.start import jobs_of
 from jaxcram.models.decoder import Decoder
 from jaxcram.text import Sample
 
@@ -116,7 +117,7 @@ class RunResult:
 
 def whole_run(model: Decoder, samples: list[Sample], settings: CramSettings) -> RunResult:
     """Cram all samples at all learning rates; the time includes set-up and what has to be compiled."""
-    jobs = run.jobs_of(samples, settings)
+    jobs = jobs_of(samples, settings)
     start = time.perf_counter()
     with metered() as buckets:
         whole = run.Run(model, samples, settings, jobs, len(jobs))

@@ -10,8 +10,8 @@ from tokenizers import models, pre_tokenizers
 
 from jaxcram import api, decode
 from jaxcram.cram import lanes
-from jaxcram.cram.run import initial_embedding
 from jaxcram.cram.settings import CramSettings, StageSettings
+from jaxcram.cram.start import initial_embedding
 from jaxcram.errors import UserError
 from jaxcram.results import Job
 from jaxcram.text import Tokenizer

@@ -21,6 +21,7 @@ from jaxcram.cram.interruption import StopRequest
 from jaxcram.cram.profile import Profile
 from jaxcram.cram.rows import Outcome
 from jaxcram.cram.settings import CramSettings
+from jaxcram.cram.start import jobs_of
 from jaxcram.errors import Interrupted
 from jaxcram.models.decoder import Decoder
 from jaxcram.results import RunDirectory
@@ -70,7 +71,7 @@ def complete(directory: RunDirectory, task: Task, show: Show) -> None:
         lambda: (sorted(directory.finished_jobs()), (directory.path / "summary.json").exists())
     )
     finished = set(keys)
-    jobs = engine.jobs_of(task.samples, task.settings)
+    jobs = jobs_of(task.samples, task.settings)
     missing = [job for job in jobs if job.key not in finished]
     checkpoints = Checkpoints(directory, task.checkpoint_minutes)
     if not missing and summarised:
@@ -150,7 +151,7 @@ def _run(
     """
     outcomes = {}
     by_id = {sample.sample_id: sample for sample in task.samples}
-    jobs = engine.jobs_of(task.samples, task.settings)
+    jobs = jobs_of(task.samples, task.settings)
     own = {job.key for job in jobs[processes.number() :: processes.count()]}
     with Profile(task.profile_dir) as profile, StopRequest() as request:
         for ended in run.chunks(lambda now: show(now, directory)):

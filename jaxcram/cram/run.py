@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeVar
@@ -12,16 +11,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.errors import JaxRuntimeError
-from jax.sharding import Mesh
 
-from jaxcram import framing, mesh
-from jaxcram.cram import autotune, checkpoint, lanes, memory, objective
+from jaxcram import mesh
+from jaxcram.cram import autotune, checkpoint, lanes, memory
 from jaxcram.cram.checkpoint import Snapshot
 from jaxcram.cram.lanes import Bucket, ChunkResult, Lanes, Limits, PassSettings, Record
 from jaxcram.cram.rows import LaneRows, Outcome, Row
 from jaxcram.cram.scheduler import PassCost, Scheduler
-from jaxcram.cram.settings import CramSettings, Objective, TokenBudget
+from jaxcram.cram.settings import CramSettings, TokenBudget
 from jaxcram.cram.stages import Stop
+from jaxcram.cram.start import alone_nll, initial_embedding
 from jaxcram.errors import UserError
 from jaxcram.models.decoder import Decoder
 from jaxcram.results import Job
@@ -60,52 +59,6 @@ class Progress:
     paid_tokens: int = 0
     seconds: float = 0.0
     note: str = ""
-
-
-def jobs_of(samples: list[Sample], settings: CramSettings) -> list[Job]:
-    """Every lane of a run, sample by sample."""
-    rates, seeds = settings.learning_rates, settings.seeds
-    return [Job(sample.sample_id, rate, seed) for sample in samples for seed in seeds for rate in rates]
-
-
-def initial_embedding(model: Decoder, job: Job, settings: CramSettings) -> np.ndarray:
-    """The start [K, D] of a lane, fp32; it depends on sample and seed, not on the learning rate.
-
-    Uniform in [0, 0.02) ([P]), or normal with the standard deviation of the token embeddings ([K]).
-    """
-    key = jax.random.fold_in(jax.random.key(job.seed), job.sample_id)
-    shape = (settings.num_memory, model.config.width)
-    if settings.init == "uniform":
-        return np.asarray(jax.random.uniform(key, shape, jnp.float32, 0.0, 0.02))
-    std = jnp.std(model.embed(jnp.arange(model.config.vocab_size)[None]).astype(jnp.float32))
-    return np.asarray(std * jax.random.normal(key, shape, jnp.float32))
-
-
-@functools.partial(jax.jit, static_argnames="devices")
-def _alone_nll(model: Decoder, tokens_SxT: jax.Array, devices: Mesh) -> jax.Array:
-    def share(model: Decoder, tokens_BxT: jax.Array) -> jax.Array:
-        hidden = framing.predict_alone(model, tokens_BxT)
-        scores, _ = objective.score(model.head_VxD, hidden, tokens_BxT[:, 1:], Objective())
-        return jnp.pad(scores.nll, ((0, 0), (1, 0)))
-
-    return mesh.spread(share, devices)(model, tokens_SxT)
-
-
-def alone_nll(model: Decoder, targets: dict[int, np.ndarray], bucket: Bucket) -> dict[int, np.ndarray]:
-    """-log p in nats of every token of every target [n] under the frozen model alone, by sample id.
-
-    Token 0, which nothing predicts, has 0.
-    """
-    result, waiting = {}, list(targets.items())
-    devices = mesh.of(model)
-    seats = bucket.lanes * mesh.places(devices)
-    for start in range(0, len(waiting), seats):
-        batch = waiting[start : start + seats]
-        tokens_SxT = pad_tokens([tokens for _, tokens in batch], seats, bucket.tokens)
-        nll_SxT = np.asarray(_alone_nll(model, tokens_SxT, devices))
-        for nll, (sample_id, tokens) in zip(nll_SxT, batch, strict=False):
-            result[sample_id] = nll[: len(tokens)]
-    return result
 
 
 class _Chunk(NamedTuple):

@@ -6,11 +6,12 @@ import pytest
 from jax.errors import JaxRuntimeError
 
 from jaxcram.cram import autotune, lanes
-from jaxcram.cram.run import Run, jobs_of
+from jaxcram.cram.run import Run
 from jaxcram.cram.settings import CramSettings, StageSettings, TokenBudget
+from jaxcram.cram.start import jobs_of
 
 
-@pytest.fixture()
+@pytest.fixture
 def clock(tiny, monkeypatch):
     """Passes that take 1 ms and 10 us a token; the shapes that were timed."""
     shapes = []
@@ -23,7 +24,7 @@ def clock(tiny, monkeypatch):
     return shapes
 
 
-@pytest.fixture()
+@pytest.fixture
 def cache(tmp_path, monkeypatch):
     monkeypatch.setattr(autotune, "cache_directory", lambda: tmp_path)
     return tmp_path
@@ -31,7 +32,7 @@ def cache(tmp_path, monkeypatch):
 
 def test_the_fit_finds_knee_and_the_last_budget_that_gained(tiny, clock):
     points = list(autotune.timed(tiny, 1, False))
-    # 64 tokens run at 39, 256 at 72, 1024 at 91 and 4096 at 98 tokens a millisecond: the last gains too little.
+    # 39, 72, 91 and 98 tokens a millisecond: the last step gains too little.
     assert [tokens for tokens, _ in points] == [64, 256, 1024, 4096]
     assert {bucket.tokens for bucket in clock} == {64}
     cost = autotune.fit(points)
@@ -83,7 +84,8 @@ def test_it_is_measured_once_and_then_read(tiny, clock, cache):
 
 def test_auto_sizes_the_passes_of_a_run_and_says_so(tiny, samples, clock, cache):
     settings = CramSettings(learning_rates=(0.1,), token_budget="auto", stages=StageSettings(max_steps=2))
-    assert settings.token_budget == TokenBudget("auto") and str(settings.token_budget) == "auto"
+    assert settings.token_budget == TokenBudget("auto")
+    assert str(settings.token_budget) == "auto"
     run = Run(tiny, samples, settings, jobs_of(samples, settings), 400)
     assert run.progress.token_budget == 1024
     assert run.progress.note.startswith("token budget 1024")

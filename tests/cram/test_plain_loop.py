@@ -5,8 +5,9 @@ import pytest
 
 from jaxcram import api
 from jaxcram.cram import lanes
-from jaxcram.cram.run import Run, initial_embedding, jobs_of
+from jaxcram.cram.run import Run
 from jaxcram.cram.settings import CramSettings, StageSettings
+from jaxcram.cram.start import initial_embedding, jobs_of
 from jaxcram.models import port
 from jaxcram.text import Sample
 from tests.cram import plain

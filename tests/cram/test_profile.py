@@ -2,8 +2,9 @@ import pytest
 
 from jaxcram.cram import profile
 from jaxcram.cram.profile import Profile
-from jaxcram.cram.run import Run, jobs_of
+from jaxcram.cram.run import Run
 from jaxcram.cram.settings import CramSettings, StageSettings
+from jaxcram.cram.start import jobs_of
 from jaxcram.errors import UserError
 
 
