@@ -1,11 +1,12 @@
 """`jaxcram show`: the table and the figure of a run, again."""
 
 import dataclasses
+import io
 from typing import TYPE_CHECKING
 
-from jaxcram import report
+from jaxcram import disk, report
 from jaxcram.cli.flags import Doc
-from jaxcram.errors import UserError, printable
+from jaxcram.errors import printable
 
 if TYPE_CHECKING:
     from jaxcram.api import Run
@@ -49,6 +50,7 @@ def draw(finished: "Run") -> str:
     """Draws the figure of a run into its directory; the path of the PNG.
 
     Raises:
+        StoppedError: the disk is full or gone.
         UserError: the directory cannot be written.
     """
     from jaxcram.figures import run as figures
@@ -61,8 +63,7 @@ def draw(finished: "Run") -> str:
         title=f"{finished.summary['mode'].capitalize()} cramming of {texts} texts into {model}",
     )
     path = finished.path / "figure.png"
-    try:
-        figure.savefig(path, dpi=150)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}); check its permissions") from error
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=150)
+    disk.replace(path, image.getvalue())
     return str(path)

@@ -11,6 +11,7 @@ Orbax itself would read a flipped bit as if nothing were wrong.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import json
 import logging
@@ -38,6 +39,7 @@ from jaxcram.rows import read_shard, rows_table, shard_bytes, table_rows
 if TYPE_CHECKING:
     from orbax.checkpoint import CheckpointManager
 
+_TEN_YEARS = 10 * 365 * 86_400
 _LOGGER = logging.getLogger("jaxcram")
 
 
@@ -118,6 +120,7 @@ class Checkpoints:
         self._next_step = 1
         self._manager: CheckpointManager | None = None
         self._row_files: dict[str, _RowFile] = {}
+        self._orbax_level = logging.NOTSET
         self._named: list[set[str]] = []  # row files of each checkpoint since this start, in order
 
     def __enter__(self) -> Self:
@@ -138,9 +141,12 @@ class Checkpoints:
         """
         if self._manager is not None:
             manager, self._manager = self._manager, None
-            with _writing(self._folder):
-                manager.wait_until_finished()
-                manager.close()
+            try:
+                with _writing(self._folder):
+                    manager.wait_until_finished()
+                    manager.close()
+            finally:
+                logging.getLogger("absl").setLevel(self._orbax_level)
 
     @property
     def wanted(self) -> bool:
@@ -169,7 +175,7 @@ class Checkpoints:
     def _newest(self) -> Snapshot | None:
         if not self._folder.is_dir():
             return None
-        with _writing(self._folder), _quiet():
+        with _writing(self._folder):
             manager = self._open()
             steps = sorted(manager.all_steps(), reverse=True)
             damaged: list[tuple[int, str]] = []
@@ -243,7 +249,6 @@ class Checkpoints:
             return
         with _writing(self._folder):
             self._open().wait_until_finished()
-            self._rows.mkdir(parents=True, exist_ok=True)
             if len(self._named) > 1:  # Orbax keeps the last two checkpoints, so we keep their rows
                 needed = self._named[-1] | self._named[-2]
                 for file in self._rows.iterdir():
@@ -256,6 +261,7 @@ class Checkpoints:
             items: dict[str, Any] = {"meta": ocp.args.JsonSave(meta)}
             if state:
                 items["state"] = ocp.args.StandardSave(state)
+            _reserve(self._rows / f".room{disk.TEMPORARY}", sum(array.nbytes for array in state.values()))
             self._open().save(self._next_step, args=ocp.args.Composite(**items))
         self._named.append(set(self._row_files))
         self._next_step += 1
@@ -282,15 +288,23 @@ class Checkpoints:
         if self._manager is None:
             import orbax.checkpoint as ocp
 
+            self._orbax_level = logging.getLogger("absl").level
+            logging.getLogger("absl").setLevel(
+                logging.CRITICAL
+            )  # of damage and full disks we tell in one line
             me = jax.process_index()
             alone = jax.process_count() == 1
             if me == 0:
-                self._rows.mkdir(parents=True, exist_ok=True)
-                self._states.mkdir(exist_ok=True)
+                for folder in (self._folder, self._states, self._rows):
+                    folder.mkdir(exist_ok=True)
             options = ocp.CheckpointManagerOptions(
                 preservation_policy=ocp.checkpoint_managers.preservation_policy.LatestN(2),
                 cleanup_tmp_directories=me == 0,
                 create=False,
+                # Orbax times its waits by the wall clock, which may jump: so wait, and for no signals.
+                async_options=ocp.options.AsyncOptions(
+                    timeout_secs=_TEN_YEARS, create_directories_asynchronously=False
+                ),
                 # Each process for itself: what is saved is on every host, and nothing is exchanged.
                 multiprocessing_options=ocp.options.MultiprocessingOptions()
                 if alone
@@ -335,16 +349,17 @@ def _digest(meta: dict[str, Any], state: dict[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without Orbax's own words on damage: the person gets one line from us."""
-    logger = logging.getLogger("absl")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
+def _reserve(path: Path, size: int) -> None:
+    """Makes sure that the disk has room, so that Orbax, which fails with many words, need not find out."""
     try:
-        yield
+        with path.open("wb") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, 2 * size + 2**18)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):  # not every disk can tell
+            raise
     finally:
-        logger.setLevel(level)
+        path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -359,7 +374,7 @@ def _writing(path: Path) -> Iterator[None]:
         while cause is not None:
             if isinstance(cause, OSError) and cause.errno:
                 raise disk.failure(path, cause) from error
-            if number := re.search(r"OS error (\d+)", str(cause)):
+            if number := re.search(r"os_error_code='(\d+)'", str(cause)):
                 code = int(number[1])
                 raise disk.failure(path, OSError(code, os.strerror(code))) from error
             cause = cause.__cause__ or cause.__context__

@@ -1,6 +1,7 @@
 """Checkpoints: what is read is what was saved, to the bit, or it is not taken; and runs go on from it."""
 
 import dataclasses
+import errno
 import json
 import logging
 import os
@@ -16,7 +17,7 @@ from jaxcram.cram import lanes
 from jaxcram.cram.checkpoint import Checkpoints, Snapshot
 from jaxcram.cram.run import Run
 from jaxcram.cram.scheduler import PassCost
-from jaxcram.errors import Interrupted, UserError
+from jaxcram.errors import Interrupted, StoppedError, UserError
 from jaxcram.results import Job, RunDirectory
 from jaxcram.text import Sample
 from tests.test_api import SETTINGS, model, rows_by_lane, run, texts, tiny  # noqa: F401
@@ -221,17 +222,55 @@ def test_what_a_killed_save_leaves_is_ignored_and_removed(directory):
     assert list(folder.rglob("*tmp*")) == []
 
 
-def test_a_disk_that_fails_stops_with_a_line_that_names_the_folder(directory):
-    folder = directory.path / "checkpoints"
+def test_a_folder_that_has_gone_stops_with_a_line_that_names_the_file(directory):
     saved(directory, FIRST)
+    folder = directory.path / "checkpoints"
     with Checkpoints(directory, 1.0) as checkpoints:
         checkpoints.newest()
-        shutil.rmtree(directory.path / "checkpoints")
-        folder.symlink_to("/dev/full")
-        with pytest.raises(UserError) as stop:
+        shutil.rmtree(folder)
+        with pytest.raises(StoppedError) as stop:
             checkpoints.save(SECOND)
-        folder.unlink()
-    assert str(stop.value).startswith(f"{folder}: cannot be written (")
+    assert str(stop.value).startswith(
+        f"{folder}/rows/00000002.parquet: cannot be written (No such file or directory); bring the disk"
+    )
+
+
+def test_room_is_made_sure_of_before_orbax_writes(directory, monkeypatch):
+    """Orbax tells of a full disk in many lines, and from another thread."""
+
+    def no_room(*arguments):
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    monkeypatch.setattr(os, "posix_fallocate", no_room)
+    with Checkpoints(directory, 1.0) as checkpoints, pytest.raises(StoppedError) as stop:
+        checkpoints.save(FIRST)
+    assert str(stop.value) == (
+        f"{directory.path}/checkpoints: cannot be written (Disk quota exceeded); "
+        "make room, then start the same command again: what is whole was kept"
+    )
+    assert list((directory.path / "checkpoints" / "state").iterdir()) == []
+
+
+def test_a_full_disk_is_recognised_in_what_orbax_and_tensorstore_say(directory):
+    """They wrap it, or quote it."""
+    folder, checkpoints = directory.path / "checkpoints", Checkpoints(directory, 1.0)
+    quoted = ValueError("RESOURCE_EXHAUSTED: Failed to write 113 bytes [os_error_code='28'] [spec={}]")
+    wrapped = RuntimeError("a thread failed")
+    wrapped.__cause__ = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    class Manager:
+        def wait_until_finished(self):
+            raise self.error
+
+    for error in (quoted, wrapped):
+        Manager.error = error
+        checkpoints._manager = Manager()
+        with pytest.raises(StoppedError, match=f"^{folder}: cannot be written .No space left on device.;"):
+            checkpoints.close()
+    Manager.error = ValueError("a bug")
+    checkpoints._manager = Manager()
+    with pytest.raises(ValueError, match="a bug"):
+        checkpoints.close()
 
 
 def test_arrays_of_another_version_are_refused(model):  # noqa: F811

@@ -1,0 +1,54 @@
+"""A model that runs in milliseconds, as a directory in Hugging Face layout."""
+
+import json
+from pathlib import Path
+
+
+def make_model(directory: Path) -> None:
+    """One Llama layer of random weights, and a tokenizer of ten words, `w0` to `w9`.
+
+    It is made by a process of its own: whoever calls this may want to fork, and must not start JAX.
+    """
+    import subprocess
+    import sys
+
+    subprocess.run([sys.executable, __file__, str(directory)], check=True)
+
+
+def _write(directory: Path) -> None:
+    import jax.numpy as jnp
+    from flax import nnx
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    from jaxcram.models import port
+    from jaxcram.models.decoder import Decoder
+    from jaxcram.models.llama import LlamaConfig
+
+    config = LlamaConfig(
+        vocab_size=10,
+        width=32,
+        num_layers=1,
+        num_heads=2,
+        num_kv_heads=1,
+        head_size=16,
+        mlp_width=64,
+        max_positions=48,
+        tied_head=True,
+        norm_eps=1e-6,
+    )
+    decoder = Decoder(config, dtype=jnp.float32, rngs=nnx.Rngs(0))
+    # Larger weights make the model depend on what it reads, so that lanes come further than a token.
+    graph, state = nnx.split(decoder)
+    larger = nnx.map_state(lambda _, x: x.replace(x[...] * 8) if x.ndim > 2 else x, state)
+    directory.mkdir(parents=True)
+    port.save(nnx.merge(graph, larger), directory)
+    tokenizer = Tokenizer(models.WordLevel({f"w{i}": i for i in range(10)}, unk_token="w0"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.save(str(directory / "tokenizer.json"))
+    (directory / "tokenizer_config.json").write_text(json.dumps({"add_bos_token": False}))
+
+
+if __name__ == "__main__":
+    import sys
+
+    _write(Path(sys.argv[1]))
