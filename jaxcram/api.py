@@ -21,6 +21,7 @@ from jaxcram.cram.rows import Outcome
 from jaxcram.cram.settings import CramSettings
 from jaxcram.errors import UserError
 from jaxcram.mesh import MeshShape, use_cores
+from jaxcram.mesh import of as mesh_of
 from jaxcram.models import port
 from jaxcram.models.decoder import Decoder
 from jaxcram.results import RunDirectory
@@ -233,6 +234,7 @@ def _constants(model: Model, settings: CramSettings) -> dict[str, Any]:
         "convergence_threshold": 1.0,
         "platform": device.platform,
         "device_kind": device.device_kind,
+        "mesh": str(MeshShape(**mesh_of(model.decoder).shape)),
     }
 
 

@@ -60,6 +60,7 @@ COLUMNS: dict[str, tuple[str, bool, str]] = {
     "convergence_threshold": ("float64", False, "accuracy at which a stage counts as converged"),
     "platform": ("string", False, "cpu, gpu or tpu"),
     "device_kind": ("string", False, "the device as its vendor names it"),
+    "mesh": ("string", False, "devices along each axis of the mesh"),
 }
 
 

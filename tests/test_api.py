@@ -67,6 +67,7 @@ def test_rows_tell_the_whole_story_of_a_lane(run):
             "stage_cap",
         )
         assert lane["target_tokens"] == len(rows[0]["target_ids"]) == last["num_input_tokens"]
+        assert {row["mesh"] for row in rows} == {"lanes:1,fsdp:1,model:1"}
         assert rows[0]["initialization_embedding"] is not None
         assert all(row["initialization_embedding"] is None for row in rows[1:])
 

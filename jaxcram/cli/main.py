@@ -69,6 +69,10 @@ def _run(name: str, arguments: list[str]) -> int:
         with _second_interrupt_ends(name):
             program.run(command)
     except Interrupted as interruption:
+        from jaxcram import processes
+
+        if processes.number() > 0:  # process 0 tells it
+            return interruption.exit_code
         how = "terminated" if interruption.exit_code == 143 else "interrupted"
         again = shlex.join(["jaxcram", name, *arguments])
         if not any(argument.split("=")[0] == "--out" for argument in arguments):

@@ -26,9 +26,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 
-from jaxcram import disk
+from jaxcram import disk, processes
 from jaxcram.cram.lanes import Lanes
 from jaxcram.cram.rows import Row
 from jaxcram.cram.scheduler import PassCost
@@ -119,6 +118,7 @@ class Checkpoints:
         self._last = time.monotonic()
         self._next_step = 1
         self._manager: CheckpointManager | None = None
+        self._found: Snapshot | None = None
         self._row_files: dict[str, _RowFile] = {}
         self._orbax_level = logging.NOTSET
         self._named: list[set[str]] = []  # row files of each checkpoint since this start, in order
@@ -164,44 +164,40 @@ class Checkpoints:
         Raises:
             UserError: the directory cannot be read or written.
         """
-        if jax.process_count() == 1:
-            return self._newest()
-        found = self._newest() if jax.process_index() == 0 else None
-        chosen = int(multihost_utils.broadcast_one_to_all(np.int32(self._next_step if found else 0)))
-        if jax.process_index() == 0 or not chosen:
-            return found
-        return self._read(chosen - 1)
+        step = processes.from_first(self._settle)
+        found, self._found = self._found, None
+        return found or (self._read(step) if step else None)
 
-    def _newest(self) -> Snapshot | None:
+    def _settle(self) -> int | None:
+        """The number of the newest whole checkpoint, after all that is newer was removed."""
         if not self._folder.is_dir():
             return None
         with _writing(self._folder):
             manager = self._open()
             steps = sorted(manager.all_steps(), reverse=True)
             damaged: list[tuple[int, str]] = []
-            found = None
             for step in steps:
                 try:
-                    found = self._read(step)
+                    self._found = self._read(step)
                     break
                 except MemoryError:
                     raise
                 except Exception as error:  # damage shows in every kind of error
                     damaged.append((step, (str(error) or repr(error)).splitlines()[0]))
-            good = steps[len(damaged)] if found else 0
+            good = steps[len(damaged)] if len(damaged) < len(steps) else None
             for step, why in damaged:
-                instead = f"going on from checkpoint {good}" if found else "its lanes start again"
+                instead = f"going on from checkpoint {good}" if good else "its lanes start again"
                 _LOGGER.warning(
                     "%s: checkpoint %d is damaged (%s); %s", self._folder, step, why[:200], instead
                 )
                 self._directory.log({"event": "damaged_checkpoint", "checkpoint": step, "error": why})
                 manager.delete(step)
             for file in self._rows.iterdir():
-                if file.suffix != ".parquet" or int(file.stem) > good:
+                if file.suffix != ".parquet" or int(file.stem) > (good or 0):
                     file.unlink()
-        self._next_step = good + 1
+        self._next_step = (good or 0) + 1
         self._named = [set(self._row_files)]
-        return found
+        return good
 
     def _read(self, step: int) -> Snapshot:
         """One checkpoint.
@@ -245,7 +241,7 @@ class Checkpoints:
         import orbax.checkpoint as ocp
 
         self._last = time.monotonic()
-        if jax.process_index():
+        if processes.number() > 0:
             return
         with _writing(self._folder):
             self._open().wait_until_finished()
@@ -280,7 +276,7 @@ class Checkpoints:
         """Removes all checkpoints: the run is finished."""
         self.close()
         with _writing(self._folder):
-            if jax.process_index() == 0 and self._folder.exists():
+            if processes.number() == 0 and self._folder.exists():
                 shutil.rmtree(self._folder)
 
     def _open(self) -> CheckpointManager:
@@ -292,8 +288,7 @@ class Checkpoints:
             logging.getLogger("absl").setLevel(
                 logging.CRITICAL
             )  # of damage and full disks we tell in one line
-            me = jax.process_index()
-            alone = jax.process_count() == 1
+            me = processes.number()
             if me == 0:
                 for folder in (self._folder, self._states, self._rows):
                     folder.mkdir(exist_ok=True)
@@ -307,7 +302,7 @@ class Checkpoints:
                 ),
                 # Each process for itself: what is saved is on every host, and nothing is exchanged.
                 multiprocessing_options=ocp.options.MultiprocessingOptions()
-                if alone
+                if processes.count() == 1
                 else ocp.options.MultiprocessingOptions(me, {me}, f"process{me}"),
             )
             self._manager = ocp.CheckpointManager(

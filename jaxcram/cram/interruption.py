@@ -12,6 +12,8 @@ from typing import Any, Self
 import jax
 from jax.experimental import multihost_utils
 
+from jaxcram import processes
+
 
 class StopRequest:
     """Notes the first SIGINT and every SIGTERM while the context is open; a second SIGINT acts as always.
@@ -30,7 +32,7 @@ class StopRequest:
         if threading.current_thread() is not threading.main_thread():
             return self  # only the main thread may listen
         for number in (signal.SIGINT, signal.SIGTERM):
-            if number is signal.SIGINT and jax.process_count() > 1:
+            if number is signal.SIGINT and processes.count() > 1:
                 continue  # the others would not know of it
             if number is signal.SIGTERM and self._distributed:
                 continue

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -20,7 +21,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from jaxcram import api, report
+from jaxcram.cram.run import Progress
 from jaxcram.errors import Interrupted
+from jaxcram.results import RunDirectory
 
 INTERVAL = 2.0  # seconds between two samples
 
@@ -39,17 +42,20 @@ class Samples:
         self._start = time.monotonic()
         self._end = self._start + minutes * 60
         self._steps_before, self._steps = 0, 0
+        threading.Thread(target=self._sample, daemon=True).start()
+
+    def _sample(self) -> None:
+        while True:
+            hours = (time.monotonic() - self._start) / 3600
+            self.rows.append((hours, resident_mb(), self._steps_before + self._steps))
+            time.sleep(INTERVAL)
 
     def look(self, steps: int) -> None:
         """Called after every chunk, with the steps of this run."""
         if steps < self._steps:
             self._steps_before += self._steps
         self._steps = steps
-        now = time.monotonic()
-        hours = (now - self._start) / 3600
-        if not self.rows or hours - self.rows[-1][0] >= INTERVAL / 3600:
-            self.rows.append((hours, resident_mb(), self._steps_before + steps))
-        if now >= self._end:
+        if time.monotonic() >= self._end:
             os.kill(os.getpid(), signal.SIGTERM)  # the run ends after this chunk, as it should
 
     def report(self) -> str:
@@ -73,7 +79,7 @@ def soak(minutes: float, lanes: int) -> str:
     samples, rates = Samples(minutes), (0.01, 0.1, 0.5, 1.0)
     show = report.Bar.__call__
 
-    def showing(bar: report.Bar, progress: report.Progress, directory: report.RunDirectory) -> None:
+    def showing(bar: report.Bar, progress: Progress, directory: RunDirectory) -> None:
         show(bar, progress, directory)
         samples.look(progress.lane_steps)
 
