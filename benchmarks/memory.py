@@ -8,7 +8,7 @@ The pass is compiled for abstract weights in bf16, and XLA's own account of its 
   cuda  the program of an H100, with cuDNN's attention. The compiler comes with the package's [cuda] extra
         and needs no GPU. Compiled so, cuDNN's calls come without their workspace, so what the backward
         kernel sums up in fp32, the queries' gradient, is added: `workspace_bytes`.
-  tpu   the program of a TPU v5p; the compiler is the package libtpu.
+  tpu   the program of a TPU v5p, with the splash kernel; the compiler is the package libtpu.
   cpu   the program of this machine's CPU. It is not what an accelerator runs: bf16 products are computed in
         fp32, for which XLA converts whole weights, and attention holds all scores.
 
@@ -68,7 +68,8 @@ platform_name: "CUDA"
 dnn_version_info { major: 9 minor: 10 patch: 0 }
 device_description_str: "NVIDIA H100 80GB HBM3"
 """
-TARGETS = ("cpu", "cuda", "tpu")
+AS_IF = {"cpu": contextlib.nullcontext, "cuda": shapes.as_if_on_gpu, "tpu": shapes.as_if_on_tpu}
+TARGETS = tuple(AS_IF)
 NEEDED = {"cuda": ("jax_plugins.xla_cuda13", "jaxcram[cuda]"), "tpu": ("libtpu", "libtpu")}
 
 
@@ -130,7 +131,7 @@ class Target:
 
     def account(self, count: int, remat: bool) -> PassMemory:
         """jaxcram's own account; for CPU of the GPU's path."""
-        with contextlib.nullcontext() if self._command.target == "tpu" else shapes.as_if_on_gpu():
+        with AS_IF["cuda" if self._command.target == "cpu" else self._command.target]():
             return pass_memory(self.model, self.bucket(count), self._command.num_memory, remat=remat)
 
     def _compiled(self, count: int, remat: bool) -> dict[str, Any]:
@@ -154,7 +155,7 @@ class Target:
         start = time.perf_counter()
         shape = (count, num_memory + tokens - 1, config.num_heads, config.head_size)
         query = jax.ShapeDtypeStruct(shape, self.model.dtype)
-        with shapes.as_if_on_gpu() if self._command.target == "cuda" else contextlib.nullcontext():
+        with AS_IF[self._command.target]():
             attention = attention_implementation(query)
             stats = step.lower(self.model, pool).compile().memory_analysis()
         workspace = query.size * 4 if attention == "cudnn" else 0

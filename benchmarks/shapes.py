@@ -118,6 +118,11 @@ def _normal(key: jax.Array, shape: tuple[int, ...], dtype: Any, scale: float) ->
     return jax.jit(draw)(jax.random.split(key, shape[0]))
 
 
+def as_if_on_tpu() -> contextlib.AbstractContextManager[Any]:
+    """Inside, a trace takes the paths of a TPU, the splash kernel included, whatever is there."""
+    return mock.patch.object(jax, "default_backend", return_value="tpu")
+
+
 @contextlib.contextmanager
 def as_if_on_gpu() -> Iterator[None]:
     """Inside, a trace takes the paths of a Hopper GPU, cuDNN's attention included, whatever is there."""

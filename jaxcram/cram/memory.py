@@ -15,7 +15,7 @@ from jax.extend.core import Var
 
 from jaxcram import framing
 from jaxcram.cram.lanes import Bucket
-from jaxcram.models import head
+from jaxcram.models import head, splash
 from jaxcram.models.decoder import Decoder
 from jaxcram.models.layers import attention_implementation
 
@@ -100,9 +100,10 @@ def _layer_working(model: Decoder, bucket: Bucket, num_memory: int, remat: bool)
     outputs = sum(leaf.shape[1] for leaf in jax.tree.leaves(model.layers) if leaf.ndim == 3)
     products = bucket.lanes * positions * outputs * model.dtype.itemsize
     query = jax.ShapeDtypeStruct((bucket.lanes, positions, config.num_heads, config.head_size), model.dtype)
-    if attention_implementation(query) == "plain":
+    attention = {
         # Scores, weights and the gradient of the scores, fp32.
-        attention = 3 * bucket.lanes * config.num_heads * positions**2 * 4
-    else:
-        attention = query.size * 4  # the fp32 gradient of the queries, summed up over the keys
+        "plain": 3 * bucket.lanes * config.num_heads * positions**2 * 4,
+        "cudnn": query.size * 4,  # the fp32 gradient of the queries, summed up over the keys
+        "splash": splash.working_bytes(query),
+    }[attention_implementation(query)]
     return products * (2 if remat else 1) + attention

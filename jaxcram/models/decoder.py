@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxcram.mesh import gathered
+from jaxcram.models import splash
 from jaxcram.models.config import Block, DecoderConfig
 from jaxcram.models.layers import attend, knockout_mask, rotary_tables, rotate
 
@@ -25,12 +26,14 @@ class Cache(NamedTuple):
 
 
 def keep_products(primitive: Any, *args: Any, **params: Any) -> bool:
-    """What the forward pass stores for the way back: products with weights, and cuDNN's attention.
+    """What the forward pass stores for the way back: products with weights, and attention by a kernel.
 
     The rest (norms, rotations, softmax, activations) is cheaper to compute again than to write and read.
     """
-    with_weights = jax.checkpoint_policies.dots_with_no_batch_dims_saveable(primitive, *args, **params)
-    return with_weights or primitive.name.startswith("dot_product_attention")
+    policies = jax.checkpoint_policies
+    with_weights = policies.dots_with_no_batch_dims_saveable(primitive, *args, **params)
+    splashed = policies.save_only_these_names(splash.KEPT)(primitive, *args, **params)
+    return with_weights or splashed or primitive.name.startswith("dot_product_attention")
 
 
 class Decoder(nnx.Module):

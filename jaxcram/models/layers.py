@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jaxcram.models import splash
+
 
 class Linear(nnx.Module):
     """y = W x (+ b), with W stored [out, in] as checkpoints have it, so that porting is copying."""
@@ -69,16 +71,20 @@ def rotate(x_BxTxHxC: jax.Array, tables: tuple[jax.Array, jax.Array]) -> jax.Arr
     return jnp.concatenate([rotated.astype(x_BxTxHxC.dtype), x_BxTxHxC[..., 2 * half :]], axis=-1)
 
 
-def attention_implementation(query_BxTxHxC: jax.Array | jax.ShapeDtypeStruct) -> Literal["cudnn", "plain"]:
+def attention_implementation(
+    query_BxTxHxC: jax.Array | jax.ShapeDtypeStruct,
+) -> Literal["cudnn", "splash", "plain"]:
     """Which kernel plain causal attention takes: the one place to tune it.
 
-    cuDNN's fused attention wants 16-bit values, a head size that is a multiple of 8 (and at most 128 on
-    every GPU it supports), and an even length where JAX takes gradients through it. The plain one holds all
-    scores.
+    On GPU, cuDNN's fused attention wants 16-bit values, a head size that is a multiple of 8 (and at most 128
+    on every GPU it supports), and an even length where JAX takes gradients through it. On TPU, the splash
+    kernel wants 16-bit values and a length of a tile or more. The plain one holds all scores.
     """
     _, length, _, head_size = query_BxTxHxC.shape
-    fits = query_BxTxHxC.dtype == jnp.bfloat16 and head_size % 8 == 0 and head_size <= 128 and length % 2 == 0
-    return "cudnn" if fits and jax.default_backend() == "gpu" else "plain"
+    backend, narrow = jax.default_backend(), query_BxTxHxC.dtype == jnp.bfloat16
+    if backend == "gpu" and narrow and head_size % 8 == 0 and head_size <= 128 and length % 2 == 0:
+        return "cudnn"
+    return "splash" if backend == "tpu" and splash.fits(query_BxTxHxC) else "plain"
 
 
 def attend(
@@ -91,9 +97,12 @@ def attend(
     """
     length, num_kv_heads, head_size = query_BxTxHxC.shape[1], *key_BxSxGxC.shape[2:]
     if mask is None:
-        if attention_implementation(query_BxTxHxC) == "cudnn":
-            heads = query_BxTxHxC, key_BxSxGxC, value_BxSxGxC
-            return jax.nn.dot_product_attention(*heads, is_causal=True, implementation="cudnn")
+        heads = query_BxTxHxC, key_BxSxGxC, value_BxSxGxC
+        match attention_implementation(query_BxTxHxC):
+            case "cudnn":
+                return jax.nn.dot_product_attention(*heads, is_causal=True, implementation="cudnn")
+            case "splash":
+                return splash.attend(*heads)
         mask = jnp.tri(length, dtype=bool)[None, None]
     # The R queries of a group are rows of one product with its keys: G larger products instead of H. On CPU,
     # forward and backward take 0.6 of the time of jax.nn.dot_product_attention at T = 64, 0.4 at T = 128.

@@ -73,7 +73,9 @@ def pretrain(settings: PretrainSettings) -> dict[str, Any]:
         write_stream(corpus, tokenizer, settings, out / "tokens" / str(index))
         for index, corpus in enumerate(corpora)
     ]
-    return _Run(settings, decoder_config(settings, tokenizer), streams).to_the_end()
+    run = _Run(settings, decoder_config(settings, tokenizer), streams)
+    with jax.set_mesh(run.mesh):  # for attention's kernels, which XLA does not cut by itself
+        return run.to_the_end()
 
 
 def claim(settings: PretrainSettings) -> Path:
@@ -134,13 +136,13 @@ class _Run:
                 f"--batch_size={settings.batch_size}: {settings.final_batch_size} windows of "
                 f"{settings.max_positions} tokens do not spread over {devices} devices; give a multiple"
             )
-        mesh = jax.make_mesh((devices,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
-        self.by_window = jax.NamedSharding(mesh, jax.P("batch"))
+        self.mesh = jax.make_mesh((devices,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
+        self.by_window = jax.NamedSharding(self.mesh, jax.P("batch"))
         self.optimizer = make_optimizer(settings)
         decoder = Decoder(config, rngs=nnx.Rngs(settings.seed))
         self.parameters = sum(leaf.size for leaf in jax.tree.leaves(decoder))
         state = State(decoder, self.optimizer.init(decoder))
-        self.state = jax.device_put(state, jax.NamedSharding(mesh, jax.P()))
+        self.state = jax.device_put(state, jax.NamedSharding(self.mesh, jax.P()))
         keep = ocp.checkpoint_managers.LatestN(2)
         self.checkpoints = ocp.CheckpointManager(
             (self.out / "checkpoints").absolute(),

@@ -53,13 +53,28 @@ def test_a_layer_stores_its_input_and_the_products_that_its_gradient_needs(dtype
     assert stored == [3 * ROWS * size * jnp.dtype(dtype).itemsize for size in (128 + products, 128)]
 
 
-@pytest.mark.parametrize("implementation", ["plain", "cudnn"])
+@pytest.mark.parametrize("implementation", ["plain", "cudnn", "splash"])
 def test_attention_holds_scores_only_on_the_plain_path(monkeypatch, implementation):
     monkeypatch.setattr(memory, "attention_implementation", lambda query: implementation)
-    expected = {"plain": 3 * 4 * ROWS * 4 * 40, "cudnn": 4 * ROWS * 128}
+    # The splash kernel pads 40 positions to one block of 128, and holds its part of a gradient and the sum.
+    splash = 2 * 2 * BUCKET.lanes * 128 * 128
+    expected = {"plain": 3 * 4 * ROWS * 4 * 40, "cudnn": 4 * ROWS * 128, "splash": splash}
     products = 4 * ROWS * (3 * 128 + 2 * 64 + 2 * 320)
     working = account(abstract(vocab_size=3), True).working
     assert working == 2 * products + expected[implementation]
+
+
+def test_on_tpu_a_layer_stores_the_kernels_output_and_its_log_sum_exp(monkeypatch):
+    def per_layer() -> int:
+        """Of 128 positions, which need no padding."""
+        fewer, more = (abstract(jnp.bfloat16, num_layers=count) for count in (2, 5))
+        bucket = Bucket(tokens=127, lanes=3)
+        stored = [memory.pass_memory(model, bucket, 2, remat=False).stored for model in (fewer, more)]
+        return (stored[1] - stored[0]) // 3
+
+    plain = per_layer()
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    assert per_layer() - plain == 3 * 128 * (128 * 2 + 4 * 4)
 
 
 def test_the_head_holds_a_chunk_of_logits_and_their_gradient(monkeypatch):

@@ -10,7 +10,7 @@ from flax import nnx
 
 from jaxcram.models.config import DecoderConfig
 from jaxcram.models.decoder import Decoder
-from jaxcram.models.layers import attend, attention_implementation, rotary_tables, rotate
+from jaxcram.models.layers import attend, rotary_tables, rotate
 from jaxcram.models.llama import LlamaConfig
 from jaxcram.models.neox import NeoXConfig
 
@@ -178,28 +178,3 @@ def test_the_profile_names_embedding_attention_and_mlp(decoder: Decoder):
     locations = lowered.as_text(debug_info=True)
     scopes = set(re.findall(r'["/](embed|attention|mlp)/', locations))
     assert scopes == {"embed", "attention", "mlp"}
-
-
-@pytest.mark.parametrize(
-    ("backend", "dtype", "length", "head_size", "expected"),
-    [
-        ("gpu", jnp.bfloat16, 32, 64, "cudnn"),
-        ("gpu", jnp.bfloat16, 33, 64, "plain"),
-        ("gpu", jnp.bfloat16, 32, 12, "plain"),
-        ("gpu", jnp.bfloat16, 32, 256, "plain"),
-        ("gpu", jnp.float32, 32, 64, "plain"),
-        ("cpu", jnp.bfloat16, 32, 64, "plain"),
-        ("tpu", jnp.bfloat16, 32, 64, "plain"),
-    ],
-)
-def test_fused_attention_only_where_it_runs(monkeypatch, backend, dtype, length, head_size, expected):
-    monkeypatch.setattr(jax, "default_backend", lambda: backend)
-    assert attention_implementation(jnp.zeros((1, length, 1, head_size), dtype)) == expected
-
-
-@pytest.mark.parametrize("masked", [False, True])
-def test_attention_is_that_of_jax(masked: bool):
-    query, key, value = (jnp.asarray(np.random.default_rng(n).normal(size=(2, 7, n, 6))) for n in (6, 3, 3))
-    mask = jnp.tri(7, k=2, dtype=bool)[None, None] if masked else None
-    expected = jax.nn.dot_product_attention(query, key, value, mask=mask, is_causal=not masked)
-    np.testing.assert_allclose(attend(query, key, value, mask), expected, atol=1e-5)

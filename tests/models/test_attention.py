@@ -1,0 +1,158 @@
+"""Causal attention: which kernel runs where, and that each computes the same; the TPU's without a TPU.
+
+Its kernel is interpreted on CPU for its numbers, and lowered for TPU (not run) for what a program holds.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel
+from jax.sharding import AbstractMesh, AxisType
+
+from jaxcram import mesh
+from jaxcram.models import layers, splash
+from jaxcram.models.decoder import Decoder
+from jaxcram.models.layers import attend, attention_implementation
+from jaxcram.models.llama import LlamaConfig
+
+CONFIG = LlamaConfig(
+    vocab_size=30,
+    width=16,
+    num_layers=2,
+    num_heads=4,
+    num_kv_heads=2,
+    head_size=8,
+    mlp_width=24,
+    max_positions=512,
+    tied_head=True,
+    norm_eps=1e-5,
+)
+PADDED = 200  # two blocks of 128, the second in part
+
+
+def normal(*shape: int) -> jax.Array:
+    return jnp.asarray(np.random.default_rng(len(shape)).normal(size=shape), jnp.float32)
+
+
+@pytest.fixture
+def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel runs on CPU, in blocks of 128."""
+    make = functools.partial(splash_attention_kernel.make_splash_mha, interpret=True)
+    monkeypatch.setattr(splash_attention_kernel, "make_splash_mha", make)
+    monkeypatch.setattr(splash, "LONGEST_BLOCK", 128)
+
+
+@pytest.mark.parametrize(
+    ("backend", "dtype", "length", "head_size", "expected"),
+    [
+        ("gpu", jnp.bfloat16, 32, 64, "cudnn"),
+        ("gpu", jnp.bfloat16, 33, 64, "plain"),
+        ("gpu", jnp.bfloat16, 32, 12, "plain"),
+        ("gpu", jnp.bfloat16, 32, 256, "plain"),
+        ("gpu", jnp.float32, 32, 64, "plain"),
+        ("cpu", jnp.bfloat16, 512, 128, "plain"),
+        ("tpu", jnp.bfloat16, 128, 128, "splash"),
+        ("tpu", jnp.bfloat16, 1569, 80, "splash"),
+        ("tpu", jnp.bfloat16, 127, 128, "plain"),
+        ("tpu", jnp.float32, 512, 128, "plain"),
+    ],
+)
+def test_fused_attention_only_where_it_runs(monkeypatch, backend, dtype, length, head_size, expected):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    assert attention_implementation(jax.ShapeDtypeStruct((1, length, 1, head_size), dtype)) == expected
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_attention_is_that_of_jax(masked: bool):
+    query, key, value = (jnp.asarray(np.random.default_rng(n).normal(size=(2, 7, n, 6))) for n in (6, 3, 3))
+    mask = jnp.tri(7, k=2, dtype=bool)[None, None] if masked else None
+    expected = jax.nn.dot_product_attention(query, key, value, mask=mask, is_causal=not masked)
+    np.testing.assert_allclose(attend(query, key, value, mask), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("length", "expected"),
+    [(128, (1, 128)), (129, (1, 256)), (512, (1, 512)), (513, (2, 384)), (1568, (4, 512)), (3072, (6, 512))],
+)
+def test_a_length_is_dealt_into_few_blocks(length, expected):
+    assert splash.blocks(length) == expected
+
+
+@pytest.mark.usefixtures("interpreted")
+def test_the_kernel_and_its_gradients_are_those_of_the_plain_path():
+    """Two lanes, two queries a key head, more than one block, and padding."""
+    heads = [normal(2, PADDED, count, 8)[:, :, :, ::step] for count, step in ((4, 1), (2, 1), (2, -1))]
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def both_ways(attention, heads):
+        attended, pull = jax.vjp(attention, *heads)
+        return attended, *pull(jnp.cos(jnp.arange(attended.size, dtype=jnp.float32)).reshape(attended.shape))
+
+    ours, expected = both_ways(splash.attend, heads), both_ways(attend, heads)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), ours, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("interpreted")
+def test_gradients_through_the_layers_are_those_of_the_plain_path(monkeypatch):
+    """Inside the mesh, the scan over layers and the checkpoint of each."""
+    decoder, inputs_BxTxD = Decoder(CONFIG, rngs=nnx.Rngs(0)), normal(2, PADDED, CONFIG.width)
+
+    def gradient(implementation: str):
+        def share(decoder, inputs):
+            return jax.grad(lambda inputs: jnp.sum(decoder(inputs)[..., 0] ** 2))(inputs)
+
+        monkeypatch.setattr(layers, "attention_implementation", lambda query: implementation)
+        return jax.jit(mesh.spread(share, mesh.MeshShape(lanes=1).make()))(decoder, inputs_BxTxD)
+
+    ours, expected = gradient("splash"), gradient("plain")
+    np.testing.assert_allclose(ours, expected, atol=1e-5 * np.abs(expected).max())
+
+
+def kernels(function, *args) -> int:
+    """Kernels in a program for TPU."""
+    return (
+        jax.jit(function).trace(*args).lower(lowering_platforms=("tpu",)).as_text().count("tpu_custom_call")
+    )
+
+
+@pytest.mark.parametrize(
+    ("dtype", "length", "knockout", "remat", "expected"),
+    [
+        # One each way; a second forward only where layers are recomputed: its results are stored otherwise.
+        (jnp.bfloat16, 130, False, False, 2),
+        (jnp.bfloat16, 130, False, True, 3),
+        (jnp.bfloat16, 130, True, False, 0),
+        (jnp.bfloat16, 24, False, False, 0),
+        (jnp.float32, 130, False, False, 0),
+    ],
+)
+def test_kernels_of_a_pass_on_tpu(monkeypatch, dtype, length, knockout, remat, expected):
+    """In a chunk's surroundings: XLA would refuse to cut a kernel over any axis of the mesh."""
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    decoder = jax.eval_shape(lambda: Decoder(CONFIG, dtype=dtype, rngs=nnx.Rngs(0)))
+    knocked = {"num_memory": 1, "knockout_BxL": jnp.ones((2, CONFIG.num_layers), bool)} if knockout else {}
+
+    def both_ways(decoder, inputs):
+        hidden, pull = jax.vjp(lambda inputs: decoder(inputs, remat=remat, **knocked), inputs)
+        return pull(hidden)[0]
+
+    spread = mesh.spread(both_ways, mesh.MeshShape(lanes=1).make())
+    assert kernels(spread, decoder, jax.ShapeDtypeStruct((2, length, CONFIG.width), dtype)) == expected
+
+
+@pytest.mark.parametrize(("num_kv_heads", "key_rows"), [(4, 4), (2, 2), (1, 4)])
+def test_each_device_attends_with_its_own_lanes_and_heads(num_kv_heads, key_rows):
+    """4 lanes over 2 devices, 4 heads over 2; one key head is whole on both, and repeated for 2 queries."""
+    shape = AbstractMesh((1, 2, 2), ("lanes", "fsdp", "model"), axis_types=(AxisType.Auto,) * 3)
+    query, key = (jax.ShapeDtypeStruct((4, 128, heads, 8), jnp.bfloat16) for heads in (4, num_kv_heads))
+    with jax.sharding.use_abstract_mesh(shape):
+        traced = jax.jit(splash.attend).trace(query, key, key)
+        lowered = traced.lower(lowering_platforms=("tpu",)).as_text()
+    (call,) = [line for line in lowered.splitlines() if "tpu_custom_call" in line]
+    rows = ", ".join(f"tensor<{count}x128x8xbf16>" for count in (4, key_rows, key_rows))
+    assert rows in call
