@@ -11,6 +11,7 @@ import argparse
 import collections
 import contextlib
 import dataclasses
+import fcntl
 import json
 import os
 import random
@@ -92,22 +93,23 @@ class Campaign:
 
     def start(self, out: Path, prepare: Callable[[], object] = lambda: None, minutes: float = OFTEN) -> Ended:
         """One start of the program, in a fork; `prepare` is called in it first."""
-        pid, output = self._fork(out, prepare, minutes)
-        return self._ended(pid, output)
+        return self._ended(*self._fork(out, prepare, minutes))
 
-    def _fork(self, out: Path, prepare: Callable[[], object], minutes: float) -> tuple[int, Path]:
+    def _fork(self, out: Path, prepare: Callable[[], object], minutes: float) -> tuple[int, int]:
+        """A start's process, and where its output can be read."""
         self.counts["starts"] += 1
-        output = self.folder / f"start{self.counts['starts']:04d}.txt"
+        reading, writing = os.pipe()  # a file would feel the limits on files
         arguments = [f"--model={self.folder / 'model'}", f"--texts={self.folder / 'texts.jsonl'}"]
         arguments += [f"--out={out}", f"--checkpoint_minutes={minutes}", *FLAGS]
         pid = os.fork()
         if pid:
-            return pid, output
+            os.close(writing)
+            return pid, reading
         code = 1
         try:
-            with output.open("w") as file:
-                os.dup2(file.fileno(), 1)
-                os.dup2(file.fileno(), 2)
+            os.dup2(writing, 1)
+            os.dup2(writing, 2)
+            os.close(writing)
             prepare()
             code = main(["cram", *arguments])
         except BaseException:
@@ -117,9 +119,11 @@ class Campaign:
                 sys.stdout.flush()
             os._exit(code)
 
-    def _ended(self, pid: int, output: Path) -> Ended:
-        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        return Ended(code, output.read_text(errors="replace"))
+    def _ended(self, pid: int, output: int, status: int | None = None) -> Ended:
+        with open(output, errors="replace") as file:
+            text = file.read()
+        status = os.waitpid(pid, 0)[1] if status is None else status
+        return Ended(os.waitstatus_to_exitcode(status), text)
 
     def measure(self) -> None:
         """The reference, without checkpoints; and how long a run with them takes: seconds, operations."""
@@ -144,23 +148,27 @@ class Campaign:
 
     def run(self) -> None:
         """A run from its first start to its end."""
-        out = self.fresh()
+        out, known = self.fresh(), len(self.problems)
+        history = []
         while True:
             card = self.draw(DECK)
             ended = self.strike(out, card)
+            history.append(f"{card}: {ended.code}")
             if ended.code == 0:
                 break
             self.counts[card] += 1
             if card in KILLS:
                 self.counts["kills"] += 1
-            self.damage(out)
+            history.append(self.damage(out))
         self.compare(out)
+        if len(self.problems) > known:
+            self.problems.append(f"in the run of {history}; its last words\n{ended.text[-3000:]}")
         shutil.rmtree(out)
 
     def strike(self, out: Path, card: str) -> Ended:
         """A start that `card` happens to, if it comes so far."""
-        # A run has fewer operations left from start to start, so that most starts are struck early.
-        operation = self.random.randint(1, max(2, self.operations // 5))
+        # A run has fewer operations left from start to start: early and late ones are as likely.
+        operation = int(self.operations ** self.random.random())
         size = self.random.randint(0, 6000)
         seed = self.random.random()
 
@@ -175,7 +183,7 @@ class Campaign:
 
         if card == "second run":
             return self.second_run(out, at(child.stop))
-        seconds = self.random.uniform(0, self.seconds / 2)
+        seconds = self.seconds * self.random.random() ** 2
         away = out.with_suffix(".away")
         prepare, codes, says = {
             "at an operation": (at(child.kill), {-signal.SIGKILL}, ""),
@@ -191,8 +199,10 @@ class Campaign:
             ),
         }[card]
         ended = self.start(out, prepare)
-        if away.exists():
-            shutil.rmtree(out, ignore_errors=True)  # what was written beside the run that had gone
+        if away.exists() and ended.code == 0:
+            shutil.rmtree(away)  # it had gone before it was opened, so that a new one was made, and finished
+        elif away.exists():
+            shutil.rmtree(out, ignore_errors=True)
             away.rename(out)
         self.expect(ended, {0} | codes, card)
         if ended.code > 0 and says not in ended.text:
@@ -204,18 +214,19 @@ class Campaign:
         pid, output = self._fork(out, prepare, OFTEN)
         _, status = os.waitpid(pid, os.WUNTRACED)
         if not os.WIFSTOPPED(status):
-            return Ended(os.waitstatus_to_exitcode(status), output.read_text(errors="replace"))
-        if (out / "run.lock").exists() and (out / "run.lock").read_text():
+            return self._ended(pid, output, status)
+        if locked(out / "run.lock"):
             second = self.start(out)
             self.expect(second, {2}, "a second run")
+            self.counts["refused"] += 1
             if "is working on this run" not in second.text:
                 self.problems.append(f"a second run: no word of the first\n{second.text[-3000:]}")
         os.kill(pid, signal.SIGKILL)
         self.counts["kills"] += 1
         return self._ended(pid, output)
 
-    def damage(self, out: Path) -> None:
-        """What may happen to the files of a run that is not running."""
+    def damage(self, out: Path) -> str:
+        """What may happen to the files of a run that is not running; what did."""
         card = self.draw(DAMAGE)
         shards = sorted(out.glob("rows/*.parquet"))
         steps = sorted(out.glob("checkpoints/state/[0-9]*"), key=lambda path: path.name.zfill(9))
@@ -234,8 +245,9 @@ class Campaign:
                 del content[place:]
             file.write_bytes(content)
         else:
-            return
+            return "no damage"
         self.counts[card] += 1
+        return card
 
     def compare(self, out: Path) -> None:
         """Counts what differs from the reference."""
@@ -298,6 +310,17 @@ def rows_of(out: Path) -> dict[tuple, list[str]]:
         place = row["sample_id"], row["learning_rate"], row["seed"], row["stage_index"]
         found[place].append(repr(sorted(row.items())))
     return found
+
+
+def locked(path: Path) -> bool:
+    if not path.exists():
+        return False
+    with path.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def mounted(*arguments: str) -> bool:
