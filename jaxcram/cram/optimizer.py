@@ -14,6 +14,13 @@ import optax
 from jaxcram.cram.settings import OptimizerSettings
 
 
+def _core(settings: OptimizerSettings) -> optax.GradientTransformation:
+    return optax.chain(
+        optax.scale_by_adam(b1=settings.beta1, b2=settings.beta2, eps=settings.eps),
+        optax.add_decayed_weights(settings.weight_decay),
+    )
+
+
 def learning_rate(
     step_B: jax.Array, peak_B: jax.Array, decay_steps: int, settings: OptimizerSettings
 ) -> jax.Array:
@@ -27,30 +34,18 @@ def learning_rate(
     return jnp.where(step_B < warmup, peak_B * rise(step_B), cosine_B)
 
 
-def init(mem_NxKxD: jax.Array, settings: OptimizerSettings) -> optax.ScaleByAdamState:
+def init(mem_NxKxD: jax.Array, settings: OptimizerSettings) -> optax.OptState:
     """Optimiser state of N lanes, every leaf with a leading lane axis."""
-    return jax.vmap(optax.scale_by_adam(b1=settings.beta1, b2=settings.beta2).init)(mem_NxKxD)
+    return jax.vmap(_core(settings).init)(mem_NxKxD)
 
 
 def update(
     grad_BxKxD: jax.Array,
-    state: optax.ScaleByAdamState,
+    state: optax.OptState,
     mem_BxKxD: jax.Array,
     lr_B: jax.Array,
     settings: OptimizerSettings,
-) -> tuple[jax.Array, optax.ScaleByAdamState]:
-    """One AdamW step of every lane (Loshchilov & Hutter 2019, alg. 2): (embedding, state) after it.
-
-    Reciprocals stand where optax divides: XLA puts them there by itself in programs for one device, but not
-    in those for several, and a lane would round differently in them.
-    """
-    count_B = state.count + 1
-    mean = settings.beta1 * state.mu + (1 - settings.beta1) * grad_BxKxD
-    square = settings.beta2 * state.nu + (1 - settings.beta2) * grad_BxKxD**2
-    mean_share_B, square_share_B = (
-        1.0 / (1.0 - beta ** count_B.astype(jnp.float32)) for beta in (settings.beta1, settings.beta2)
-    )
-    root = jnp.sqrt(square * square_share_B[:, None, None])
-    direction = mean * mean_share_B[:, None, None] / (root + settings.eps)
-    step = lr_B[:, None, None] * (direction + settings.weight_decay * mem_BxKxD)
-    return mem_BxKxD - step, state._replace(count=count_B, mu=mean, nu=square)
+) -> tuple[jax.Array, optax.OptState]:
+    """One AdamW step of every lane: (embedding, state) after it."""
+    updates, state = jax.vmap(_core(settings).update)(grad_BxKxD, state, mem_BxKxD)
+    return mem_BxKxD - lr_B[:, None, None] * updates, state

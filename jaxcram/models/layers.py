@@ -110,26 +110,9 @@ def attend(
     scores = jnp.einsum("BGNC,BSGC->BGNS", rows, key_BxSxGxC, preferred_element_type=jnp.float32)
     scores_BxGxRxTxS = einops.rearrange(scores * head_size**-0.5, "B G (R T) S -> B G R T S", T=length)
     seen = jnp.where(mask[:, :, None], scores_BxGxRxTxS, jnp.finfo(jnp.float32).min)
-    weights = softmax(seen).astype(value_BxSxGxC.dtype).reshape(scores.shape)
+    weights = jax.nn.softmax(seen).astype(value_BxSxGxC.dtype).reshape(scores.shape)
     attended = jnp.einsum("BGNS,BSGC->BGNC", weights, value_BxSxGxC)
     return einops.rearrange(attended, "B G (R T) C -> B T (G R) C", T=length)
-
-
-@jax.custom_jvp
-def softmax(x: jax.Array) -> jax.Array:
-    """Softmax over the last axis.
-
-    A reciprocal stands where jax.nn.softmax divides: XLA puts it there by itself in programs for one device,
-    but not always in those for several, and a lane would round differently in them.
-    """
-    exponentials = jnp.exp(x - jnp.max(x, axis=-1, keepdims=True))
-    return exponentials * (1.0 / jnp.sum(exponentials, axis=-1, keepdims=True))
-
-
-@softmax.defjvp
-def _softmax_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[jax.Array, jax.Array]:
-    y, (dx,) = softmax(*primals), tangents
-    return y, y * (dx - jnp.sum(y * dx, axis=-1, keepdims=True))
 
 
 def knockout_mask(knocked_B: jax.Array, num_memory: int, length: int) -> jax.Array:
