@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.errors import JaxRuntimeError
 
-from jaxcram import mesh
+from jaxcram import mesh, processes
 from jaxcram.cram import autotune, checkpoint, lanes, memory
 from jaxcram.cram.checkpoint import Snapshot
 from jaxcram.cram.lanes import Bucket, ChunkResult, Lanes, Limits, PassSettings, Record
@@ -119,7 +119,9 @@ class Run:
         remat = settings.remat
         if remat is None:
             longest_bucket = self._scheduler.bucket(self._scheduler.longest_bucket)
-            remat = memory.needs_remat(model, longest_bucket, settings.num_memory)
+            remat = processes.from_first(
+                lambda: memory.needs_remat(model, longest_bucket, settings.num_memory)
+            )
         self._pass = PassSettings(
             settings.objective, settings.optimizer, settings.stages, settings.chunk_passes, remat
         )
@@ -204,13 +206,21 @@ class Run:
         return mesh.replicated(pool, self._mesh), start_NxKxD
 
     def _fitting(self, action: Callable[[], T]) -> T:
-        """Do `action`, with ever smaller passes while device memory runs out."""
+        """Do `action`, with ever smaller passes while device memory runs out.
+
+        Of several processes one cannot shrink its passes alone: it says what to start again with.
+        """
         while True:
             try:
                 return action()
             except JaxRuntimeError as error:
                 if "RESOURCE_EXHAUSTED" not in str(error):
                     raise
+                if processes.count() > 1:
+                    half = self._scheduler.token_budget // 2
+                    raise UserError(
+                        f"out of device memory: start again with --token_budget={half}, or with --remat"
+                    ) from error
                 if not self._scheduler.halve_budget():
                     raise UserError(
                         f"out of device memory at the smallest token budget, {self._scheduler.token_budget}: "

@@ -88,6 +88,21 @@ def test_tensors_longer_than_one_piece_arrive_whole(llama: Path, monkeypatch: py
     assert_equal(port.load(llama), expected)
 
 
+@pytest.mark.parametrize(
+    "bounds",
+    [((0, 40), (0, 32)), ((8, 16), (0, 32)), ((0, 40), (4, 12)), ((39, 40), (31, 32)), ((3, 9), (5, 31))],
+)
+def test_of_a_part_no_more_is_read_than_the_part(llama: Path, monkeypatch: pytest.MonkeyPatch, bounds):
+    expected = load_file(llama / "model.safetensors")[UP][tuple(slice(*cut) for cut in bounds)]
+    read, fromfile = [], np.fromfile
+    monkeypatch.setattr(port, "_PIECE", 7)
+    monkeypatch.setattr(np, "fromfile", lambda *args: read.append(args[2]) or fromfile(*args))
+    out = np.empty(expected.shape, np.float32)
+    port._open_tensors(llama)[UP].read_into(out, bounds)
+    np.testing.assert_array_equal(out, expected.astype(np.float32))
+    assert sum(read) == expected.size
+
+
 def test_without_a_wish_the_dtype_suits_the_device(llama: Path, monkeypatch: pytest.MonkeyPatch):
     assert port.load(llama).dtype == np.float32
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")

@@ -1,0 +1,163 @@
+"""Measures what tests of the mesh ask about, on 8 virtual devices, and prints it as one line of JSON.
+
+A process of its own, since JAX fixes the number of devices when it starts.
+"""
+
+import json
+import re
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+from flax import nnx
+
+from jaxcram import mesh
+from jaxcram.cram import lanes
+from jaxcram.cram.run import Run
+from jaxcram.cram.settings import CramSettings, OptimizerSettings, StageSettings
+from jaxcram.cram.start import jobs_of
+from jaxcram.mesh import MeshShape
+from jaxcram.models import port
+from jaxcram.models.decoder import Decoder
+from jaxcram.models.llama import LlamaConfig
+from jaxcram.models.neox import NeoXConfig
+from jaxcram.text import Sample, load_tokenizer
+
+SIZES = {"width": 32, "num_layers": 2, "num_heads": 4, "head_size": 8, "mlp_width": 64, "norm_eps": 1e-5}
+CONFIGS = {
+    # Key and value heads are fewer than 4 devices, and 50 tokens are no multiple of them: both stay whole.
+    "llama": LlamaConfig(
+        **SIZES, vocab_size=48, num_kv_heads=2, max_positions=64, tied_head=True, attention_bias=True
+    ),
+    "neox": NeoXConfig(**SIZES, vocab_size=50, num_kv_heads=4, max_positions=64, tied_head=False),
+}
+STORIES = (
+    "It was a hot summer afternoon, and while the sun",
+    "One day a little girl named Lily went to the park",
+)
+COLLECTIVE = (
+    r" (all-reduce|all-gather|all-to-all|collective-permute|collective-broadcast|reduce-scatter)(?:-start)?\("
+)
+
+
+def on(text: str, directory: Path) -> Decoder:
+    """A checkpoint on the mesh that `text` describes."""
+    return port.load(directory, mesh=MeshShape.parse(text).make())
+
+
+def random_model(config: LlamaConfig | NeoXConfig, directory: Path) -> Path:
+    """A checkpoint of weights large enough that what the model says depends on what it reads."""
+    rng = np.random.default_rng(0)
+    abstract = jax.eval_shape(lambda: Decoder(config, rngs=nnx.Rngs(0)))
+    weights = jax.tree.map(lambda x: rng.normal(0.2, 0.2, x.shape).astype(np.float32), abstract)
+    port.save(weights, directory, dtype="float32")
+    return directory
+
+
+def collectives(model: Decoder) -> dict[str, dict[str, int]]:
+    """Collective operations of the compiled chunk, inside its loops and outside of them."""
+    devices = mesh.of(model)
+    seats = 2 * mesh.places(devices)
+    procedure = lanes.PassSettings(chunk_passes=3)
+    pool = lanes.init_pool(
+        jax.numpy.zeros((seats, 16), int),
+        jax.numpy.full(seats, 16),
+        jax.numpy.ones(seats),
+        jax.numpy.zeros((seats, 1, 32)),
+        procedure,
+    )
+    program = lanes.run_chunk.lower(
+        model, mesh.replicated(pool, devices), np.arange(seats), lanes.Bucket(16, 2), procedure, devices
+    )
+    text = program.compile().as_text()
+    blocks = dict(re.findall(r"^(?:ENTRY )?%?([\w.-]+) \(.*?\{\n(.*?)^\}", text, re.MULTILINE | re.DOTALL))
+    inside: set[str] = set()
+    waiting = re.findall(r"(?:body|condition)=%([\w.-]+)", text)
+    while waiting:
+        name = waiting.pop()
+        if name not in inside:
+            inside.add(name)
+            waiting += [other for other in re.findall(r"%([\w.-]+)", blocks[name]) if other in blocks]
+    found: dict[str, Counter] = {"inside": Counter(), "outside": Counter()}
+    for name, body in blocks.items():
+        found["inside" if name in inside else "outside"].update(re.findall(COLLECTIVE, body))
+    return {"loops": {"count": len(inside)}, **{where: dict(counts) for where, counts in found.items()}}
+
+
+@jax.jit
+def logits(model: Decoder, tokens_BxT: jax.Array) -> jax.Array:
+    """Scores of a plain text."""
+    return model.logits(model(model.embed(tokens_BxT)))
+
+
+def rows(model: Decoder, texts: Sequence[Sequence[int]], settings: CramSettings) -> dict[str, list]:
+    """The rows of a run over texts, given as tokens, by lane, with all embeddings."""
+    samples = [Sample(i, "", np.array(tokens, np.int32)) for i, tokens in enumerate(texts)]
+    jobs = jobs_of(samples, settings)
+    ended = Run(model, samples, settings, jobs, len(jobs)).chunks(lambda progress: None)
+    return {outcome.job.key: of_lane for chunk in ended for outcome, of_lane in chunk}
+
+
+def written(lanes_: dict[str, list]) -> dict[str, str]:
+    """Rows as text that differs wherever a bit does."""
+    whole = {key: [repr(sorted(row.items())) for row in of_lane] for key, of_lane in lanes_.items()}
+    return {key: repr(texts) for key, texts in whole.items()}
+
+
+def exact_prefixes(lanes_: dict[str, list]) -> dict[str, list[int]]:
+    """Those of every lane."""
+    return {key: [row["stage_seq_len"] for row in of_lane if row["exact"]] for key, of_lane in lanes_.items()}
+
+
+def settings(*learning_rates: float, steps: int) -> CramSettings:
+    """Short lanes, two to a pass of 16 tokens."""
+    return CramSettings(
+        learning_rates=learning_rates,
+        token_budget=32,
+        stages=StageSettings(max_steps=steps),
+        optimizer=OptimizerSettings(warmup_steps=0),
+    )
+
+
+def main(folder: Path) -> dict:
+    np.set_printoptions(threshold=sys.maxsize, floatmode="unique")
+    checkpoints = {name: random_model(config, folder / name) for name, config in CONFIGS.items()}
+    found: dict = {}
+    found["collectives"] = {
+        text: collectives(on(text, checkpoints["llama"]))
+        for text in ("lanes:8", "lanes:2,model:4", "lanes:4,fsdp:2")
+    }
+
+    tokens = np.random.default_rng(2).integers(0, 48, (4, 20))
+    found["logits"] = {}
+    for family, directory in checkpoints.items():
+        whole = np.asarray(logits(on("lanes:1", directory), tokens))
+        found["logits"][f"{family} spread"] = float(whole.std())
+        for text in ("lanes:1,model:2", "lanes:1,model:4"):
+            others = np.asarray(logits(on(text, directory), tokens))
+            found["logits"][f"{family} {text}"] = float(np.abs(others - whole).max())
+
+    # Two lanes of 16 tokens a pass, on however many devices.
+    random = np.random.default_rng(3).integers(0, 48, (4, 12)).tolist()
+    found["rows"] = {
+        text: written(rows(on(text, checkpoints["llama"]), random, settings(0.1, 1.0, steps=30)))
+        for text in ("lanes:2", "lanes:4")
+    }
+    bundled = port.bundled_model()
+    tokenizer = load_tokenizer(str(bundled))
+    stories = [tokenizer.encode(text)[:12] for text in STORIES]
+    found["horizons"] = {
+        text: exact_prefixes(rows(on(text, bundled), stories, settings(0.05, 0.5, steps=60)))
+        for text in ("lanes:1", "lanes:1,model:2", "lanes:1,model:4")
+    }
+    return found
+
+
+if __name__ == "__main__":
+    jax.config.update("jax_num_cpu_devices", 8)
+    with tempfile.TemporaryDirectory() as folder:
+        print(json.dumps(main(Path(folder))))
