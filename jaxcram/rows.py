@@ -172,10 +172,13 @@ def read_shard(path: Path, columns: Sequence[str] | None = None) -> "pa.Table":
                 _shape(table[name])
         return table
     except (pa.ArrowException, OSError, UnicodeDecodeError, UserError) as error:
-        raise ValueError(f"{path}: not a readable shard ({error})") from error
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{path}: not a readable shard ({reason})") from error
 
 
 def _check_types(path: Path, schema: "pa.Schema") -> None:
+    if len(set(schema.names)) < len(schema.names):
+        raise ValueError(f"{path}: two columns of one name")
     for field in row_schema():
         if field.name in schema.names and schema.field(field.name).type != field.type:
             raise ValueError(
@@ -254,6 +257,8 @@ def _shape(column: "pa.ChunkedArray") -> tuple[int, int] | None:
     for chunk in column.chunks:
         present = chunk.drop_null()
         vectors = present.flatten()
+        if vectors.null_count or vectors.flatten().null_count:
+            raise UserError("these rows keep embeddings without numbers; they are of no run")
         shapes |= {
             (num_memory, width)
             for num_memory in present.value_lengths().unique().to_pylist()

@@ -313,6 +313,9 @@ def _hub(spec: str, split: str, column: str) -> Iterator[str]:
 
 
 def _require(column: str, columns: Iterable[str], where: str) -> None:
+    columns = list(map(str, columns))  # of a row of CSV that is too long, the rest has the name None
+    if columns.count(column) > 1:
+        raise UserError(f"{where}: {columns.count(column)} columns are named {column!r}; rename all but one")
     if column not in columns:
         raise UserError(f"{where}: no column {column!r}; it has {', '.join(columns) or 'none'}")
 

@@ -7,14 +7,16 @@ own flags and `--flagfile`, and nothing that a library registers.
 """
 
 import dataclasses
+import os
 import textwrap
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from absl import flags
 
+from jaxcram import documents
 from jaxcram.errors import UserError
 
 WIDTH = 100
@@ -22,6 +24,7 @@ _INDENT = 28
 _UNBROKEN = "\N{NO-BREAK SPACE}"
 T = TypeVar("T")
 _MOST = 2**31 - 1
+_MOST_FILES = 10  # of flags, one within the other
 _NUMBERS = {int: "a whole number", float: "a number"}
 
 
@@ -62,19 +65,9 @@ def parse(command: type[T], topics: Topics, argv: Sequence[str]) -> T:
     """
     registry = _registry(command, topics)
     try:
-        leftover = registry(["", *argv])[1:]
-    except flags.CantOpenFlagFileError as error:
-        cause = error.__context__
-        assert isinstance(cause, OSError)  # absl's own text names errno and shouts
-        raise UserError(
-            f"cannot read the --flagfile {cause.filename} ({cause.strerror}); check its path"
-        ) from error
-    except RecursionError:
-        raise UserError(
-            "the files that --flagfile names nest too deep; give one that names no other"
-        ) from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"a --flagfile is not UTF-8 ({error.reason}); give a text file") from error
+        leftover = registry(["", *_with_files(argv)])[1:]
+    except RecursionError:  # absl, while it looks for flags of a similar name
+        raise UserError("an unknown flag has a name of hundreds of characters; see --help") from None
     except (flags.Error, ValueError) as error:
         raise UserError(" ".join(str(error).split()).removesuffix(" ?")) from error
     if leftover:
@@ -84,6 +77,38 @@ def parse(command: type[T], topics: Topics, argv: Sequence[str]) -> T:
         if leaf.default is dataclasses.MISSING and values[leaf.name] is None:
             raise UserError(f"--{leaf.name} is needed; write --{leaf.name}=VALUE")
     return _build(command, values)
+
+
+def _with_files(arguments: Iterable[str], depth: int = 0) -> Iterator[str]:
+    """The arguments, each --flagfile replaced by the flags in it; not by absl, which also reads devices."""
+    left = iter(arguments)
+    for argument in left:
+        name, equals, path = argument.partition("=")
+        if argument == "--":
+            yield from (argument, *left)
+        elif name not in ("--flagfile", "-flagfile"):
+            yield argument
+        elif depth == _MOST_FILES:
+            raise UserError(
+                f"--flagfile={path}: such files name each other {depth} deep; put the flags into one"
+            )
+        else:
+            lines = map(str.strip, _read(path if equals else next(left, "")))
+            flags_of_file = (line for line in lines if line and not line.startswith(("#", "//")))
+            yield from _with_files(flags_of_file, depth + 1)
+
+
+def _read(flagfile: str) -> list[str]:
+    path = os.path.expanduser(flagfile)
+    try:
+        documents.require_file(path)
+        if os.path.getsize(path) > documents.MOST_BYTES:
+            raise ValueError("too large")
+        with open(path, encoding="utf-8") as file:
+            return file.readlines()
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"cannot read the --flagfile {flagfile} ({why}); check its path") from error
 
 
 def explain(command: type, topics: Topics) -> str:
@@ -209,7 +234,8 @@ class _Values(flags.ArgumentParser):
         try:
             value = self._kind(piece)
         except ValueError:
-            raise ValueError(f"{piece!r} is not {_NUMBERS[self._kind]}") from None
-        if self._kind is int and abs(value) > _MOST:
+            kinds = [name for kind, name in _NUMBERS.items() if issubclass(self._kind, kind)]
+            raise ValueError(f"{piece!r} is not {kinds[0]}") from None
+        if isinstance(value, int) and abs(value) > _MOST:
             raise ValueError(f"{piece!r} is beyond {_MOST}, the largest number that is computed with")
         return value
