@@ -204,6 +204,9 @@ class Campaign:
         elif away.exists():
             shutil.rmtree(out, ignore_errors=True)
             away.rename(out)
+        if card == "vanished directory" and ended.code == 2:
+            # It had gone before anything was written: then it is no run, and the person has to look.
+            codes, says = {2}, "no settings.json in it"
         self.expect(ended, {0} | codes, card)
         if ended.code > 0 and says not in ended.text:
             self.problems.append(f"{card}: it does not say {says!r}\n{ended.text[-3000:]}")
