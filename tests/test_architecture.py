@@ -59,7 +59,18 @@ MAY_IMPORT = {
         "sources",
         "text",
     },
-    "cli": {"api", "cram", "disk", "documents", "errors", "figures", "pretrain", "processes", "report", "sources"},
+    "cli": {
+        "api",
+        "cram",
+        "disk",
+        "documents",
+        "errors",
+        "figures",
+        "pretrain",
+        "processes",
+        "report",
+        "sources",
+    },
     "__init__": {"api"},
 }
 # Other people's packages that only these modules may import.
