@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxcram import mesh
 from jaxcram.cram.lanes import Bucket
 from jaxcram.models.decoder import Decoder
 
@@ -49,6 +50,7 @@ def _cpu() -> str:
 
 def machine() -> dict[str, Any]:
     """What a figure cannot be read without; `load`, processes ready to run, tells of neighbours."""
+    mesh.use_cores()  # asking JAX for its devices starts it, and fixes how many there are
     return {
         "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),

@@ -2,6 +2,10 @@
 
 import json
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -87,6 +91,18 @@ def test_the_machine_is_described():
     assert list(described) == ["cpu", "cores", "load", "backend", "devices", "jax", "torch", "commit"]
     assert described["backend"] == "cpu"
     assert described["jax"] == jax.__version__
+
+
+def test_describing_the_machine_makes_every_core_a_device():
+    """In a fresh process: JAX counts its devices once, when it is first asked for them."""
+    code = "import measure; machine = measure.machine(); print(machine['cores'], len(machine['devices']))"
+    folder = Path(measure.__file__).parent
+    chosen = {"JAX_NUM_CPU_DEVICES", "XLA_FLAGS"}  # a person's choice of devices would count
+    env = {name: value for name, value in os.environ.items() if name not in chosen}
+    command = [sys.executable, "-c", code]
+    told = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=True)
+    cores, devices = told.stdout.split()
+    assert cores == devices
 
 
 def test_matmul_rate_is_work_over_time(monkeypatch):
