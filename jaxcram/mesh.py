@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxcram.errors import UserError
@@ -146,13 +147,42 @@ def spread(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
             mesh=mesh,
             in_specs=(PartitionSpec(), *(PartitionSpec(LANES) for _ in per_lane)),
             out_specs=PartitionSpec(LANES),
-            axis_names={LANES},
+            # Those of one device too: where XLA has nothing to cut, it need not be kept from cutting kernels.
+            axis_names={LANES, *(axis for axis, size in mesh.shape.items() if size == 1)},
             # The devices run different numbers of passes, which the check of replication does not know.
             check_vma=False,
         )(model, *per_lane)
         return jax.lax.with_sharding_constraint(shares, NamedSharding(mesh, PartitionSpec()))
 
     return whole
+
+
+def on_each_device(
+    kernel: Callable[..., jax.Array],
+    query_BxTxHxC: jax.Array,
+    key_BxSxGxC: jax.Array,
+    value_BxSxGxC: jax.Array,
+) -> jax.Array:
+    """`kernel(query, key, value)`, which returns as many heads as queries have, for each device's own share.
+
+    Lanes lie over `fsdp` and heads over `model`. XLA cuts no kernel by itself: it must not see any axis of
+    the mesh, even one of size 1.
+    """
+    here = jax.sharding.get_abstract_mesh()
+    if not here.auto_axes:
+        return kernel(query_BxTxHxC, key_BxSxGxC, value_BxSxGxC)
+    num_heads, num_kv_heads = query_BxTxHxC.shape[2], key_BxSxGxC.shape[2]
+    if num_kv_heads % here.shape.get(MODEL, 1):
+        # Fewer key heads than devices: they are whole on each, and every query head needs its own piece.
+        key_BxSxGxC, value_BxSxGxC = (
+            jnp.repeat(x, num_heads // num_kv_heads, axis=2) for x in (key_BxSxGxC, value_BxSxGxC)
+        )
+    lanes = tuple(axis for axis in here.auto_axes if axis != MODEL)
+    spec = PartitionSpec(lanes, None, MODEL if MODEL in here.auto_axes else None)
+    apart = jax.shard_map(
+        kernel, in_specs=(spec,) * 3, out_specs=spec, axis_names=set(here.auto_axes), check_vma=False
+    )
+    return apart(query_BxTxHxC, key_BxSxGxC, value_BxSxGxC)
 
 
 def gathered(weights: T) -> T:

@@ -1,13 +1,8 @@
 """Causal attention on TPU: JAX's splash kernel, which goes through the keys in blocks and holds no scores."""
 
-from collections.abc import Callable
-
 import einops
 import jax
 import jax.numpy as jnp
-from jax.sharding import PartitionSpec
-
-from jaxcram.mesh import MODEL
 
 TILE = 128  # blocks are multiples of the registers' lanes
 LONGEST_BLOCK = (
@@ -40,35 +35,7 @@ def working_bytes(query_BxTxHxC: jax.Array | jax.ShapeDtypeStruct) -> int:
 
 
 def attend(query_BxTxHxC: jax.Array, key_BxTxGxC: jax.Array, value_BxTxGxC: jax.Array) -> jax.Array:
-    """Causal scaled dot-product attention [B, T, H, C], queries in groups; softmax in fp32."""
-    num_heads, head_size = query_BxTxHxC.shape[2:]
-    mesh = jax.sharding.get_abstract_mesh()
-    if key_BxTxGxC.shape[2] % mesh.shape.get(MODEL, 1):
-        # Fewer key heads than devices: they are whole on each, and every query head needs its own piece.
-        repeats = num_heads // key_BxTxGxC.shape[2]
-        key_BxTxGxC, value_BxTxGxC = (jnp.repeat(x, repeats, axis=2) for x in (key_BxTxGxC, value_BxTxGxC))
-    # The kernel does not scale.
-    return _on_each_device(_kernel, mesh)(query_BxTxHxC * head_size**-0.5, key_BxTxGxC, value_BxTxGxC)
-
-
-def _on_each_device(
-    function: Callable[..., jax.Array], mesh: jax.sharding.AbstractMesh
-) -> Callable[..., jax.Array]:
-    """`function` of arrays [B, T, heads, C], every device for its own lanes and heads.
-
-    XLA cuts no kernel by itself: it must not see any axis of the mesh, even one of size 1.
-    """
-    axes = mesh.auto_axes
-    if not axes:
-        return function
-    lanes = tuple(axis for axis in axes if axis != MODEL)
-    spec = PartitionSpec(lanes, None, MODEL if MODEL in axes else None)
-    return jax.shard_map(
-        function, in_specs=(spec, spec, spec), out_specs=spec, axis_names=set(axes), check_vma=False
-    )
-
-
-def _kernel(query_BxTxHxC: jax.Array, key_BxTxGxC: jax.Array, value_BxTxGxC: jax.Array) -> jax.Array:
+    """Causal scaled dot-product attention [B, T, H, C] of one device, queries in groups; softmax in fp32."""
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as splash
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
 
@@ -82,7 +49,8 @@ def _kernel(query_BxTxHxC: jax.Array, key_BxTxGxC: jax.Array, value_BxTxGxC: jax
         x = jnp.pad(x_BxTxHxC, ((0, 0), (0, padded - length), (0, 0), (0, 0)))
         return einops.rearrange(x, "B T H C -> (B H) T C")
 
-    query, key, value = (rows(x) for x in (query_BxTxHxC, key_BxTxGxC, value_BxTxGxC))
+    scaled_BxTxHxC = query_BxTxHxC * query_BxTxHxC.shape[-1] ** -0.5  # the kernel does not
+    query, key, value = (rows(x) for x in (scaled_BxTxHxC, key_BxTxGxC, value_BxTxGxC))
     kernel = splash.make_splash_mha(
         masks.MultiHeadMask([masks.CausalMask((padded, padded))] * query.shape[0]),
         # One kernel on the way back, not two, computes the scores once for the gradients of queries and of

@@ -151,8 +151,26 @@ def test_each_device_attends_with_its_own_lanes_and_heads(num_kv_heads, key_rows
     shape = AbstractMesh((1, 2, 2), ("lanes", "fsdp", "model"), axis_types=(AxisType.Auto,) * 3)
     query, key = (jax.ShapeDtypeStruct((4, 128, heads, 8), jnp.bfloat16) for heads in (4, num_kv_heads))
     with jax.sharding.use_abstract_mesh(shape):
-        traced = jax.jit(splash.attend).trace(query, key, key)
+        traced = jax.jit(functools.partial(mesh.on_each_device, splash.attend)).trace(query, key, key)
         lowered = traced.lower(lowering_platforms=("tpu",)).as_text()
     (call,) = [line for line in lowered.splitlines() if "tpu_custom_call" in line]
     rows = ", ".join(f"tensor<{count}x128x8xbf16>" for count in (4, key_rows, key_rows))
     assert rows in call
+
+
+def test_cudnn_too_sees_the_share_of_one_device(monkeypatch):
+    """Inside the chunk's shard_map XLA cannot cut its calls, and refuses to compile them."""
+    seen = []
+
+    def kernel(query, key, value, **flags):
+        seen.append((query.shape, key.shape, value.shape, flags))
+        return query
+
+    monkeypatch.setattr(layers, "attention_implementation", lambda query: "cudnn")
+    monkeypatch.setattr(jax.nn, "dot_product_attention", kernel)
+    query, key = (jax.ShapeDtypeStruct((4, 128, heads, 8), jnp.bfloat16) for heads in (4, 2))
+    shape = AbstractMesh((1, 2, 2), ("lanes", "fsdp", "model"), axis_types=(AxisType.Auto,) * 3)
+    with jax.sharding.use_abstract_mesh(shape):
+        jax.jit(attend).trace(query, key, key)
+    flags = {"is_causal": True, "implementation": "cudnn"}
+    assert seen == [((2, 128, 2, 8), (2, 128, 1, 8), (2, 128, 1, 8), flags)]
