@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 DECODERS = ("exact", "cached")
+BUNDLED = "jaxcram:mini-llama"  # what runs record; no Hub name, and hardly a directory's
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -96,12 +97,13 @@ def load_model(
     shape = MeshShape.parse(mesh)
     use_cache()
     use_cores()
-    place = name_or_dir or str(port.bundled_model())
+    name = name_or_dir or BUNDLED
+    place = str(port.bundled_model()) if name == BUNDLED else name
     with processes.together():
         port.find_checkpoint(place)
         tokenizer = load_tokenizer(place)  # before the weights: it is cheap, and may be missing
         decoder = port.load(place, dtype=dtype, mesh=shape.make())
-    return Model(decoder, tokenizer, name_or_dir or "mini-llama")
+    return Model(decoder, tokenizer, name)
 
 
 def cram(
@@ -268,10 +270,7 @@ def decode(
     if decoder not in DECODERS:
         raise UserError(f"decoder {decoder!r} is unknown: choose one of {', '.join(DECODERS)}")
     run = run if isinstance(run, Run) else Run(run)
-    name = run.settings["model"]
-    model = model or load_model(
-        None if name == "mini-llama" else name, dtype=run.settings["dtype"], mesh=mesh
-    )
+    model = model or load_model(run.settings["model"], dtype=run.settings["dtype"], mesh=mesh)
     outcomes, targets = [], {}
     for job, table in results.load_lanes(run.path):
         outcomes.append(Outcome.of_table(table, run.settings["mode"]))

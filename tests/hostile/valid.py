@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from flax import nnx
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
+from jaxcram import api
 from jaxcram.cram import verify
 from jaxcram.cram.rows import Outcome
 from jaxcram.models import port
@@ -94,7 +95,7 @@ def tree(name: str, file: str) -> Any:
 
 
 SETTINGS = {
-    "model": "mini-llama",
+    "model": api.BUNDLED,
     "dtype": "float32",
     "mode": "progressive",
     "learning_rates": [0.1, 1.0],
@@ -175,7 +176,7 @@ def summary(lanes: list[dict[str, Any]]) -> dict[str, Any]:
         "lane_steps": 40,
         "useful_share": 0.5,
         "token_budget": 64,
-        "model": "mini-llama",
+        "model": api.BUNDLED,
         "mode": "progressive",
         "versions": {"python": "3"},
         "devices": ["cpu: cpu"],
