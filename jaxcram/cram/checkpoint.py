@@ -3,9 +3,8 @@
     checkpoints/state/STEP/        embedding, optimiser and progress of the unfinished lanes, by Orbax
     checkpoints/rows/STEP.parquet  the rows that came to them since the checkpoint before
 
-A lane's bits depend on its own state alone, so these are all that a run needs to go on; finished lanes have
-their rows on disk. Every checkpoint names the row files that it needs, and carries a digest of everything:
-Orbax itself would read a flipped bit as if nothing were wrong.
+Every checkpoint names the row files that it needs, and carries a digest of everything: Orbax itself would
+read a flipped bit as if nothing were wrong.
 """
 
 from __future__ import annotations
@@ -24,13 +23,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import jax
 import numpy as np
 
 from jaxcram import disk, processes
-from jaxcram.cram.lanes import Lanes
 from jaxcram.cram.rows import Row
 from jaxcram.cram.scheduler import PassCost
+from jaxcram.cram.snapshot import Snapshot
 from jaxcram.errors import UserError
 from jaxcram.results import Job, RunDirectory
 from jaxcram.rows import read_shard, rows_table, shard_bytes, table_rows
@@ -40,66 +38,6 @@ if TYPE_CHECKING:
 
 _TEN_YEARS = 10 * 365 * 86_400
 _LOGGER = logging.getLogger("jaxcram")
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Snapshot:
-    """The unfinished lanes of a run between two chunks.
-
-    Attributes:
-        lanes: their keys, in the order of the arrays' first axis, and how many rows each has.
-        state: what the pool holds of them, [U, ..], by name (`pool_state`).
-        rows: by key, those since the snapshot before; once read from disk, all of them.
-        cost: what sized the passes.
-        devices: on which the lanes ran.
-        totals: what the run has spent in all its starts, by name.
-    """
-
-    lanes: dict[str, int]
-    state: dict[str, np.ndarray]
-    rows: dict[str, list[Row]]
-    cost: PassCost
-    devices: list[str]
-    totals: dict[str, float]
-
-    def meta(self) -> dict[str, Any]:
-        """All but the arrays and rows, as JSON can say it."""
-        return {
-            "lanes": self.lanes,
-            "cost": dataclasses.asdict(self.cost),
-            "devices": self.devices,
-            "totals": self.totals,
-        }
-
-
-def pool_state(pool: Lanes) -> dict[str, Any]:
-    """What a pool holds beside its jobs, [N, ..] each, by name."""
-    tree = {"mem": pool.mem, "opt": pool.opt, "progress": pool.progress}
-    return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree.flatten_with_path(tree)[0]}
-
-
-def with_state(pool: Lanes, slots: np.ndarray, state: dict[str, np.ndarray]) -> Lanes:
-    """The pool with `state` at some of its places, as numpy arrays.
-
-    Args:
-        pool: the pool.
-        slots: places [U].
-        state: by name, [U, ..].
-
-    Raises:
-        UserError: the arrays are others than those of the pool.
-    """
-    named = {name: np.array(leaf) for name, leaf in pool_state(pool).items()}
-    here = {name: (leaf.dtype, leaf.shape[1:]) for name, leaf in named.items()}
-    if here != {name: (leaf.dtype, leaf.shape[1:]) for name, leaf in state.items()}:
-        raise UserError(
-            "the checkpoints are of another version of jaxcram; remove the folder checkpoints of the run: "
-            "the lanes in them start again"
-        )
-    for name, leaf in named.items():
-        leaf[slots] = state[name]
-    tree = {"mem": pool.mem, "opt": pool.opt, "progress": pool.progress}
-    return pool._replace(**jax.tree.unflatten(jax.tree.structure(tree), list(named.values())))
 
 
 class Checkpoints:
@@ -285,9 +223,8 @@ class Checkpoints:
             import orbax.checkpoint as ocp
 
             self._orbax_level = logging.getLogger("absl").level
-            logging.getLogger("absl").setLevel(
-                logging.CRITICAL
-            )  # of damage and full disks we tell in one line
+            # Of damage and full disks we tell in one line ourselves.
+            logging.getLogger("absl").setLevel(logging.CRITICAL)
             me = processes.number()
             if me == 0:
                 for folder in (self._folder, self._states, self._rows):

@@ -16,11 +16,12 @@ from jaxcram import processes, results
 from jaxcram.compilation import CompileTime
 from jaxcram.cram import run as engine
 from jaxcram.cram import verify
-from jaxcram.cram.checkpoint import Checkpoints, Snapshot
+from jaxcram.cram.checkpoint import Checkpoints
 from jaxcram.cram.interruption import StopRequest
 from jaxcram.cram.profile import Profile
 from jaxcram.cram.rows import Outcome
 from jaxcram.cram.settings import CramSettings
+from jaxcram.cram.snapshot import Snapshot
 from jaxcram.cram.start import jobs_of
 from jaxcram.errors import Interrupted
 from jaxcram.models.decoder import Decoder

@@ -13,12 +13,12 @@ import numpy as np
 from jax.errors import JaxRuntimeError
 
 from jaxcram import mesh, processes
-from jaxcram.cram import autotune, checkpoint, lanes, memory
-from jaxcram.cram.checkpoint import Snapshot
+from jaxcram.cram import autotune, lanes, memory, snapshot
 from jaxcram.cram.lanes import Bucket, ChunkResult, Lanes, Limits, PassSettings, Record
 from jaxcram.cram.rows import LaneRows, Outcome, Row
 from jaxcram.cram.scheduler import PassCost, Scheduler
 from jaxcram.cram.settings import CramSettings, TokenBudget
+from jaxcram.cram.snapshot import Snapshot
 from jaxcram.cram.stages import Stop
 from jaxcram.cram.start import alone_nll, initial_embedding
 from jaxcram.errors import UserError
@@ -149,7 +149,7 @@ class Run:
         state = {name: leaf[found] for name, leaf in saved.state.items()}
         if not keys:
             return
-        pool = checkpoint.with_state(self._pool, slots, state)
+        pool = snapshot.with_state(self._pool, slots, state)
         self._pool = mesh.replicated(pool, self._mesh)
         for key, slot in zip(keys, slots, strict=True):
             rows = self._rows[slot]
@@ -163,7 +163,7 @@ class Run:
             totals: what the run has spent, to be kept with them.
         """
         pool = self._ahead.before if self._ahead else self._pool
-        state = jax.device_get(checkpoint.pool_state(pool))
+        state = jax.device_get(snapshot.pool_state(pool))
         running = np.flatnonzero(jax.device_get(pool.progress.stop) == Stop.RUNNING)
         rows = {self._jobs[slot].key: self._rows[slot] for slot in running}
         return Snapshot(

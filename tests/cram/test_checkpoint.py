@@ -14,9 +14,10 @@ import pytest
 
 from jaxcram import api, report
 from jaxcram.cram import lanes
-from jaxcram.cram.checkpoint import Checkpoints, Snapshot
+from jaxcram.cram.checkpoint import Checkpoints
 from jaxcram.cram.run import Run
 from jaxcram.cram.scheduler import PassCost
+from jaxcram.cram.snapshot import Snapshot
 from jaxcram.errors import Interrupted, StoppedError, UserError
 from jaxcram.results import Job, RunDirectory
 from jaxcram.text import Sample
@@ -144,19 +145,24 @@ def test_damage_anywhere_in_the_newest_is_noticed_told_and_the_one_before_taken(
             with Checkpoints(directory, 1.0) as checkpoints:
                 found = checkpoints.newest()
             if found.lanes == SECOND.lanes:
-                assert not caplog.records
+                assert not told(caplog)
                 assert_same(found, accumulated(FIRST, SECOND))  # this file says nothing that is needed
                 outcomes["newest"] += 1
             else:
                 assert_same(found, accumulated(FIRST))
-                (record,) = caplog.records
-                assert record.getMessage().startswith(f"{folder}: checkpoint 2 is damaged (")
-                assert record.getMessage().endswith("); going on from checkpoint 1")
+                (line,) = told(caplog)
+                assert line.startswith(f"{folder}: checkpoint 2 is damaged (")
+                assert line.endswith("); going on from checkpoint 1")
                 assert not (folder / "state" / "2").exists()
                 outcomes["before"] += 1
             shutil.rmtree(folder)
             shutil.copytree(pristine, folder)
     assert outcomes["before"] >= 15, outcomes
+
+
+def told(caplog) -> list[str]:
+    """What jaxcram said; asyncio says more when a future of Orbax, given up half-way, is collected."""
+    return [record.getMessage() for record in caplog.records if record.name == "jaxcram"]
 
 
 def flip(file) -> None:
