@@ -15,6 +15,7 @@ from types import FrameType
 
 # Exit codes of `jaxcram cram` after which the same command goes on: a lost peer or a full disk, and SIGTERM.
 RESUMABLE = (75, 143)
+NOT_STARTED = 2  # the exit code of a job that could not be started: no start after it would help
 POLL_S = 0.05
 
 
@@ -74,7 +75,12 @@ def run_all(jobs: Sequence[Job], *, parallel: int, restarts: int, env: Mapping[s
                 for one in running:
                     _pass_on(one, outcome.signal)
             while waiting and len(running) < parallel:
-                running.append(_start(*waiting.popleft(), env))
+                job, left = waiting.popleft()
+                try:
+                    running.append(_start(job, left, env))
+                except OSError as error:  # of its log, or of the program
+                    print(f"{job.name}: cannot be started ({error})", flush=True)
+                    outcome.codes[job.name] = NOT_STARTED
             time.sleep(POLL_S)
             for one in [one for one in running if one.process.poll() is not None]:
                 running.remove(one)

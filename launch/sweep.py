@@ -14,6 +14,7 @@ asked; 130 and 143 ended by SIGINT and SIGTERM, after the runs that were under w
 from __future__ import annotations
 
 import dataclasses
+import errno
 import itertools
 import os
 import re
@@ -158,7 +159,7 @@ def main(command: Command, extra: Sequence[str]) -> int:
     if command.dry_run:
         print("\n".join(map(shlex.join, commands.values())))
         return 0
-    os.makedirs(command.grid.root, exist_ok=True)
+    _make_root(command.grid.root)
     if target == "kubernetes":
         targets.write_manifests(runs, start)
     waits = target in ("local", "tpu")
@@ -176,6 +177,17 @@ def main(command: Command, extra: Sequence[str]) -> int:
         env=env,
     )
     return _told(outcome, len(runs))
+
+
+def _make_root(root: str) -> None:
+    try:
+        os.makedirs(root, exist_ok=True)
+        if not os.access(root, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise UserError(
+            f"--root={root} takes no runs ({error.strerror}); choose another directory"
+        ) from error
 
 
 def _told(outcome: processes.Outcome, count: int) -> int:

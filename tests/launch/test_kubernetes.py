@@ -31,7 +31,7 @@ def test_a_tpu_slice():
         "maxRestarts": 5,
         "rules": [
             {
-                "name": "mistakeOrBug",
+                "name": "notToBeResumed",
                 "action": "FailJobSet",
                 "onJobFailureReasons": ["PodFailurePolicy"],
             }
@@ -43,7 +43,7 @@ def test_a_tpu_slice():
     assert job["podFailurePolicy"]["rules"] == [
         {
             "action": "FailJob",
-            "onExitCodes": {"containerName": "jaxcram", "operator": "In", "values": [1, 2]},
+            "onExitCodes": {"containerName": "jaxcram", "operator": "In", "values": [1, 2, 130]},
         }
     ]
     assert pod(document)["restartPolicy"] == "Never"

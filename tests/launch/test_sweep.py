@@ -209,6 +209,37 @@ def test_only_what_can_be_resumed_is_started_again(
         assert capsys.readouterr().err == "failed: bundled-progressive-lr0.1: killed by SIGKILL\n"
 
 
+@pytest.mark.parametrize(("root", "why"), [("file", "File exists"), ("file/runs", "Not a directory")])
+def test_a_root_that_takes_no_runs_is_one_line(root, why, sweep_program, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert sweep_program(f"--root={tmp_path}/{root}", "--program=true") == 2
+    assert capsys.readouterr() == (
+        "",
+        f"sweep.py: error: --root={tmp_path}/{root} takes no runs ({why}); choose another directory\n",
+    )
+
+
+def test_a_root_that_is_read_only_is_one_line(sweep_program, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write wherever it likes
+    assert sweep_program(f"--root={tmp_path}", "--program=true") == 2
+    assert capsys.readouterr().err == (
+        f"sweep.py: error: --root={tmp_path} takes no runs (Permission denied); choose another directory\n"
+    )
+
+
+def test_a_log_that_cannot_be_written_fails_its_run_alone(sweep_program, stub, tmp_path, capsys):
+    program, log = stub("jaxcram-stub", RECORD), tmp_path / "bundled-full-lr0.1.log"
+    log.mkdir()
+    code = sweep_program(
+        *(f"--program={program}", f"--root={tmp_path}"),
+        *("--modes=full,progressive", "--learning_rates=0.1"),
+    )
+    out, err = capsys.readouterr()
+    assert (code, err) == (1, "failed: bundled-full-lr0.1: exit code 2\n")
+    assert f"bundled-full-lr0.1: cannot be started ([Errno 21] Is a directory: '{log}')\n" in out
+    assert (tmp_path / "bundled-progressive-lr0.1" / "arguments").exists()
+
+
 @pytest.mark.parametrize(("parallel", "most"), [(1, 1), (2, 2)])
 def test_so_many_runs_at_a_time(parallel, most, sweep_program, stub, tmp_path):
     body = 'touch "$out.here"; ls "${out%/*}"/*.here | wc -l >>"${out%/*}/seen"; sleep 0.5; rm "$out.here"'
