@@ -51,7 +51,7 @@ from jaxcram import mesh
 from jaxcram.cli.flags import Doc
 from jaxcram.cram.lanes import Bucket
 from jaxcram.cram.settings import CramSettings
-from jaxcram.cram.start import initial_embedding, jobs_of
+from jaxcram.cram.start import initial_embeddings, jobs_of
 from jaxcram.errors import UserError
 from jaxcram.models import port
 from jaxcram.models.decoder import Decoder
@@ -199,7 +199,7 @@ def compare_runs(
 ) -> dict[str, Any]:
     """Whole runs of both sides over the same samples, in turn."""
     jobs = jobs_of(samples, settings)
-    init_NxKxD = np.stack([initial_embedding(pair.model, job, settings) for job in jobs])
+    init_NxKxD = initial_embeddings(pair.model, jobs, settings)
     targets = [sample.tokens for sample in samples]
     reference = reference_settings(settings)
     jax.clear_caches()  # what an earlier scope compiled must not help the first run of this one

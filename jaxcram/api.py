@@ -17,6 +17,7 @@ from jaxcram import finished, processes, report, results
 from jaxcram.compilation import use_cache
 from jaxcram.cram import verify
 from jaxcram.cram.complete import Task, complete
+from jaxcram.cram.profile import Profile
 from jaxcram.cram.rows import Outcome
 from jaxcram.cram.settings import CramSettings
 from jaxcram.errors import UserError
@@ -60,7 +61,7 @@ class Run:
     """A run on disk: its settings, summary and rows."""
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = results.expanded(path)
         self.settings = results.load_settings(path)
         self.summary = results.load_summary(path)
         finished.check_files(self.path, self.settings, self.summary)
@@ -142,6 +143,7 @@ def cram(
     settings = dataclasses.replace(settings or CramSettings(), **overrides)
     with processes.together():
         source, loaded = _texts(texts)
+        profile = Profile(profile_dir)
     model = model if isinstance(model, Model) else load_model(model)
     with processes.together():
         samples = tokenize(
@@ -163,7 +165,7 @@ def cram(
         settings=settings,
         to_text=model.tokenizer.decode,
         checkpoint_minutes=checkpoint_minutes,
-        profile_dir=profile_dir,
+        profile=profile,
     )
     constants = _constants(model, settings)
     with (

@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -47,7 +48,7 @@ class MeshShape:
         sizes = {}
         for part in filter(None, text.split(",")):
             name, _, size = part.partition(":")
-            if name not in _AXES or name in sizes or not size.removeprefix("-").isdecimal():
+            if name not in _AXES or name in sizes or not re.fullmatch(r"-?[0-9]{1,9}", size):
                 raise UserError(f"mesh {text!r}: write it as lanes:-1,model:1 or lanes:-1,fsdp:1")
             sizes[name] = int(size)
         shape = cls(**sizes)

@@ -18,7 +18,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
@@ -54,6 +54,7 @@ __all__ = [
 ]
 
 _LOCK, _SETTINGS, _ROWS, _LOG, _SUMMARY = "run.lock", "settings.json", "rows", "log.jsonl", "summary.json"
+FREE = {"token_budget", "remat"}  # how a run fits its devices: it may be started again with others
 _MOST_BYTES = 1 << 26  # of settings and summary; a lane takes half a kilobyte
 
 _LOGGER = logging.getLogger("jaxcram")
@@ -92,7 +93,7 @@ class RunDirectory:
                 another process works on it.
             ValueError: a constant is no column.
         """
-        path, constants = _expanded(path), dict(constants or {})
+        path, constants = expanded(path), dict(constants or {})
         if unknown := constants.keys() - COLUMNS.keys():
             raise ValueError(f"constants that are no columns: {sorted(unknown)}")
         with writing(path):
@@ -117,7 +118,7 @@ class RunDirectory:
         Raises:
             UserError: this process does not see that run.
         """
-        path = Path(path).expanduser()
+        path = expanded(path)
         if not (path / _SETTINGS).exists():
             raise UserError(
                 f"--out={path}: process 0 has a run here that this one does not see; choose a place both see"
@@ -168,6 +169,13 @@ class RunDirectory:
         table = lane_table(job, [{**self.constants, **row} for row in rows])
         disk.replace(self.path / _ROWS / f"{job.key}.parquet", shard_bytes(table))
 
+    def await_lanes(self, keys: Iterable[str]) -> None:
+        """Waits until other processes have written the rows of these lanes."""
+        names = {f"{key}.parquet" for key in keys}
+        # A listing, not a look at each: network file systems remember for a while that a file was absent.
+        while not names <= set(os.listdir(self.path / _ROWS)):
+            time.sleep(0.01)
+
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Writes summary.json; numbers that JSON cannot say (NaN, infinity) become null."""
         disk.replace(self.path / _SUMMARY, _json_bytes(_plain(summary)))
@@ -179,14 +187,15 @@ class RunDirectory:
         """
         elapsed = round(time.monotonic() - self._start, 3)
         line = json.dumps(_plain({"elapsed_s": elapsed, **event}), ensure_ascii=False, allow_nan=False)
-        content = line.encode() + b"\n"
-        end = self._log.seek(0, os.SEEK_END)
+        content, end = line.encode() + b"\n", None
         try:
+            end = self._log.seek(0, os.SEEK_END)
             if self._log.write(content) < len(content):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
-            with suppress(OSError):
-                self._log.truncate(end)  # half a line would spoil the next one
+            if end is not None:
+                with suppress(OSError):
+                    self._log.truncate(end)  # half a line would spoil the next one
             if self._log_works:
                 _LOGGER.warning("%s: cannot be written (%s); going on", self.path / _LOG, error.strerror)
             self._log_works = False
@@ -203,7 +212,7 @@ def load_rows(path: str | Path, columns: Sequence[str] | None = None) -> "pa.Tab
         UserError: the path is no run, a column does not exist, or a shard is damaged.
     """
     load_settings(path)
-    return read_shards(_expanded(path) / _ROWS, columns)
+    return read_shards(expanded(path) / _ROWS, columns)
 
 
 def load_lanes(path: str | Path) -> Iterator[tuple[Job, "pa.Table"]]:
@@ -213,7 +222,7 @@ def load_lanes(path: str | Path) -> Iterator[tuple[Job, "pa.Table"]]:
         UserError: the path is no run, or a shard is damaged or holds what no run writes.
     """
     load_settings(path)
-    folder = _expanded(path) / _ROWS
+    folder = expanded(path) / _ROWS
     for job, table in each_shard(folder):
         check_lane(folder, table)
         yield job, table
@@ -239,7 +248,7 @@ def load_summary(path: str | Path) -> dict[str, Any]:
 
 
 def _load(path: str | Path, name: str, without: str) -> dict[str, Any]:
-    file = _expanded(path) / name
+    file = expanded(path) / name
     try:
         return documents.read_object(file, _MOST_BYTES)
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -250,12 +259,12 @@ def _load(path: str | Path, name: str, without: str) -> dict[str, Any]:
         raise UserError(f"{file}: not valid JSON ({error}); restore it or take another run") from error
 
 
-def _expanded(path: str | Path) -> Path:
-    """The path without its ~; not `Path.expanduser`, which raises errors at users that do not exist."""
-    expanded = os.path.expanduser(path)
-    if "\0" in expanded:
-        raise UserError(f"{expanded!r}: no path has a null character in it; check it")
-    return Path(expanded)
+def expanded(path: str | Path) -> Path:
+    """A path without its ~; not `Path.expanduser`, which raises errors at users that do not exist."""
+    whole = os.path.expanduser(path)
+    if "\0" in whole:
+        raise UserError(f"{whole!r}: no path has a null character in it; check it")
+    return Path(whole)
 
 
 def _refuse_foreign(path: Path) -> None:
@@ -293,7 +302,7 @@ def _agree(path: Path, settings: Mapping[str, Any]) -> None:
     was, now = dict(_leaves(load_settings(path))), dict(_leaves(settings))
     differences = [
         f"{name}: was {_shown(was, name)}, is {_shown(now, name)}"
-        for name in sorted(was.keys() | now.keys())
+        for name in sorted((was.keys() | now.keys()) - FREE)
         if name not in was or name not in now or was[name] != now[name]
     ]
     if differences:

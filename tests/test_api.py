@@ -11,7 +11,7 @@ from tokenizers import models, pre_tokenizers
 from jaxcram import api, decode
 from jaxcram.cram import lanes
 from jaxcram.cram.settings import CramSettings, StageSettings
-from jaxcram.cram.start import initial_embedding
+from jaxcram.cram.start import initial_embeddings
 from jaxcram.errors import UserError
 from jaxcram.results import Job
 from jaxcram.text import Tokenizer
@@ -105,7 +105,7 @@ def test_learning_rates_share_the_initial_embedding_to_the_bit(run, model):
     for sample_id in (0, 1):
         assert starts[Job(sample_id, 0.1, 0)] == starts[Job(sample_id, 1.0, 0)]
     assert starts[Job(0, 0.1, 0)] != starts[Job(1, 0.1, 0)]
-    other_seed = initial_embedding(model.decoder, Job(0, 0.1, 1), SETTINGS)
+    (other_seed,) = initial_embeddings(model.decoder, [Job(0, 0.1, 1)], SETTINGS)
     assert starts[Job(0, 0.1, 0)] != other_seed.tolist()
     assert 0 <= other_seed.min() < other_seed.max() < 0.02
 
@@ -187,7 +187,7 @@ def test_no_room_at_all_is_the_users_error(model, texts, tmp_path, monkeypatch):
         raise JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
 
     monkeypatch.setattr(lanes, "run_chunk", no_device)
-    with pytest.raises(UserError, match="out of device memory at the smallest token budget, 16: use --remat"):
+    with pytest.raises(UserError, match="out of device memory with one lane in a pass: use --remat"):
         api.cram(model, texts, out=tmp_path / "none", settings=SETTINGS, verbose=False)
 
 

@@ -38,6 +38,11 @@ def test_what_cannot_be_read_says_how_to_write_it(text):
     assert str(error.value) == f"mesh {text!r}: write it as lanes:-1,model:1 or lanes:-1,fsdp:1"
 
 
+def test_a_number_of_5000_digits_is_no_number():
+    with pytest.raises(UserError, match="mesh 'lanes:999"):
+        MeshShape.parse("lanes:" + "9" * 5000)
+
+
 @pytest.mark.parametrize("text", ["model:0", "model:-1", "fsdp:0", "lanes:0", "lanes:-2"])
 def test_sizes_are_positive(text):
     with pytest.raises(UserError, match="sizes are positive"):

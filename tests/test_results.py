@@ -5,6 +5,7 @@ import os
 import resource
 import shutil
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -298,3 +299,24 @@ def test_a_path_that_is_no_run_is_refused(tmp_path):
             assert str(refusal.value) == (
                 f"{path}: no settings.json in it; it is not a run of jaxcram; give the --out of one"
             )
+
+
+def test_how_a_run_fits_its_devices_may_change_between_two_starts(tmp_path):
+    settings = {"learning_rates": [0.1], "token_budget": 0, "remat": None}
+    with RunDirectory.open(tmp_path / "run", settings):
+        pass
+    with RunDirectory.open(tmp_path / "run", settings | {"token_budget": 64, "remat": True}):
+        pass
+    assert load_settings(tmp_path / "run") == settings
+
+
+def test_lanes_of_other_processes_are_awaited(tmp_path):
+    with RunDirectory.open(tmp_path / "run", {}) as directory:
+        shard = tmp_path / "run" / "rows" / "one.parquet"
+        writer = threading.Timer(0.2, shard.touch)
+        writer.start()
+        directory.await_lanes([])
+        assert not shard.exists()
+        directory.await_lanes(["one"])
+        assert shard.exists()
+        writer.join()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import jax
@@ -16,12 +16,13 @@ import numpy as np
 from jax.errors import JaxRuntimeError
 from jax.experimental import multihost_utils
 
-from jaxcram import mesh
+from jaxcram import disk, mesh, processes
 from jaxcram.compilation import cache_directory
 from jaxcram.cram import lanes
 from jaxcram.cram.lanes import Bucket, PassSettings
 from jaxcram.cram.scheduler import PassCost
 from jaxcram.cram.settings import StageSettings
+from jaxcram.errors import UserError
 from jaxcram.models.decoder import Decoder
 
 LENGTH = 64  # tokens of a lane in the passes that are timed
@@ -54,9 +55,9 @@ def pass_cost(model: Decoder, num_memory: int, remat: bool) -> tuple[PassCost, s
     start = time.perf_counter()
     cost = _agreed(*dataclasses.astuple(fit(list(timed(model, num_memory, remat)))))
     if file is not None:
-        partial = file.with_suffix(f".{os.getpid()}")
-        partial.write_text(json.dumps(dataclasses.asdict(cost)) + "\n")
-        partial.replace(file)
+        with suppress(OSError, UserError):  # a cache that cannot be written costs the next start some seconds
+            file.parent.mkdir(parents=True, exist_ok=True)
+            disk.replace(file, json.dumps(dataclasses.asdict(cost)).encode() + b"\n")
     return cost, f"{_told(cost)} (measured in {time.perf_counter() - start:.0f} s)"
 
 
@@ -92,6 +93,11 @@ def timed(model: Decoder, num_memory: int, remat: bool) -> Iterator[tuple[int, f
         except JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
+            if count == 1 or processes.count() > 1:  # one process cannot end the search alone
+                raise UserError(
+                    f"--token_budget=auto: out of device memory at {count} lanes of {length} tokens; give "
+                    "--token_budget=N instead, or --remat"
+                ) from error
             return
         tokens = count * length
         seconds = _agreed(tokens, seconds).knee  # all stop at the same pass

@@ -28,7 +28,7 @@ import numpy as np
 from jaxcram import disk, processes
 from jaxcram.cram.rows import Row
 from jaxcram.cram.scheduler import PassCost
-from jaxcram.cram.snapshot import Snapshot
+from jaxcram.cram.snapshot import Fit, Snapshot
 from jaxcram.errors import UserError
 from jaxcram.results import Job, RunDirectory
 from jaxcram.rows import read_shard, rows_table, shard_bytes, table_rows
@@ -36,6 +36,7 @@ from jaxcram.rows import read_shard, rows_table, shard_bytes, table_rows
 if TYPE_CHECKING:
     from orbax.checkpoint import CheckpointManager
 
+_ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EINVAL}  # files that are missing or cut
 _TEN_YEARS = 10 * 365 * 86_400
 _LOGGER = logging.getLogger("jaxcram")
 
@@ -121,6 +122,8 @@ class Checkpoints:
                 except MemoryError:
                     raise
                 except Exception as error:  # damage shows in every kind of error
+                    if (cause := _os_error(error)) and cause.errno not in _ABSENT:
+                        raise  # the disk fails, so nobody knows what is on it
                     damaged.append((step, (str(error) or repr(error)).splitlines()[0]))
             good = steps[len(damaged)] if len(damaged) < len(steps) else None
             for step, why in damaged:
@@ -129,13 +132,22 @@ class Checkpoints:
                     "%s: checkpoint %d is damaged (%s); %s", self._folder, step, why[:200], instead
                 )
                 self._directory.log({"event": "damaged_checkpoint", "checkpoint": step, "error": why})
-                manager.delete(step)
+                self._set_aside(step)
+            if damaged:
+                manager.reload()
             for file in self._rows.iterdir():
-                if file.suffix != ".parquet" or int(file.stem) > (good or 0):
+                if not file.stem.isdecimal() or int(file.stem) > (good or 0):
                     file.unlink()
         self._next_step = (good or 0) + 1
         self._named = [set(self._row_files)]
         return good
+
+    def _set_aside(self, step: int) -> None:
+        """Moves a damaged checkpoint out of Orbax's sight; it goes when the run is finished."""
+        aside = self._folder / f"damaged-{step}"
+        if aside.exists():
+            shutil.rmtree(aside)
+        (self._states / str(step)).rename(aside)
 
     def _read(self, step: int) -> Snapshot:
         """One checkpoint.
@@ -166,7 +178,9 @@ class Checkpoints:
             raise ValueError("it lacks rows")
         self._row_files = {name: dataclasses.replace(file, rows=[]) for name, file in files.items()}
         in_order = {key: [of_lane[i] for i in sorted(of_lane)] for key, of_lane in rows.items()}
-        return Snapshot(state=state, rows=in_order, **meta | {"cost": PassCost(**meta["cost"])})
+        cost = PassCost(**meta["fit"].pop("cost"))
+        fit = Fit(cost=cost, **meta.pop("fit"))
+        return Snapshot(state=state, rows=in_order, fit=fit, **meta)
 
     def save(self, snapshot: Snapshot) -> None:
         """Saves the lanes under way; returns while the arrays are still being written.
@@ -302,12 +316,17 @@ def _writing(path: Path) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        cause: BaseException | None = error
-        while cause is not None:
-            if isinstance(cause, OSError) and cause.errno:
-                raise disk.failure(path, cause) from error
-            if number := re.search(r"os_error_code='(\d+)'", str(cause)):
-                code = int(number[1])
-                raise disk.failure(path, OSError(code, os.strerror(code))) from error
-            cause = cause.__cause__ or cause.__context__
+        if cause := _os_error(error):
+            raise disk.failure(path, cause) from error
         raise
+
+
+def _os_error(error: BaseException | None) -> OSError | None:
+    """The disk's error within an error, if there is one."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno:
+            return error
+        if number := re.search(r"os_error_code='(\d+)'", str(error)):
+            return OSError(int(number[1]), os.strerror(int(number[1])))
+        error = error.__cause__ or error.__context__
+    return None

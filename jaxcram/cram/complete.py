@@ -41,7 +41,7 @@ class Task:
         settings: the procedure.
         to_text: token ids to text.
         checkpoint_minutes: between two checkpoints of the lanes under way; 0 makes none.
-        profile_dir: where a profiler trace of a few chunks goes, or None.
+        profile: traces a few chunks, if it has a place for that.
     """
 
     decoder: Decoder
@@ -50,8 +50,8 @@ class Task:
     kinds: dict[int, str]
     settings: CramSettings
     to_text: Callable[[Sequence[int]], str]
-    checkpoint_minutes: float = 10.0
-    profile_dir: str | None = None
+    profile: Profile
+    checkpoint_minutes: float
 
 
 def complete(directory: RunDirectory, task: Task, show: Show) -> None:
@@ -119,7 +119,7 @@ class _Spent:
     """What a run has cost: in this start, and in those before up to the checkpoint that it goes on from."""
 
     def __init__(self, compile_time: CompileTime, saved: Snapshot | None) -> None:
-        self.progress = engine.Progress(0, 0, token_budget=saved.cost.token_budget if saved else 0)
+        self.progress = engine.Progress(0, 0, token_budget=saved.fit.cost.token_budget if saved else 0)
         self._start = time.perf_counter()
         self._compile_time = compile_time
         self._before = saved.totals if saved else {}
@@ -154,18 +154,24 @@ def _run(
     by_id = {sample.sample_id: sample for sample in task.samples}
     jobs = jobs_of(task.samples, task.settings)
     own = {job.key for job in jobs[processes.number() :: processes.count()]}
-    with Profile(task.profile_dir) as profile, StopRequest() as request:
+    of_others: set[str] = set()  # lanes that have ended, since the last checkpoint
+    with task.profile as profile, StopRequest() as request:
         for ended in run.chunks(lambda now: show(now, directory)):
             for outcome, rows in ended:
                 sample = by_id[outcome.job.sample_id]
                 rows[0] = {**rows[0], "text": sample.text, "target_ids": sample.tokens}
                 if outcome.job.key in own:
                     directory.write_lane(outcome.job, rows)
+                else:
+                    of_others.add(outcome.job.key)
                 directory.log({"event": "lane", "lane": outcome.job.key, "horizon": outcome.horizon})
                 outcomes[outcome.job.key] = outcome
             profile.after_chunk()
             stop = request.after_chunk()
             if checkpoints.due or (stop and checkpoints.wanted):
+                if processes.number() == 0:
+                    directory.await_lanes(of_others)  # a checkpoint knows nothing of lanes that have ended
+                of_others.clear()
                 checkpoints.save(run.snapshot(spent.totals()))
                 directory.log({"event": "checkpoint", "lanes": run.progress.alive})
             if stop:

@@ -18,9 +18,9 @@ from jaxcram.cram.lanes import Bucket, ChunkResult, Lanes, Limits, PassSettings,
 from jaxcram.cram.rows import LaneRows, Outcome, Row
 from jaxcram.cram.scheduler import PassCost, Scheduler
 from jaxcram.cram.settings import CramSettings, TokenBudget
-from jaxcram.cram.snapshot import Snapshot
+from jaxcram.cram.snapshot import Fit, Snapshot
 from jaxcram.cram.stages import Stop
-from jaxcram.cram.start import alone_nll, initial_embedding
+from jaxcram.cram.start import alone_nll, initial_embeddings
 from jaxcram.errors import UserError
 from jaxcram.models.decoder import Decoder
 from jaxcram.results import Job
@@ -106,28 +106,26 @@ class Run:
         needed = {job.sample_id for job in jobs}
         self._tokens = {sample.sample_id: sample.tokens for sample in samples if sample.sample_id in needed}
         length_N = np.array([len(self._tokens[job.sample_id]) for job in jobs], np.int32)
-        cost, note = self._cost()
         self._mesh = mesh.of(model)
-        if saved and saved.devices == self._device_names():
-            cost = saved.cost  # what was measured, or halved, then: shapes decide the rounding
+        self._devices = mesh.places(self._mesh)
+        # As in the start before, where that was the same: what was measured, or halved, decides the rounding.
+        before = saved.fit if saved and self._asked == (saved.fit.asked, saved.fit.devices) else None
+        cost, note = (before.cost, "") if before else self._cost()
         self._cost_at_start = cost
         room = model.config.max_positions - settings.num_memory + 1
-        # Shapes come from the whole run, not from what is missing of it: they decide the rounding.
+        # Shapes come from the whole run, not from what is missing of it, for the same reason.
         longest = max(len(sample.tokens) for sample in samples)
-        self._devices = mesh.places(self._mesh)
         self._scheduler = Scheduler(len(jobs), longest, room, cost, num_lanes, self._devices)
-        remat = settings.remat
-        if remat is None:
-            longest_bucket = self._scheduler.bucket(self._scheduler.longest_bucket)
-            remat = processes.from_first(
-                lambda: memory.needs_remat(model, longest_bucket, settings.num_memory)
-            )
         self._pass = PassSettings(
-            settings.objective, settings.optimizer, settings.stages, settings.chunk_passes, remat
+            settings.objective,
+            settings.optimizer,
+            settings.stages,
+            settings.chunk_passes,
+            before.remat if before else self._remat(),
         )
         self.progress = Progress(len(jobs), len(jobs), cost.token_budget, note=note)
         padded = self._scheduler.longest_bucket
-        nll = self._fitting(lambda: alone_nll(model, self._tokens, self._scheduler.bucket(padded)))
+        nll = self._fitting(lambda: alone_nll(model, self._tokens, padded))
         self._pool, start_NxKxD = self._start(length_N)
         self._ahead: _Chunk | None = None
         self._rows = [
@@ -170,13 +168,19 @@ class Run:
             lanes={key: of_lane.num_rows for key, of_lane in rows.items()},
             state={name: leaf[running] for name, leaf in state.items()},
             rows={key: of_lane.new_rows() for key, of_lane in rows.items()},
-            cost=dataclasses.replace(self._cost_at_start, token_budget=self._scheduler.token_budget),
-            devices=self._device_names(),
+            fit=Fit(
+                *self._asked,
+                dataclasses.replace(self._cost_at_start, token_budget=self._scheduler.token_budget),
+                self._pass.remat,
+            ),
             totals=totals,
         )
 
-    def _device_names(self) -> list[str]:
-        return [f"{device.platform}: {device.device_kind}" for device in self._mesh.devices.flat]
+    @property
+    def _asked(self) -> tuple[list[int | None], list[str]]:
+        """What `Fit` follows from: the flags, and the devices."""
+        flags = [int(self._settings.token_budget), self._settings.remat]
+        return flags, [f"{device.platform}: {device.device_kind}" for device in self._mesh.devices.flat]
 
     def _cost(self) -> tuple[PassCost, str]:
         """What passes cost here, and a note on it where it was measured."""
@@ -187,6 +191,15 @@ class Run:
             return PassCost(int(budget)), ""
         return DEFAULT_COST.get(jax.default_backend(), ACCELERATOR_COST), ""
 
+    def _remat(self) -> bool:
+        """As asked, or as the device's memory demands."""
+        if self._settings.remat is not None:
+            return self._settings.remat
+        longest = self._scheduler.bucket(self._scheduler.longest_bucket)
+        return processes.from_first(
+            lambda: memory.needs_remat(self._model, longest, self._settings.num_memory)
+        )
+
     def padded_length(self, prefix: int) -> int:
         """Tokens of the padded passes in which a prefix is optimised."""
         return self._scheduler.padded_length(prefix)
@@ -195,7 +208,7 @@ class Run:
         targets = [self._tokens[job.sample_id] for job in self._jobs]
         tokens_NxM = pad_tokens(targets, len(targets), self._scheduler.longest_bucket)
         peak_N = np.array([job.learning_rate for job in self._jobs], np.float32)
-        start_NxKxD = np.stack([initial_embedding(self._model, job, self._settings) for job in self._jobs])
+        start_NxKxD = initial_embeddings(self._model, self._jobs, self._settings)
         pool = lanes.init_pool(
             jnp.asarray(tokens_NxM),
             jnp.asarray(length_N),
@@ -216,15 +229,15 @@ class Run:
             except JaxRuntimeError as error:
                 if "RESOURCE_EXHAUSTED" not in str(error):
                     raise
-                if processes.count() > 1:
-                    half = self._scheduler.token_budget // 2
-                    raise UserError(
-                        f"out of device memory: start again with --token_budget={half}, or with --remat"
-                    ) from error
                 if not self._scheduler.halve_budget():
                     raise UserError(
-                        f"out of device memory at the smallest token budget, {self._scheduler.token_budget}: "
-                        "use --remat, --dtype=bfloat16, a smaller model or a larger device"
+                        "out of device memory with one lane in a pass: use --remat, --dtype=bfloat16, "
+                        "--mesh=model:N, a smaller model or a larger device"
+                    ) from error
+                if processes.count() > 1:
+                    raise UserError(
+                        "out of device memory: start the same command again with --remat, or with "
+                        f"--token_budget={self._scheduler.token_budget}; what is finished was kept"
                     ) from error
                 self.progress.token_budget = self._scheduler.token_budget
                 self.progress.note = (

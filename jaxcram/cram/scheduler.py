@@ -100,11 +100,12 @@ class Scheduler:
         return Bucket(length, max(1, lanes))
 
     def halve_budget(self) -> bool:
-        """Make passes smaller after memory ran out; False when they are as small as they get."""
-        if self.token_budget <= self._lengths[0]:
-            return False
-        self.token_budget //= 2
-        return True
+        """Halve the largest pass of several lanes after memory ran out; False when none has several."""
+        buckets = [self.bucket(length) for length in self._lengths]
+        largest = max((bucket.tokens * bucket.lanes for bucket in buckets if bucket.lanes > 1), default=0)
+        if largest:
+            self.token_budget = largest // 2
+        return bool(largest)
 
     def observe(self, slots: np.ndarray, prefix_B: np.ndarray, stop_B: np.ndarray) -> None:
         """Take in the prefixes and stop reasons of lanes after a chunk (or at the start)."""

@@ -17,6 +17,23 @@ from jaxcram.cram.scheduler import PassCost
 from jaxcram.errors import UserError
 
 
+@dataclasses.dataclass(frozen=True)
+class Fit:
+    """How a run fits its devices, which decides the shapes of its passes, and with them the rounding.
+
+    Attributes:
+        asked: --token_budget and --remat.
+        devices: on which the lanes ran.
+        cost: what sized the passes: measured where asked for, and halved when memory ran out.
+        remat: whether activations are computed again.
+    """
+
+    asked: list[int | None]
+    devices: list[str]
+    cost: PassCost
+    remat: bool
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Snapshot:
     """The unfinished lanes of a run between two chunks.
@@ -25,24 +42,21 @@ class Snapshot:
         lanes: their keys, in the order of the arrays' first axis, and how many rows each has.
         state: what the pool holds of them, [U, ..], by name (`pool_state`).
         rows: by key, those since the snapshot before; once read from disk, all of them.
-        cost: what sized the passes.
-        devices: on which the lanes ran.
+        fit: of the run to its devices.
         totals: what the run has spent in all its starts, by name.
     """
 
     lanes: dict[str, int]
     state: dict[str, np.ndarray]
     rows: dict[str, list[Row]]
-    cost: PassCost
-    devices: list[str]
+    fit: Fit
     totals: dict[str, float]
 
     def meta(self) -> dict[str, Any]:
         """All but the arrays and rows, as JSON can say it."""
         return {
             "lanes": self.lanes,
-            "cost": dataclasses.asdict(self.cost),
-            "devices": self.devices,
+            "fit": dataclasses.asdict(self.fit),
             "totals": self.totals,
         }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,6 @@ from jax.sharding import Mesh
 
 from jaxcram import framing, mesh
 from jaxcram.cram import objective
-from jaxcram.cram.lanes import Bucket
 from jaxcram.cram.settings import CramSettings, Objective
 from jaxcram.models.decoder import Decoder
 from jaxcram.results import Job
@@ -24,17 +24,24 @@ def jobs_of(samples: list[Sample], settings: CramSettings) -> list[Job]:
     return [Job(sample.sample_id, rate, seed) for sample in samples for seed in seeds for rate in rates]
 
 
-def initial_embedding(model: Decoder, job: Job, settings: CramSettings) -> np.ndarray:
-    """The start [K, D] of a lane, fp32; it depends on sample and seed, not on the learning rate.
+def initial_embeddings(model: Decoder, jobs: Sequence[Job], settings: CramSettings) -> np.ndarray:
+    """The starts [N, K, D] of lanes, fp32; they depend on sample and seed, not on the learning rate.
 
     Uniform in [0, 0.02) ([P]), or normal with the standard deviation of the token embeddings ([K]).
     """
-    key = jax.random.fold_in(jax.random.key(job.seed), job.sample_id)
     shape = (settings.num_memory, model.config.width)
-    if settings.init == "uniform":
-        return np.asarray(jax.random.uniform(key, shape, jnp.float32, 0.0, 0.02))
-    std = jnp.std(model.embed(jnp.arange(model.config.vocab_size)[None]).astype(jnp.float32))
-    return np.asarray(std * jax.random.normal(key, shape, jnp.float32))
+
+    def uniform(key: jax.Array) -> jax.Array:
+        return jax.random.uniform(key, shape, jnp.float32, 0.0, 0.02)
+
+    def normal(key: jax.Array) -> jax.Array:
+        return std * jax.random.normal(key, shape, jnp.float32)
+
+    if settings.init == "normal":
+        std = jnp.std(model.embed(jnp.arange(model.config.vocab_size)[None]).astype(jnp.float32))
+    draw = normal if settings.init == "normal" else uniform
+    keys = [jax.random.fold_in(jax.random.key(job.seed), job.sample_id) for job in jobs]
+    return np.stack([np.asarray(draw(key)) for key in keys])
 
 
 @functools.partial(jax.jit, static_argnames="devices")
@@ -47,17 +54,18 @@ def _alone_nll(model: Decoder, tokens_SxT: jax.Array, devices: Mesh) -> jax.Arra
     return mesh.spread(share, devices)(model, tokens_SxT)
 
 
-def alone_nll(model: Decoder, targets: dict[int, np.ndarray], bucket: Bucket) -> dict[int, np.ndarray]:
+def alone_nll(model: Decoder, targets: dict[int, np.ndarray], length: int) -> dict[int, np.ndarray]:
     """-log p in nats of every token of every target [n] under the frozen model alone, by sample id.
 
-    Token 0, which nothing predicts, has 0.
+    Token 0, which nothing predicts, has 0. `length` tokens are computed of each, and one text at a time on
+    every device: so the rounding does not depend on what else fits into memory.
     """
     result, waiting = {}, list(targets.items())
     devices = mesh.of(model)
-    seats = bucket.lanes * mesh.places(devices)
+    seats = mesh.places(devices)
     for start in range(0, len(waiting), seats):
         batch = waiting[start : start + seats]
-        tokens_SxT = pad_tokens([tokens for _, tokens in batch], seats, bucket.tokens)
+        tokens_SxT = pad_tokens([tokens for _, tokens in batch], seats, length)
         nll_SxT = np.asarray(_alone_nll(model, tokens_SxT, devices))
         for nll, (sample_id, tokens) in zip(nll_SxT, batch, strict=False):
             result[sample_id] = nll[: len(tokens)]

@@ -9,6 +9,7 @@ from jaxcram.cram import autotune, lanes
 from jaxcram.cram.run import Run
 from jaxcram.cram.settings import CramSettings, StageSettings, TokenBudget
 from jaxcram.cram.start import jobs_of
+from jaxcram.errors import UserError
 
 
 @pytest.fixture
@@ -50,6 +51,25 @@ def test_memory_that_runs_out_ends_the_search(tiny, monkeypatch):
     points = list(autotune.timed(tiny, 1, False))
     assert [tokens for tokens, _ in points] == [64, 256]
     assert autotune.fit(points).token_budget == 256
+
+
+def test_a_device_without_room_for_one_lane_is_told(tiny, monkeypatch):
+    def seconds(model, bucket, num_memory, remat):
+        raise JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
+
+    monkeypatch.setattr(autotune, "_seconds", seconds)
+    with pytest.raises(
+        UserError, match="out of device memory at 1 lanes of 64 tokens; give --token_budget=N"
+    ):
+        list(autotune.timed(tiny, 1, False))
+
+
+def test_a_cache_that_cannot_be_written_stops_nothing(tiny, clock, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(autotune, "cache_directory", lambda: tmp_path / "file")
+    cost, told = autotune.pass_cost(tiny, 1, False)
+    assert cost.token_budget == 1024
+    assert "measured in" in told
 
 
 def test_a_pass_is_really_timed(tiny, monkeypatch):

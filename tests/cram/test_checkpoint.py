@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +18,8 @@ from jaxcram.cram import lanes
 from jaxcram.cram.checkpoint import Checkpoints
 from jaxcram.cram.run import Run
 from jaxcram.cram.scheduler import PassCost
-from jaxcram.cram.snapshot import Snapshot
+from jaxcram.cram.settings import CramSettings
+from jaxcram.cram.snapshot import Fit, Snapshot
 from jaxcram.errors import Interrupted, StoppedError, UserError
 from jaxcram.results import Job, RunDirectory
 from jaxcram.text import Sample
@@ -53,8 +55,7 @@ def snapshot(stages: dict[Job, list[int]], seed: int) -> Snapshot:
         lanes={job.key: indices[-1] + 1 if indices else 0 for job, indices in stages.items()},
         state={"['mem']": mem, "['progress'].prefix": np.arange(len(stages), dtype=np.int32) + seed},
         rows={job.key: [stage(job, i, rng) for i in indices] for job, indices in stages.items()},
-        cost=PassCost(64, 1.5),
-        devices=["cpu: cpu"],
+        fit=Fit([0, None], ["cpu: cpu"], PassCost(64, 1.5), remat=True),
         totals={"wall_s": 1.25, "passes": 7},
     )
 
@@ -86,7 +87,7 @@ def plain(rows: list[dict]) -> list[dict]:
 
 def assert_same(one: Snapshot, two: Snapshot) -> None:
     assert list(one.lanes.items()) == list(two.lanes.items())
-    assert (one.cost, one.devices, one.totals) == (two.cost, two.devices, two.totals)
+    assert (one.fit, one.totals) == (two.fit, two.totals)
     assert {name: (x.dtype, x.shape, x.tobytes()) for name, x in one.state.items()} == {
         name: (x.dtype, x.shape, x.tobytes()) for name, x in two.state.items()
     }
@@ -163,6 +164,21 @@ def test_damage_anywhere_in_the_newest_is_noticed_told_and_the_one_before_taken(
 def told(caplog) -> list[str]:
     """What jaxcram said; asyncio says more when a future of Orbax, given up half-way, is collected."""
     return [record.getMessage() for record in caplog.records if record.name == "jaxcram"]
+
+
+def test_a_disk_that_fails_is_no_damage(directory, monkeypatch):
+    """Nothing is set aside: the checkpoints may be there again when the disk is."""
+    saved(directory, FIRST, SECOND)
+
+    def fail(path):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch, Checkpoints(directory, 1.0) as checkpoints:
+        patch.setattr(Path, "read_bytes", fail)
+        with pytest.raises(StoppedError, match="Input/output error"):
+            checkpoints.newest()
+    with Checkpoints(directory, 1.0) as checkpoints:
+        assert_same(checkpoints.newest(), accumulated(FIRST, SECOND))
 
 
 def flip(file) -> None:
@@ -283,6 +299,25 @@ def test_arrays_of_another_version_are_refused(model):  # noqa: F811
     jobs, sample = [LANE], Sample(LANE.sample_id, "", np.array([1, 2], np.int32))
     with pytest.raises(UserError, match="of another version of jaxcram; remove the folder checkpoints"):
         Run(model.decoder, [sample], SETTINGS, jobs, 1, accumulated(FIRST))
+
+
+@pytest.mark.parametrize(
+    ("asked", "devices", "budget", "remat"),
+    [
+        ([64, None], ["cpu: cpu"], 16, True),  # as it was: what had been halved stays halved
+        ([32, None], ["cpu: cpu"], 64, False),  # a person asks for something else
+        ([64, False], ["cpu: cpu"], 64, False),
+        ([64, None], ["gpu: abacus"], 64, False),
+    ],
+)
+def test_a_run_fits_its_devices_as_before_unless_asked_otherwise(model, asked, devices, budget, remat):  # noqa: F811
+    sample = Sample(LANE.sample_id, "", np.array([1, 2], np.int32))
+    settings = CramSettings(learning_rates=(LANE.learning_rate,), token_budget=64)
+    fit = Fit(asked, devices, PassCost(16), remat=True)
+    nothing = Snapshot(lanes={}, state={}, rows={}, fit=fit, totals={})
+    resumed = Run(model.decoder, [sample], settings, [LANE], 1, nothing)
+    assert resumed.progress.token_budget == budget
+    assert resumed.snapshot({}).fit == Fit([64, None], ["cpu: cpu"], PassCost(budget), remat)
 
 
 def test_when_a_checkpoint_is_due(directory, monkeypatch):

@@ -7,7 +7,7 @@ from jaxcram import api
 from jaxcram.cram import lanes
 from jaxcram.cram.run import Run
 from jaxcram.cram.settings import CramSettings, StageSettings
-from jaxcram.cram.start import initial_embedding, jobs_of
+from jaxcram.cram.start import initial_embeddings, jobs_of
 from jaxcram.models import port
 from jaxcram.text import Sample
 from tests.cram import plain
@@ -21,7 +21,7 @@ def assert_same_as_plain(decoder, samples, settings):
     steps = 0
     for job in jobs:
         outcome, rows = outcomes[job]
-        start = initial_embedding(decoder, job, settings)
+        (start,) = initial_embeddings(decoder, [job], settings)
         procedure = lanes.PassSettings(settings.objective, settings.optimizer, settings.stages)
         stages, horizon, embedding = plain.cram(
             decoder, tokens[job.sample_id], start, job.learning_rate, procedure, run.padded_length

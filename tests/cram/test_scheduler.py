@@ -1,4 +1,7 @@
+import itertools
+
 import numpy as np
+import pytest
 
 from jaxcram.cram.lanes import Bucket
 from jaxcram.cram.scheduler import PassCost, Scheduler, bucket_lengths
@@ -75,10 +78,18 @@ def test_ended_lanes_are_never_seated_again():
     assert made.next() is None
 
 
-def test_the_budget_halves_until_one_shortest_lane_is_left():
-    made = scheduler([1] * 8, budget=100)
-    budgets = []
+@pytest.mark.parametrize("knee", [0.0, 30.0])
+def test_the_largest_pass_is_halved_until_every_lane_is_alone(knee):
+    """Whether the budget or the knee had limited the lanes: a pass as large as before would not fit."""
+    made = Scheduler(64, 24, 100, PassCost(1000, knee), 64, devices=1)
+    lengths = bucket_lengths(24, 100)
+
+    def largest() -> int:
+        return max(bucket.tokens * bucket.lanes for bucket in map(made.bucket, lengths))
+
+    sizes = [largest()]
     while made.halve_budget():
-        budgets.append(made.token_budget)
-    assert budgets == [50, 25, 12]
-    assert made.bucket(16).lanes == 1
+        sizes.append(largest())
+    assert all(after <= max(before // 2, lengths[-1]) for before, after in itertools.pairwise(sizes))
+    assert [made.bucket(length).lanes for length in lengths] == [1, 1]
+    assert len(sizes) >= 3
