@@ -35,6 +35,7 @@ MAY_IMPORT = {
         "compilation",
         "decode",
         "disk",
+        "documents",
         "errors",
         "framing",
         "mesh",

@@ -14,18 +14,21 @@ import errno
 import hashlib
 import json
 import logging
+import math
 import os
 import re
 import shutil
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import jax
 import numpy as np
 
-from jaxcram import disk, processes
+from jaxcram import disk, documents, processes
 from jaxcram.cram.rows import Row
 from jaxcram.cram.scheduler import PassCost
 from jaxcram.cram.snapshot import Fit, Snapshot
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from orbax.checkpoint import CheckpointManager
 
 _ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EINVAL}  # files that are missing or cut
+_MOST_BYTES = 1 << 26  # that arrays of zeros, which take no room on the disk, may have
 _TEN_YEARS = 10 * 365 * 86_400
 _LOGGER = logging.getLogger("jaxcram")
 
@@ -158,6 +162,7 @@ class Checkpoints:
         import orbax.checkpoint as ocp
 
         manager = self._open()
+        _weigh(self._states / str(step))
         args = ocp.args.Composite(meta=ocp.args.JsonRestore())
         meta = manager.restore(step, args=args).meta
         state = {}
@@ -166,7 +171,10 @@ class Checkpoints:
             state = dict(manager.restore(step, args=args).state)
         if meta.pop("digest") != _digest(meta, state):
             raise ValueError("its digest is wrong")
-        files = {name: _RowFile.read(self._rows / name, digest) for name, digest in meta.pop("rows").items()}
+        files = {
+            name: _RowFile.read(self._rows / Path(name).name, digest)
+            for name, digest in meta.pop("rows").items()
+        }
         rows: dict[str, dict[int, Row]] = {key: {} for key in meta["lanes"]}
         for file in files.values():
             for row in file.rows:
@@ -276,10 +284,30 @@ class _RowFile:
 
     @classmethod
     def read(cls, path: Path, digest: str) -> _RowFile:
+        documents.require_file(path)
         if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
             raise ValueError(f"the digest of {path.name} is wrong")
         rows = table_rows(read_shard(path))
         return cls(digest, frozenset(map(_key, rows)), rows)
+
+
+def _weigh(step: Path) -> None:
+    """Refuses what no save leaves: links and pipes, and arrays that claim far more than is on the disk."""
+    import orbax.checkpoint as ocp
+
+    size = 0
+    for folder, _, names in os.walk(step):
+        for name in names:
+            status = os.lstat(Path(folder, name))
+            if not stat.S_ISREG(status.st_mode):
+                raise ValueError(f"{name} is no file")
+            size += status.st_size
+    if (step / "state").is_dir():
+        with ocp.StandardCheckpointer() as reader:
+            arrays = jax.tree.leaves(reader.metadata(step / "state").item_metadata.tree)
+        claimed = sum(math.prod(array.shape) * array.dtype.itemsize for array in arrays)
+        if claimed > _MOST_BYTES + 4 * size:
+            raise ValueError(f"its arrays claim {claimed} bytes, and {size} are there")
 
 
 def _key(row: Row) -> str:

@@ -1,6 +1,6 @@
 """All kinds of cases: how one is made from a seed, and how many of them run every time."""
 
-from tests.hostile import checkpoints, commands, runs, texts, vocabularies
+from tests.hostile import checkpoints, commands, interrupted, runs, texts, vocabularies
 from tests.hostile.oracle import Kind
 
 KINDS: dict[str, tuple[Kind, int]] = {
@@ -9,4 +9,5 @@ KINDS: dict[str, tuple[Kind, int]] = {
     **texts.KINDS,
     **commands.KINDS,
     **runs.KINDS,
+    **interrupted.KINDS,
 }
