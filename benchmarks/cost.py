@@ -2,7 +2,7 @@
 
 Of its four models it has the three that jaxcram can load; Gemma-3-4B is of a family that it does not have.
 
-    python benchmarks/cost.py --peak_share=0.3 --useful_share=0.53
+    python benchmarks/cost.py --peak_share=0.3 --useful_share=0.7
 
 A step of a lane whose prefix has n tokens is one forward-and-backward pass over n positions, F(n) FLOPs as
 `measure.pass_flops` counts them. With s(n) steps at the stage n of a text, N texts, and D devices:
@@ -10,8 +10,8 @@ A step of a lane whose prefix has n tokens is one forward-and-backward pass over
     hours = N * sum over n of s(n) F(n) / (useful share * balance * peak share * D * peak * 3600)
 
   s(n)          published, with the last stage, which failed after its 1,000 steps; mean of three texts
-  useful share  tokens somebody needed, of those computed; the default is the bundled run's in README.md, of
-                32 lanes on a CPU. What is computed in vain is taken to cost as much a token as what is not
+  useful share  tokens somebody needed, of those computed; the default was measured on 50 stories, at one
+                rate, with the bundled model on a CPU. A token costs the same whether needed or not
   balance       N / (D * ceil(N / D)): every device works as long as the one with most lanes
   peak share    FLOPs of passes a second, of the vendor's peak: ASSUMED until it is measured
   peak          the vendor's figure for dense bfloat16, a device
@@ -121,7 +121,7 @@ class Command:
     """The flags."""
 
     peak_share: float = 0.3
-    useful_share: float = 0.53
+    useful_share: float = 0.7
     num_samples: int = 50
     json: str | None = None
 
