@@ -298,11 +298,15 @@ class Campaign:
     def other_devices(self) -> None:
         """A run that goes on on two devices finishes the same lanes."""
         out = self.fresh()
-        self.start(out, lambda: child.at_operation(out, self.operations // 3, child.kill))
+        killed = self.start(out, lambda: child.at_operation(out, self.operations // 3, child.kill))
+        self.expect(killed, {-signal.SIGKILL}, "a run on one device, to be killed")
         ended = self.start(out, lambda: jax.config.update("jax_num_cpu_devices", 2))
         self.expect(ended, {0}, "a run that goes on on two devices")
         if {place[:3] for place in rows_of(out)} != {place[:3] for place in self.reference}:
             self.problems.append("on two devices other lanes were finished")
+        meshes = {row["mesh"] for row in results.load_rows(out, ["mesh"]).to_pylist()}
+        if "lanes:2,fsdp:1,model:1" not in meshes:
+            self.problems.append(f"nothing was measured on two devices, only on {meshes}")
         self.counts["went on on two devices"] += 1
 
 
