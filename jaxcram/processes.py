@@ -61,21 +61,23 @@ def joined(address: str | None, processes: int | None, process: int | None) -> I
     """This process as one of several while the context is open.
 
     Args:
-        address: host:port of process 0; None leaves all three to Slurm, MPI, a TPU slice or GKE, and is one
-            process alone where there is none of these, or one task of it.
+        address: host:port of process 0; None leaves all three to Slurm, Open MPI, a TPU slice or GKE, and is
+            one process alone where there is none of these, or one task of it.
         processes, process: how many there are, and which this is.
 
     Raises:
         UserError: there are other processes already under this address.
 
-    A process that dies, leaves with an error of its own, or cannot be reached ends all others with one line
-    and exit code 75.
+    A process that leaves with an error of its own ends all others with one line and its exit code; one that
+    dies or cannot be reached, with exit code 75.
     """
     cluster = next((env for env in clusters.ClusterEnv._cluster_types if _is_here(env)), None)
     if address is None and (cluster is None or cluster.get_process_count() == 1):
         yield
         return
-    _end_at_abort(f"cannot reach the other processes within {JOIN_SECONDS} s; check that all were started")
+    late = time.monotonic() + 0.9 * JOIN_SECONDS
+    unreached = f"cannot reach the other processes within {JOIN_SECONDS} s; check that all were started"
+    _at_abort(lambda: unreached if time.monotonic() > late else _first_gone())
     if address is not None and process == 0:
         _refuse_taken(address)
     jax.distributed.initialize(
@@ -85,7 +87,7 @@ def joined(address: str | None, processes: int | None, process: int | None) -> I
         cluster_detection_method=cluster.name if cluster else "deactivate",
         initialization_timeout=JOIN_SECONDS,
     )
-    _end_at_abort("ends because process 0 is gone")
+    _at_abort(_first_gone if number() > 0 else None)
     watch = _Watch()
     try:
         yield
@@ -120,25 +122,60 @@ def _exit_code(error: BaseException) -> int:
     return 130 if isinstance(error, KeyboardInterrupt) else 1
 
 
-def _end(what: str) -> NoReturn:
+def _end(what: str, code: int = LOST) -> NoReturn:
     """Ends this process at once, from any thread: the main one may wait for a peer for ever."""
-    line = (
-        f"\njaxcram: error: process {number()} {what}; what is finished was kept: start all processes again\n"
-    )
-    os.write(2, line.encode())
-    os._exit(LOST)
+    remedy = "; what is finished was kept: start all processes again" if code == LOST else ""
+    os.write(2, f"\njaxcram: error: process {number()} {what}{remedy}\n".encode())
+    os._exit(code)
 
 
 _abort_handlers: list[Any] = []  # C calls them as long as the process lives
 
 
-def _end_at_abort(what: str) -> None:
-    """Let JAX's own abort, when the coordination service is gone, end in one line as well."""
-    kind = ctypes.CFUNCTYPE(None, ctypes.c_int)
-    handler = kind(lambda _: _end(what))
-    _abort_handlers.append(handler)
+def _at_abort(lost: Callable[[], str | None] | None) -> None:
+    """Let JAX's own abort, when peers are lost, end in one line as well; other aborts stay crashes.
+
+    Args:
+        lost: what to say in that line, or None if no peer is the cause; in its place None where none can be.
+    """
     # Not Python's signal module: its handlers run in the main thread, which abort() does not wait for.
-    ctypes.CDLL(None).signal(ctypes.c_int(signal.SIGABRT), handler)
+    libc, abort = ctypes.CDLL(None), int(signal.SIGABRT)
+    libc.signal(abort, None)  # what is done by default
+    if lost is None:
+        return
+
+    def handle(_: int) -> None:
+        if what := lost():
+            _end(what)
+        libc.signal(abort, None)
+        os.kill(os.getpid(), abort)
+
+    handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(handle)
+    _abort_handlers.append(handler)
+    libc.signal(abort, handler)
+
+
+def _first_gone() -> str | None:
+    """Whether the coordination service, and with it process 0, is gone, in words."""
+    if number() == 0:
+        return None
+    host, _, port = str(distributed.global_state.coordinator_address).rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=BEAT_SECONDS).close()
+    except OSError:
+        return "ends because process 0 is gone"
+    return None
+
+
+@contextmanager
+def _first_there() -> Iterator[None]:
+    """What cannot be asked of the coordination service because process 0 is gone ends this process."""
+    try:
+        yield
+    except JaxRuntimeError:
+        if what := _first_gone():
+            _end(what)
+        raise
 
 
 class _Watch:
@@ -156,13 +193,18 @@ class _Watch:
         self._thread.start()
 
     def _say(self, what: str) -> None:
-        self._client.key_value_set(f"{_ALIVE}{number()}", what, allow_overwrite=True)
+        with _first_there():
+            self._client.key_value_set(f"{_ALIVE}{number()}", what, allow_overwrite=True)
 
     def stop(self) -> None:
         """The work is done, or ends in all processes: no sign of life is due any more."""
         if not self._stopped.is_set():
-            self._stopped.set()
-            self._say("")
+            self._last_word("")
+
+    def _last_word(self, what: str) -> None:
+        self._stopped.set()
+        self._thread.join()  # a beat under way would overwrite it
+        self._say(what)
 
     def listen(self) -> None:
         """Waits until a peer that is gone by now would have been missed."""
@@ -172,8 +214,7 @@ class _Watch:
 
     def leave(self, code: int) -> None:
         """Tells the others that this process leaves alone, and lets it go without waiting for them."""
-        self._stopped.set()
-        self._say(f"{_LEFT}{code}")
+        self._last_word(f"{_LEFT}{code}")
         if number() == 0:
             time.sleep(2 * BEAT_SECONDS)  # the service, and with it what was said, leaves with this process
         atexit.register(_leave, code)  # JAX's own way out waits for all others
@@ -183,21 +224,24 @@ class _Watch:
         while not self._stopped.wait(BEAT_SECONDS):
             self._beats += 1
             self._say(str(self._beats))
-            for key, said in self._client.key_value_dir_get(_ALIVE):
+            with _first_there():
+                all_said = self._client.key_value_dir_get(_ALIVE)
+            for key, said in all_said:
                 if heard.get(key, ("", 0))[0] != said:
                     heard[key] = said, self._beats
             for key, (said, last) in heard.items():
                 missed = self._beats - last
                 if said.startswith(_LEFT):
-                    self._lose(key, f"ended with exit code {said.removeprefix(_LEFT)}")
+                    code = int(said.removeprefix(_LEFT))
+                    self._lose(key, f"ended with exit code {code}", code)
                 elif said and missed > MOST_MISSED:
-                    self._lose(key, f"has died (no sign of life for {missed * BEAT_SECONDS:.0f} s)")
+                    self._lose(key, f"has died (no sign of life for {missed * BEAT_SECONDS:.0f} s)", LOST)
 
-    def _lose(self, key: str, how: str) -> None:
+    def _lose(self, key: str, how: str, code: int) -> None:
         if number() == 0:
             time.sleep(2 * BEAT_SECONDS)  # the others hear it too, before the service goes
         if not self._stopped.is_set():
-            _end(f"ends because process {key.removeprefix(_ALIVE)} {how}")
+            _end(f"ends because process {key.removeprefix(_ALIVE)} {how}", code)
 
 
 def _leave(code: int) -> NoReturn:

@@ -64,7 +64,12 @@ def _run(name: str, arguments: list[str]) -> int:
     if {"--help", "-h"} & set(arguments):
         print(f"jaxcram {name} --flags: {PROGRAMS[name]}\n{flags.explain(program.Command, program.TOPICS)}")
         return 0
-    command = flags.parse(program.Command, program.TOPICS, arguments)
+    try:
+        command = flags.parse(program.Command, program.TOPICS, arguments)
+    except UserError as error:
+        if _first_task_finds_it_too(arguments):
+            return error.exit_code
+        raise
     try:
         with _second_interrupt_ends(name):
             program.run(command)
@@ -114,9 +119,18 @@ def _second_interrupt_ends(name: str) -> Iterator[None]:
         os.close(writing)
 
 
+def _first_task_finds_it_too(arguments: Sequence[str]) -> bool:
+    """Whether srun gave another task, which tells the mistake, the same flags.
+
+    A flagfile may be missing on one node alone, and the number of the process is each one's own.
+    """
+    own = any("flagfile" in word or "process_id" in word for word in arguments)
+    return os.environ.get("SLURM_PROCID", "0") != "0" and not own
+
+
 def _another_tells(error: UserError) -> bool:
     if not error.agreed:
-        return os.environ.get("SLURM_PROCID", "0") != "0"  # srun gave all tasks the same command
+        return False
     from jaxcram import processes
 
     return processes.number() > 0

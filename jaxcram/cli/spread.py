@@ -29,6 +29,9 @@ class Spread:
             )
         if not re.fullmatch(r"[^:\s]+:\d{1,5}|\[[\da-fA-F:]+\]:\d{1,5}", self.coordinator_address):
             raise UserError(f"coordinator_address {self.coordinator_address!r}: write it as host:port")
+        port = int(self.coordinator_address.rpartition(":")[2])
+        if not 1 <= port <= 65535:
+            raise UserError(f"coordinator_address {self.coordinator_address}: a port is from 1 to 65535")
         if not 0 <= self.process_id < self.num_processes:
             raise UserError(
                 f"process_id {self.process_id} must be from 0 to below num_processes, {self.num_processes}"
@@ -49,7 +52,7 @@ TOPIC = {
         ),
         "coordinator_address": Doc(
             "host:port on the host of process 0, for several processes that do not find each other",
-            unset="as Slurm, MPI or the TPU slice says, else one process",
+            unset="as Slurm, Open MPI or the TPU slice says, else one process",
         ),
         "num_processes": Doc(
             "How many processes there are, with --coordinator_address", "processes", "as above"

@@ -19,7 +19,8 @@ class StopRequest:
     """Notes the first SIGINT and every SIGTERM while the context is open; a second SIGINT acts as always.
 
     Where `jax.distributed` is initialised, JAX itself listens for SIGTERM and for notices of preemption, and
-    all processes learn of them before the same chunk.
+    all processes learn of them before the same chunk. Of several processes, one that gets a SIGINT sends
+    itself SIGTERM, so that the others learn of that too.
     """
 
     def __init__(self) -> None:
@@ -32,8 +33,6 @@ class StopRequest:
         if threading.current_thread() is not threading.main_thread():
             return self  # only the main thread may listen
         for number in (signal.SIGINT, signal.SIGTERM):
-            if number is signal.SIGINT and processes.count() > 1:
-                continue  # the others would not know of it
             if number is signal.SIGTERM and self._distributed:
                 continue
             before = signal.getsignal(number)
@@ -53,10 +52,13 @@ class StopRequest:
                 # Not print: the signal may have come in the middle of one.
                 os.write(2, b"\nfinishing what is under way; once more stops at once\n")
         self._wanted = signal.Signals(number)
+        if processes.count() > 1:
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def after_chunk(self) -> signal.Signals | None:
         """The signal that asks to stop now, if any; every process must ask after every chunk."""
         self._chunk += 1
         if self._distributed and multihost_utils.reached_preemption_sync_point(self._chunk):
-            return signal.SIGTERM
-        return self._wanted
+            wanted = self._wanted or signal.SIGTERM
+            return signal.Signals(processes.from_first(lambda: int(wanted)))  # one exit code for all
+        return self._wanted if processes.count() == 1 else None

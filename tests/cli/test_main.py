@@ -40,6 +40,10 @@ def test_version(capsys):
             ["generate", "--promt=Once"],
             "jaxcram generate: error: Unknown command line flag 'promt'. Did you mean: prompt",
         ),
+        (
+            ["cram", "--coordinator_address=h:99999", "--num_processes=2", "--process_id=0"],
+            "jaxcram cram: error: coordinator_address h:99999: a port is from 1 to 65535",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_on_stderr_and_exit_code_2(capsys, arguments, line):
@@ -47,6 +51,25 @@ def test_a_mistake_is_one_line_on_stderr_and_exit_code_2(capsys, arguments, line
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err == f"{line}\n"
+
+
+def test_of_the_tasks_of_srun_the_first_tells_what_all_find_and_each_its_own(capsys, monkeypatch, tmp_path):
+    def full(command: generate.Command) -> None:
+        raise StoppedError("rows: no space; make room")
+
+    def told(*arguments: str) -> tuple[int, str]:
+        return main.main(["generate", *arguments]), capsys.readouterr().err
+
+    monkeypatch.setattr(generate, "run", full)
+    monkeypatch.setenv("SLURM_PROCID", "1")
+    assert told() == (2, "")
+    assert told("--prompt=Once") == (75, "jaxcram generate: error: rows: no space; make room\n")
+    # This node alone may lack it.
+    code, line = told(f"--flagfile={tmp_path}/no.flags")
+    assert (code, line.count("\n")) == (2, 1)
+    assert line.startswith(f"jaxcram generate: error: cannot read the --flagfile {tmp_path}/no.flags (")
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    assert told() == (2, "jaxcram generate: error: --prompt is needed; write --prompt=VALUE\n")
 
 
 def test_an_interrupt_says_what_is_kept_and_exits_with_130(capsys, monkeypatch):

@@ -1,0 +1,241 @@
+"""Several real processes as one run, on CPU: the same rows as one process, mistakes told once, lost peers."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jaxcram import processes, results
+from tests.cli.conftest import tiny_model  # noqa: F401
+
+pytestmark = pytest.mark.slow
+
+# Sixteen lanes in passes of two a device, on four devices and on eight.
+FLAGS = (
+    *("--texts=stories:8", "--max_tokens=10", "--learning_rates=0.1,1.0", "--token_budget=32"),
+    *("--max_steps=40", "--max_steps_per_token=20", "--chunk_passes=8", "--checkpoint_minutes=0"),
+)
+LONGER = ("--max_steps=4000", "--max_steps_per_token=2000", "--checkpoint_minutes=10")
+# What Gloo, which carries the collectives on CPU, says on stdout, from several threads at once.
+GLOO = re.compile(
+    r"(\[Gloo\] Rank | is connected to | peer ranks\. |Expected number of connected peer ranks is : |\d|\s)*"
+)
+ENDLESS = ("--max_steps=100000000", "--max_steps_per_token=100000000", "--schedule=constant")
+
+
+def start(model: Path, out: Path, *flags: str, devices: int, fast: bool = False) -> subprocess.Popen:
+    """`jaxcram cram` as a process with some CPU devices; only if `fast`, XLA takes its time to optimise."""
+    command = [sys.executable, "-c", "import sys; from jaxcram.cli.main import main; sys.exit(main())"]
+    return subprocess.Popen(
+        [*command, "cram", f"--model={model}", f"--out={out}", *FLAGS, *flags],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={
+            **os.environ,
+            "JAX_NUM_CPU_DEVICES": str(devices),
+            "JAX_DISABLE_MOST_OPTIMIZATIONS": str(int(not fast)),
+        },
+    )
+
+
+def start_all(
+    model: Path, out: Path, count: int, *flags: str, of_each: list | None = None, fast: bool = False
+) -> list:
+    """Several processes of two devices each as one run; `of_each` are further flags, one for each."""
+    with socket.socket() as free:
+        free.bind(("", 0))
+        port = free.getsockname()[1]
+    shared = [*flags, f"--coordinator_address=127.0.0.1:{port}", f"--num_processes={count}"]
+    own = of_each or [""] * count
+    return [
+        start(model, out, *shared, f"--process_id={i}", *filter(None, [own[i]]), devices=2, fast=fast)
+        for i in range(count)
+    ]
+
+
+def ends(started: list[subprocess.Popen]) -> list[tuple[int, str, str]]:
+    """(exit code, stdout, stderr) of each, without what libraries say."""
+    found = []
+    for process in started:
+        try:
+            out, err = process.communicate(timeout=600)
+        finally:
+            process.kill()
+        shown = [line for line in out.splitlines() if not GLOO.fullmatch(line)]
+        found.append((process.returncode, "\n".join(shown), err or ""))
+    return found
+
+
+def wait_for_progress(out: Path, starts: int = 1) -> None:
+    """Until the run in `out` has done a chunk or more since its last start."""
+    log, deadline = out / "log.jsonl", time.monotonic() + 300
+    last = '"event": "start"'
+    while not (log.exists() and "progress" in (log.read_text().split(last) + [""] * starts)[starts]):
+        assert time.monotonic() < deadline, "the run has not started"
+        time.sleep(0.05)
+
+
+def rows(out: Path) -> list[dict[str, Any]]:
+    return results.load_rows(out).to_pylist()
+
+
+@pytest.mark.parametrize(("count", "fast"), [(2, True), (4, False)])
+def test_processes_together_have_the_rows_of_one(count, fast, tiny_model, tmp_path):  # noqa: F811
+    """All columns to the bit, those that say on which devices they were measured included."""
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    one = start(tiny_model, alone, devices=2 * count, fast=fast)
+    (code, _, err), first, *others = ends([one, *start_all(tiny_model, together, count, fast=fast)])
+    assert code == 0, err
+    assert (first[0], first[1].split()[:3]) == (0, ["texts", "lr", "lanes"]), first[2]
+    # Only the first one shows anything.
+    assert [(code, shown) for code, shown, _ in others] == [(0, "")] * (count - 1)
+    assert len(rows(together)) > 16  # some lanes have more than one stage
+    assert rows(together) == rows(alone)
+    of_together, of_alone = results.load_summary(together), results.load_summary(alone)
+    assert of_together["lanes"] == of_alone["lanes"]
+    assert len(of_together["devices"]) == len(of_alone["devices"]) == 2 * count
+
+
+def test_one_process_finishes_what_two_have_left(tiny_model, tmp_path):  # noqa: F811
+    """On as many devices to the same bits; on others every row says where it was measured."""
+    alone, left, fewer = tmp_path / "alone", tmp_path / "left", tmp_path / "fewer"
+    started = start_all(tiny_model, left, 2, *LONGER)
+    wait_for_progress(left)
+    started[1].send_signal(signal.SIGTERM)  # one is told, all of them stop
+    assert [code for code, _, _ in ends(started)] == [143, 143]
+    started = start_all(tiny_model, left, 2, *LONGER)
+    wait_for_progress(left, starts=2)
+    for process in started:  # as a terminal does
+        process.send_signal(signal.SIGINT)
+    (code, _, err), second = ends(started)
+    assert (code, second[0], second[2].count("jaxcram")) == (130, 130, 0)
+    assert "jaxcram cram: interrupted; go on with: jaxcram cram " in err.splitlines()[-1]
+    assert not (left / "summary.json").exists()
+    shutil.copytree(left, fewer)
+    runs = {alone: 4, left: 4, fewer: 2}
+    ended = ends([start(tiny_model, out, *LONGER, devices=devices) for out, devices in runs.items()])
+    assert [code for code, _, _ in ended] == [0, 0, 0], ended
+    events = [json.loads(line) for line in (left / "log.jsonl").read_text().splitlines()]
+    resumed = [event["resumed"] for event in events if event["event"] == "start"]
+    assert [lanes > 0 for lanes in resumed] == [False, True, True]
+    assert rows(left) == rows(alone)
+    on_four, on_two = "lanes:4,fsdp:1,model:1", "lanes:2,fsdp:1,model:1"
+    assert [{row["mesh"] for row in rows(out)} for out in (left, fewer)] == [{on_four}, {on_four, on_two}]
+    lanes, of_alone = results.load_summary(fewer)["lanes"], results.load_summary(alone)["lanes"]
+    assert [lane["sample_id"] for lane in lanes] == [lane["sample_id"] for lane in of_alone]
+    assert all(lane["exact_accuracy"] in (1.0, None) for lane in lanes)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (
+            ["--model=no/such/directory"] * 2,
+            "model 'no/such/directory' is no directory and no Hub name (owner/name); check its path",
+        ),
+        (
+            ["", "--texts=no.txt"],
+            "process 1: --texts='no.txt': no such file or directory; check the path",
+        ),
+    ],
+)
+def test_a_mistake_in_any_process_is_told_once_and_nothing_is_computed(flags, said, tiny_model, tmp_path):  # noqa: F811
+    out = tmp_path / "run"
+    first, second = ends(start_all(tiny_model, out, 2, of_each=flags))
+    told = [line for line in first[2].splitlines() if line.startswith("jaxcram")]
+    assert len(told) == 1
+    assert told[0].startswith(f"jaxcram cram: error: {said}")
+    assert (first[0], second[0], second[2].count("jaxcram")) == (2, 2, 0)
+    assert not out.exists()
+
+
+def test_a_process_that_dies_ends_the_other_with_one_line(tiny_model, tmp_path):  # noqa: F811
+    """Process 0 is killed, and in another run process 1 crashes: that stays a crash, and is no lost peer."""
+    runs = [tmp_path / "first", tmp_path / "second"]
+    pairs = [start_all(tiny_model, out, 2, *ENDLESS) for out in runs]
+    for out in runs:
+        wait_for_progress(out)
+    pairs[0][0].send_signal(signal.SIGKILL)
+    pairs[1][1].send_signal(signal.SIGABRT)
+    died = time.monotonic()
+    (_, second_left), (first_left, crashed) = [ends(pair) for pair in pairs]
+    assert time.monotonic() - died < 60
+    assert (crashed[0], crashed[2].count("jaxcram: error")) == (-signal.SIGABRT, 0)
+    for (code, _, err), line in (
+        (second_left, "process 1 ends because process 0 is gone"),
+        (first_left, "process 0 ends because process 1 has died (no sign of life for 22 s)"),
+    ):
+        assert (code, err.count("Traceback")) == (75, 0), err
+        remedy = "what is finished was kept: start all processes again"
+        assert err.splitlines()[-1] == f"jaxcram: error: {line}; {remedy}"
+
+
+class Service:
+    """Keys and values as JAX's coordination service has them, of two processes, without the service."""
+
+    def __init__(self) -> None:
+        self.said: dict[str, str] = {}
+        self.slow = 0.0
+        self.ended: list[tuple] = []
+
+    def key_value_set(self, key: str, value: str, allow_overwrite: bool) -> None:
+        if value not in ("", "0"):
+            time.sleep(self.slow)
+        self.said[key] = value
+
+    def key_value_dir_get(self, prefix: str) -> list[tuple[str, str]]:
+        return list(self.said.items())
+
+
+@pytest.fixture
+def service(monkeypatch):
+    """The service; how a process would end stands in `ended`."""
+    service = Service()
+
+    def end(*how: Any) -> None:
+        service.ended.append(how)
+        sys.exit()  # of the thread alone
+
+    monkeypatch.setattr(processes, "BEAT_SECONDS", 0.01)
+    monkeypatch.setattr(processes, "_service", lambda: service)
+    monkeypatch.setattr(processes, "_end", end)
+    return service
+
+
+ends_thread = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+
+
+@ends_thread
+@pytest.mark.parametrize("code", [1, 2, 75, 130])
+def test_what_one_process_leaves_with_all_end_with(code, service):
+    watch = processes._Watch()
+    service.said["jaxcram/alive/1"] = f"left {code}"
+    watch._thread.join(20)
+    assert service.ended == [(f"ends because process 1 ended with exit code {code}", code)]
+
+
+@ends_thread
+def test_a_process_that_falls_silent_is_dead(service):
+    service.said["jaxcram/alive/1"] = "7"
+    processes._Watch()._thread.join(20)
+    assert service.ended == [("ends because process 1 has died (no sign of life for 0 s)", 75)]
+
+
+def test_nothing_is_said_after_the_last_word(service):
+    service.slow = 0.2
+    watch = processes._Watch()
+    time.sleep(0.1)  # a beat is under way
+    watch.stop()
+    time.sleep(0.3)
+    assert service.said == {"jaxcram/alive/0": ""}
+    assert service.ended == []
