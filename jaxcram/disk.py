@@ -5,6 +5,7 @@ A file is written under a temporary name, flushed to the disk and renamed, and t
 
 import errno
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -79,3 +80,44 @@ def failure(path: Path, error: OSError) -> UserError:
         )
     denied = error.errno in (errno.EACCES, errno.EPERM)
     return UserError(f"{what}; choose another --out{', or allow writing there' if denied else ''}")
+
+
+@contextmanager
+def writing_through(path: Path) -> Iterator[None]:
+    """As `writing`, for libraries that wrap the disk's errors in their own (Orbax and TensorStore)."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if cause := os_error(error):
+            raise failure(path, cause) from error
+        raise
+
+
+def os_error(error: BaseException | None) -> OSError | None:
+    """The disk's error within an error, if there is one."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno:
+            return error
+        if number := re.search(r"os_error_code='(\d+)'", str(error)):
+            return OSError(int(number[1]), os.strerror(int(number[1])))
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def reserve(path: Path, size: int) -> None:
+    """Makes sure that the disk has room for `size` bytes, so that a library need not find out half-way.
+
+    Raises:
+        OSError: it has not.
+    """
+    try:
+        with path.open("wb") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):  # not every disk can tell
+            raise
+    finally:
+        path.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
     checkpoints/state/STEP/        embedding, optimiser and progress of the unfinished lanes, by Orbax
     checkpoints/rows/STEP.parquet  the rows that came to them since the checkpoint before
+    checkpoints/damaged-STEP/      one that could not be read, set aside
 
 Every checkpoint names the row files that it needs, and carries a digest of everything: Orbax itself would
 read a flipped bit as if nothing were wrong.
@@ -16,12 +17,10 @@ import json
 import logging
 import math
 import os
-import re
 import shutil
 import stat
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -32,7 +31,6 @@ from jaxcram import disk, documents, processes
 from jaxcram.cram.rows import Row
 from jaxcram.cram.scheduler import PassCost
 from jaxcram.cram.snapshot import Fit, Snapshot
-from jaxcram.errors import UserError
 from jaxcram.results import Job, RunDirectory
 from jaxcram.rows import read_shard, rows_table, shard_bytes, table_rows
 
@@ -85,7 +83,7 @@ class Checkpoints:
         if self._manager is not None:
             manager, self._manager = self._manager, None
             try:
-                with _writing(self._folder):
+                with disk.writing_through(self._folder):
                     manager.wait_until_finished()
                     manager.close()
             finally:
@@ -115,7 +113,7 @@ class Checkpoints:
         """The number of the newest whole checkpoint, after all that is newer was removed."""
         if not self._folder.is_dir():
             return None
-        with _writing(self._folder):
+        with disk.writing_through(self._folder):
             manager = self._open()
             steps = sorted(manager.all_steps(), reverse=True)
             damaged: list[tuple[int, str]] = []
@@ -126,7 +124,7 @@ class Checkpoints:
                 except MemoryError:
                     raise
                 except Exception as error:  # damage shows in every kind of error
-                    if (cause := _os_error(error)) and cause.errno not in _ABSENT:
+                    if (cause := disk.os_error(error)) and cause.errno not in _ABSENT:
                         raise  # the disk fails, so nobody knows what is on it
                     damaged.append((step, (str(error) or repr(error)).splitlines()[0]))
             good = steps[len(damaged)] if len(damaged) < len(steps) else None
@@ -193,7 +191,7 @@ class Checkpoints:
     def save(self, snapshot: Snapshot) -> None:
         """Saves the lanes under way; returns while the arrays are still being written.
 
-        Every process calls it; all have the same lanes, and process 0 saves them.
+        Of several processes the first one does it: all have the same lanes.
 
         Raises:
             StoppedError: the disk does not take it, or did not take the one before.
@@ -201,9 +199,7 @@ class Checkpoints:
         import orbax.checkpoint as ocp
 
         self._last = time.monotonic()
-        if processes.number() > 0:
-            return
-        with _writing(self._folder):
+        with disk.writing_through(self._folder):
             self._open().wait_until_finished()
             if len(self._named) > 1:  # Orbax keeps the last two checkpoints, so we keep their rows
                 needed = self._named[-1] | self._named[-2]
@@ -217,7 +213,8 @@ class Checkpoints:
             items: dict[str, Any] = {"meta": ocp.args.JsonSave(meta)}
             if state:
                 items["state"] = ocp.args.StandardSave(state)
-            _reserve(self._rows / f".room{disk.TEMPORARY}", sum(array.nbytes for array in state.values()))
+            room = 2 * sum(array.nbytes for array in state.values()) + 2**18
+            disk.reserve(self._rows / f".room{disk.TEMPORARY}", room)
             self._open().save(self._next_step, args=ocp.args.Composite(**items))
         self._named.append(set(self._row_files))
         self._next_step += 1
@@ -235,7 +232,7 @@ class Checkpoints:
     def remove(self) -> None:
         """Removes all checkpoints: the run is finished."""
         self.close()
-        with _writing(self._folder):
+        with disk.writing_through(self._folder):
             if processes.number() == 0 and self._folder.exists():
                 shutil.rmtree(self._folder)
 
@@ -321,40 +318,3 @@ def _digest(meta: dict[str, Any], state: dict[str, np.ndarray]) -> str:
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
-
-
-def _reserve(path: Path, size: int) -> None:
-    """Makes sure that the disk has room, so that Orbax, which fails with many words, need not find out."""
-    try:
-        with path.open("wb") as file:
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file.fileno(), 0, 2 * size + 2**18)
-    except OSError as error:
-        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):  # not every disk can tell
-            raise
-    finally:
-        path.unlink(missing_ok=True)
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Tells a disk's errors as what they mean for `path`, however deep Orbax and TensorStore wrapped them."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        if cause := _os_error(error):
-            raise disk.failure(path, cause) from error
-        raise
-
-
-def _os_error(error: BaseException | None) -> OSError | None:
-    """The disk's error within an error, if there is one."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno:
-            return error
-        if number := re.search(r"os_error_code='(\d+)'", str(error)):
-            return OSError(int(number[1]), os.strerror(int(number[1])))
-        error = error.__cause__ or error.__context__
-    return None

@@ -162,15 +162,14 @@ def _run(
                 rows[0] = {**rows[0], "text": sample.text, "target_ids": sample.tokens}
                 if outcome.job.key in own:
                     directory.write_lane(outcome.job, rows)
-                else:
+                elif processes.number() == 0:
                     of_others.add(outcome.job.key)
                 directory.log({"event": "lane", "lane": outcome.job.key, "horizon": outcome.horizon})
                 outcomes[outcome.job.key] = outcome
             profile.after_chunk()
             stop = request.after_chunk()
-            if checkpoints.due or (stop and checkpoints.wanted):
-                if processes.number() == 0:
-                    directory.await_lanes(of_others)  # a checkpoint knows nothing of lanes that have ended
+            if processes.number() == 0 and (checkpoints.due or (stop and checkpoints.wanted)):
+                directory.await_lanes(of_others)  # a checkpoint knows nothing of lanes that have ended
                 of_others.clear()
                 checkpoints.save(run.snapshot(spent.totals()))
                 directory.log({"event": "checkpoint", "lanes": run.progress.alive})

@@ -24,6 +24,7 @@ def test_there_are_enough_cases():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of futures in Orbax
 @pytest.mark.parametrize(("kind", "seeds"), BLOCKS, ids=[f"{kind}-{seeds[0]}" for kind, seeds in BLOCKS])
 def test_every_case_is_taken_or_refused_in_one_line(kind, seeds):
     assert problems(kind, KINDS[kind][0], seeds) == []
