@@ -27,6 +27,7 @@ import math
 from typing import Any, NamedTuple
 
 import measure
+import shapes
 import workload
 from flax import nnx
 from jax import numpy as jnp
@@ -36,8 +37,6 @@ from jaxcram.cram.lanes import Bucket
 from jaxcram.errors import UserError
 from jaxcram.models.config import DecoderConfig
 from jaxcram.models.decoder import Decoder
-from jaxcram.models.llama import LlamaConfig
-from jaxcram.models.neox import NeoXConfig
 
 COLUMNS = {
     **{"model": "", "variant": "", "steps": ",.0f", "tokens": ".0f", "exaflop": ".1f"},
@@ -81,38 +80,9 @@ PUBLISHED = {
 }
 
 MODELS: dict[str, DecoderConfig] = {
-    "Llama-3.1-8B": LlamaConfig(
-        vocab_size=128_256,
-        width=4096,
-        num_layers=32,
-        num_heads=32,
-        num_kv_heads=8,
-        head_size=128,
-        mlp_width=14_336,
-        max_positions=131_072,
-    ),
-    "Pythia-1.4B": NeoXConfig(
-        vocab_size=50_304,
-        width=2048,
-        num_layers=24,
-        num_heads=16,
-        num_kv_heads=16,
-        head_size=128,
-        mlp_width=8192,
-        max_positions=2048,
-        norm_eps=1e-5,
-    ),
-    "SmolLM2-1.7B": LlamaConfig(
-        vocab_size=49_152,
-        width=2048,
-        num_layers=24,
-        num_heads=32,
-        num_kv_heads=32,
-        head_size=64,
-        mlp_width=8192,
-        max_positions=8192,
-        tied_head=True,
-    ),
+    "Llama-3.1-8B": shapes.config("llama3.1-8b"),
+    "Pythia-1.4B": shapes.config("pythia-1.4b"),
+    "SmolLM2-1.7B": shapes.config("smollm2-1.7b"),
 }
 
 
