@@ -39,6 +39,7 @@ class Samples:
 
     def __init__(self, minutes: float) -> None:
         self.rows: list[tuple[float, float, float]] = []
+        self.starts_mb: list[float] = []  # resident memory when each run begins: rows of lanes come and go
         self._start = time.monotonic()
         self._end = self._start + minutes * 60
         self._steps_before, self._steps = 0, 0
@@ -69,6 +70,7 @@ class Samples:
             f"{len(self.rows)} samples in {self.rows[-1][0] * 60:.1f} minutes\n"
             f"memory: {memory[0]:.0f} MB after the first fifth, {memory[-1]:.0f} MB at the end, "
             f"at most {memory.max():.0f} MB; slope {slope:+.1f} MB/hour\n"
+            f"memory at the start of each run: {', '.join(f'{x:.0f}' for x in self.starts_mb)} MB\n"
             f"speed: {first:.0f} steps/s in the first half, {second:.0f} in the second "
             f"({100 * (second / first - 1):+.1f}%)"
         )
@@ -87,6 +89,7 @@ def soak(minutes: float, lanes: int) -> str:
     model = api.load_model()
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(10**6):
+            samples.starts_mb.append(resident_mb())
             try:
                 api.cram(
                     model,
