@@ -146,15 +146,7 @@ def cram(
         profile = Profile(profile_dir)
     model = model if isinstance(model, Model) else load_model(model)
     with processes.together():
-        samples = tokenize(
-            loaded,
-            model.tokenizer,
-            max_tokens=source.max_tokens,
-            bos=source.bos,
-            max_positions=model.decoder.config.max_positions,
-            num_memory=settings.num_memory,
-        )
-        _check_vocabulary(samples, model)
+        samples = _samples(loaded, source, model, settings)
     dtype = str(np.dtype(model.decoder.dtype))
     recorded = settings.resolved(model=model.name, dtype=dtype, **dataclasses.asdict(source))
     task = Task(
@@ -208,7 +200,16 @@ def _texts(texts: str | Sequence[str] | TextSettings) -> tuple[TextSettings, lis
     return source, loaded
 
 
-def _check_vocabulary(samples: list[Sample], model: Model) -> None:
+def _samples(loaded: list[Text], source: TextSettings, model: Model, settings: CramSettings) -> list[Sample]:
+    """The texts in tokens of the model."""
+    samples = tokenize(
+        loaded,
+        model.tokenizer,
+        max_tokens=source.max_tokens,
+        bos=source.bos,
+        max_positions=model.decoder.config.max_positions,
+        num_memory=settings.num_memory,
+    )
     for sample in samples:
         highest, size = int(sample.tokens.max()), model.decoder.config.vocab_size
         if highest >= size:
@@ -216,6 +217,7 @@ def _check_vocabulary(samples: list[Sample], model: Model) -> None:
                 f"sample {sample.sample_id}: its token {highest} is beyond the model's vocabulary of {size}: "
                 "tokenizer and weights do not belong together"
             )
+    return samples
 
 
 def _fresh_directory() -> Path:

@@ -16,6 +16,13 @@ def _compilation_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
+@pytest.fixture
+def own_devices() -> dict[str, str]:
+    """The environment of a process that decides itself how many devices it makes of the CPU."""
+    chosen = {"JAX_NUM_CPU_DEVICES", "XLA_FLAGS"}
+    return {name: value for name, value in os.environ.items() if name not in chosen}
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of reference material beside the checkout; tests that need it skip where it is absent."""

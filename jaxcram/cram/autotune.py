@@ -18,7 +18,7 @@ from jax.experimental import multihost_utils
 
 from jaxcram import disk, mesh, processes
 from jaxcram.compilation import cache_directory
-from jaxcram.cram import lanes
+from jaxcram.cram import lanes, memory
 from jaxcram.cram.lanes import Bucket, PassSettings
 from jaxcram.cram.scheduler import PassCost
 from jaxcram.cram.settings import StageSettings
@@ -91,7 +91,7 @@ def timed(model: Decoder, num_memory: int, remat: bool) -> Iterator[tuple[int, f
         try:
             seconds = _seconds(model, bucket, num_memory, remat)
         except JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" not in str(error):
+            if not memory.ran_out(error):
                 raise
             if count == 1 or processes.count() > 1:  # one process cannot end the search alone
                 raise UserError(

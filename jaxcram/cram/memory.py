@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.errors import JaxRuntimeError
 from jax.extend.core import Var
 
 from jaxcram import framing
@@ -62,6 +63,11 @@ def device_memory() -> int | None:
     """Bytes that JAX may take on the first local device; None where it does not say, as on CPU."""
     stats = jax.local_devices()[0].memory_stats()
     return stats.get("bytes_limit") if stats else None
+
+
+def ran_out(error: JaxRuntimeError) -> bool:
+    """Whether an error of the device is a lack of memory."""
+    return "RESOURCE_EXHAUSTED" in str(error)
 
 
 def needs_remat(model: Decoder, bucket: Bucket, num_memory: int) -> bool:

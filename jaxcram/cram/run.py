@@ -227,7 +227,7 @@ class Run:
             try:
                 return action()
             except JaxRuntimeError as error:
-                if "RESOURCE_EXHAUSTED" not in str(error):
+                if not memory.ran_out(error):
                     raise
                 if not self._scheduler.halve_budget():
                     raise UserError(

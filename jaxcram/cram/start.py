@@ -30,18 +30,13 @@ def initial_embeddings(model: Decoder, jobs: Sequence[Job], settings: CramSettin
     Uniform in [0, 0.02) ([P]), or normal with the standard deviation of the token embeddings ([K]).
     """
     shape = (settings.num_memory, model.config.width)
-
-    def uniform(key: jax.Array) -> jax.Array:
-        return jax.random.uniform(key, shape, jnp.float32, 0.0, 0.02)
-
-    def normal(key: jax.Array) -> jax.Array:
-        return std * jax.random.normal(key, shape, jnp.float32)
-
-    if settings.init == "normal":
-        std = jnp.std(model.embed(jnp.arange(model.config.vocab_size)[None]).astype(jnp.float32))
-    draw = normal if settings.init == "normal" else uniform
     keys = [jax.random.fold_in(jax.random.key(job.seed), job.sample_id) for job in jobs]
-    return np.stack([np.asarray(draw(key)) for key in keys])
+    if settings.init == "uniform":
+        starts = [jax.random.uniform(key, shape, jnp.float32, 0.0, 0.02) for key in keys]
+    else:
+        std = jnp.std(model.embed(jnp.arange(model.config.vocab_size)[None]).astype(jnp.float32))
+        starts = [std * jax.random.normal(key, shape, jnp.float32) for key in keys]
+    return np.stack([np.asarray(start_KxD) for start_KxD in starts])
 
 
 @functools.partial(jax.jit, static_argnames="devices")
