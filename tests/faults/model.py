@@ -12,17 +12,18 @@ def make_model(directory: Path) -> None:
     import subprocess
     import sys
 
-    subprocess.run([sys.executable, __file__, str(directory)], check=True)
+    root = Path(__file__).resolve().parents[2]
+    subprocess.run(
+        [sys.executable, "-m", "tests.faults.model", str(directory.absolute())], cwd=root, check=True
+    )
 
 
 def _write(directory: Path) -> None:
-    import jax.numpy as jnp
-    from flax import nnx
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     from jaxcram.models import port
-    from jaxcram.models.decoder import Decoder
     from jaxcram.models.llama import LlamaConfig
+    from tests.lively import lively
 
     config = LlamaConfig(
         vocab_size=10,
@@ -36,12 +37,8 @@ def _write(directory: Path) -> None:
         tied_head=True,
         norm_eps=1e-6,
     )
-    decoder = Decoder(config, dtype=jnp.float32, rngs=nnx.Rngs(0))
-    # Larger weights make the model depend on what it reads, so that lanes come further than a token.
-    graph, state = nnx.split(decoder)
-    larger = nnx.map_state(lambda _, x: x.replace(x[...] * 8) if x.ndim > 2 else x, state)
     directory.mkdir(parents=True)
-    port.save(nnx.merge(graph, larger), directory)
+    port.save(lively(config), directory)
     tokenizer = Tokenizer(models.WordLevel({f"w{i}": i for i in range(10)}, unk_token="w0"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.save(str(directory / "tokenizer.json"))
