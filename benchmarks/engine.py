@@ -18,7 +18,7 @@ import numpy as np
 
 from jaxcram import mesh
 from jaxcram.cram import lanes, run
-from jaxcram.cram.lanes import Bucket, ChunkResult, PassSettings
+from jaxcram.cram.lanes import Bucket, PassSettings
 from jaxcram.cram.rows import Outcome
 from jaxcram.cram.settings import CramSettings, StageSettings
 from jaxcram.cram.start import jobs_of
@@ -39,17 +39,6 @@ class Tally:
 
     def __add__(self, other: Tally) -> Tally:
         return Tally(*map(operator.add, dataclasses.astuple(self), dataclasses.astuple(other)))
-
-
-def _tally(model: Decoder, bucket: Bucket, num_memory: int, result: ChunkResult, wall_s: float) -> Tally:
-    """Work of a chunk; devices that wait for the slowest are paid for."""
-    passes_R, lane_steps_R, useful_R = jax.device_get(
-        (result.passes, result.lane_steps, result.useful_tokens)
-    )
-    passes = int(passes_R.max())
-    paid_tokens = passes * len(passes_R) * bucket.lanes * bucket.tokens
-    flops = passes * len(passes_R) * measure.pass_flops(model, bucket, num_memory)
-    return Tally(passes, int(lane_steps_R.sum()), int(useful_R.sum()), paid_tokens, flops, wall_s)
 
 
 def full_bucket(
@@ -73,10 +62,23 @@ def full_bucket(
     pool = lanes.init_pool(jnp.asarray(tokens_SxT), length_S, peak_S, jnp.asarray(mem_SxKxD), settings)
     pool, slots_S = mesh.replicated(pool, devices), np.arange(seats, dtype=np.int32)
 
+    flops = measure.pass_flops(model, bucket, num_memory)
+
     def chunk() -> Tally:
+        nonlocal pool
         start = time.perf_counter()
-        _, result = jax.block_until_ready(lanes.run_chunk(model, pool, slots_S, bucket, settings, devices))
-        return _tally(model, bucket, num_memory, result, time.perf_counter() - start)
+        pool, result = jax.block_until_ready(lanes.run_chunk(model, pool, slots_S, bucket, settings, devices))
+        wall_s = time.perf_counter() - start
+        passes_R = np.asarray(result.passes)
+        passes = int(passes_R.max())  # devices that wait for the slowest are paid for
+        return Tally(
+            passes,
+            int(result.lane_steps.sum()),
+            int(result.useful_tokens.sum()),
+            passes * seats * bucket.tokens,
+            passes * len(passes_R) * flops,
+            wall_s,
+        )
 
     chunk()
     return chunk
@@ -84,7 +86,7 @@ def full_bucket(
 
 @contextlib.contextmanager
 def metered() -> Iterator[dict[Bucket, Tally]]:
-    """Books the chunks that a run takes inside the block by their bucket.
+    """Books the chunks that a run takes inside the block by their bucket; FLOPs are not counted.
 
     A chunk's time goes from the one before it to the moment when its rows are booked, so it includes the
     part of the host that the device does not hide.
@@ -95,10 +97,13 @@ def metered() -> Iterator[dict[Bucket, Tally]]:
     @functools.wraps(take)
     def watched(self: run.Run, chunk: Any) -> Any:
         nonlocal last
+        before = dataclasses.replace(self.progress)
         ended = take(self, chunk)
-        now = time.perf_counter()
-        tally = _tally(self._model, chunk.bucket, chunk.before.mem.shape[1], chunk.result, now - last)
-        tallies[chunk.bucket] = tallies.get(chunk.bucket, Tally()) + tally
+        now, tally = time.perf_counter(), tallies.setdefault(chunk.bucket, Tally())
+        for name in ("passes", "lane_steps", "useful_tokens", "paid_tokens"):
+            more = getattr(self.progress, name) - getattr(before, name)
+            setattr(tally, name, getattr(tally, name) + more)
+        tally.wall_s += now - last
         last = now
         return ended
 
@@ -123,5 +128,8 @@ def whole_run(model: Decoder, samples: list[Sample], settings: CramSettings) -> 
         whole = run.Run(model, samples, settings, jobs, len(jobs))
         finished = {outcome.job: outcome for outcome, _ in whole.lanes(lambda progress: None)}
         wall_s = time.perf_counter() - start
+    places = mesh.places(mesh.of(model))
+    for bucket, tally in buckets.items():
+        tally.flops = tally.passes * places * measure.pass_flops(model, bucket, settings.num_memory)
     total = dataclasses.replace(sum(buckets.values(), Tally()), wall_s=wall_s)
     return RunResult([finished[job] for job in jobs], total, dict(buckets))

@@ -1,5 +1,6 @@
 """A run from Python: rows, summary, resuming, refusals, memory that runs out."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -180,6 +181,35 @@ def test_out_of_memory_halves_the_budget_tells_and_goes_on(model, texts, tmp_pat
     notes = [json.loads(line).get("note") for line in (finished.path / "log.jsonl").read_text().splitlines()]
     assert "out of device memory: going on with a token budget of 32" in notes
     assert [lane["stop_reason"] for lane in finished.summary["lanes"]] == ["stage_cap"] * 4
+
+
+@pytest.mark.parametrize("fitting", [0, 3])
+def test_memory_that_runs_out_inside_a_chunk_loses_nothing(model, texts, tmp_path, monkeypatch, fitting):
+    """The pool was given away by then: its lanes go on from what the host knows of them."""
+    original, large = lanes.run_chunk, []
+
+    def small_device(model_, pool, slots, bucket, *others):
+        after = original(model_, pool, slots, bucket, *others)
+        large.append(bucket.tokens * bucket.lanes > 32)
+        if sum(large) > fitting and large[-1]:
+            raise JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
+        return after
+
+    monkeypatch.setattr(lanes, "run_chunk", small_device)
+    smaller = dataclasses.replace(SETTINGS, stages=dataclasses.replace(STAGES, max_steps=60))
+    finished = api.cram(model, texts, out=tmp_path / "small", settings=smaller, verbose=False)
+    assert finished.summary["token_budget"] == 32
+    monkeypatch.undo()
+    asked = dataclasses.replace(smaller, token_budget=32)
+    plain = api.cram(model, texts, out=tmp_path / "plain", settings=asked, verbose=False)
+    if fitting:  # the first chunks had other shapes, which round differently, but no step is lost or doubled
+        for rows in rows_by_lane(finished).values():
+            assert [row["stage_seq_len"] for row in rows] == list(range(1, len(rows) + 1))
+            steps = np.cumsum([row["steps"] for row in rows])
+            assert steps.tolist() == [row["steps_taken"] for row in rows]
+        assert [x["steps"] for x in finished.summary["lanes"]] == [x["steps"] for x in plain.summary["lanes"]]
+    else:
+        assert rows_by_lane(finished) == rows_by_lane(plain)
 
 
 def test_no_room_at_all_is_the_users_error(model, texts, tmp_path, monkeypatch):

@@ -124,7 +124,7 @@ def _seconds(model: Decoder, bucket: Bucket, num_memory: int, remat: bool) -> fl
     best = float("inf")
     for _ in range(3):  # the first one compiles
         start = time.perf_counter()
-        jax.block_until_ready(lanes.run_chunk(model, pool, slots, bucket, settings, devices)[1])
+        pool, _ = jax.block_until_ready(lanes.run_chunk(model, pool, slots, bucket, settings, devices))
         best = min(best, time.perf_counter() - start)
     return best / _PASSES
 

@@ -48,16 +48,28 @@ class Bucket(NamedTuple):
     lanes: int
 
 
+class State(NamedTuple):
+    """What passes change in lanes; every leaf has a leading lane axis.
+
+    Attributes:
+        mem: memory embeddings, fp32 [N, K, D].
+        opt: Optax state.
+        progress: prefix, horizon, steps and stop reason, [N] each.
+    """
+
+    mem: jax.Array
+    opt: optax.OptState
+    progress: Progress
+
+
 class Lanes(NamedTuple):
-    """State of lanes; every leaf has a leading lane axis (N in the pool, B in a pass).
+    """Lanes; every leaf has a leading lane axis (N in the pool, B in a pass).
 
     Attributes:
         tokens: target tokens, int32 [N, M], zero-padded.
         length: their number [N].
         peak_lr: peak of the learning rate schedule [N].
-        mem: memory embeddings, fp32 [N, K, D].
-        opt: Optax state.
-        progress: prefix, horizon, steps and stop reason, [N] each.
+        mem, opt, progress: their `State`.
     """
 
     tokens: jax.Array
@@ -66,6 +78,11 @@ class Lanes(NamedTuple):
     mem: jax.Array
     opt: optax.OptState
     progress: Progress
+
+    @property
+    def state(self) -> State:
+        """What passes change."""
+        return State(self.mem, self.opt, self.progress)
 
 
 class Record(NamedTuple):
@@ -101,14 +118,14 @@ class ChunkResult(NamedTuple):
     Attributes:
         passes: passes that each place of the mesh ran [R].
         lane_steps, useful_tokens: steps taken, and tokens of unfinished lanes' prefixes, by device [R].
-        progress: of the seated lanes after the chunk, [S] each.
+        state: of the seated lanes after the chunk, [S, ..].
         records: of every seat and pass, [S, P, ..]; those of a device are filled up to its number of passes.
     """
 
     passes: jax.Array
     lane_steps: jax.Array
     useful_tokens: jax.Array
-    progress: Progress
+    state: State
     records: Record
 
 
@@ -121,9 +138,9 @@ def init_pool(
 ) -> Lanes:
     """A pool of fresh lanes; see `Lanes` for the shapes."""
     full = settings.stages.mode == "full"
-    zero_N = jnp.zeros_like(length_N)
-    first_N = length_N if full else jnp.minimum(settings.stages.min_tokens, length_N)
-    progress = Progress(prefix=first_N, horizon=zero_N, stage_steps=zero_N, total_steps=zero_N, stop=zero_N)
+    first_N = length_N.copy() if full else jnp.minimum(settings.stages.min_tokens, length_N)
+    # No array twice: their buffers are donated.
+    progress = Progress(first_N, *(jnp.zeros_like(length_N) for _ in Progress._fields[1:]))
     opt = optimizer.init(mem_NxKxD, settings.optimizer)
     return Lanes(tokens_NxM, length_N, peak_lr_N, mem_NxKxD, opt, progress)
 
@@ -214,7 +231,7 @@ class Limits(NamedTuple):
 ALL = Limits()  # every pass, as long as any lane can go on
 
 
-@functools.partial(jax.jit, static_argnames=("bucket", "settings", "mesh"))
+@functools.partial(jax.jit, static_argnames=("bucket", "settings", "mesh"), donate_argnames="pool")
 def run_chunk(
     model: Decoder,
     pool: Lanes,
@@ -228,7 +245,7 @@ def run_chunk(
 
     Args:
         model: the frozen decoder.
-        pool: the state of all N lanes, whole on every device.
+        pool: all N lanes, whole on every device; donated, so the caller's arrays are gone.
         slots_S: slots of the pool, int32, `bucket.lanes` for each place of the mesh in turn;
             N or more marks a dummy that fills the bucket.
         bucket: the padded shape; one trace each.
@@ -288,4 +305,4 @@ def _passes(
     done, lane_steps, useful, lanes, records = jax.lax.while_loop(
         go_on, step, (zero, zero, zero, lanes, records)
     )
-    return lanes, ChunkResult(done, lane_steps[None], useful[None], lanes.progress, records)
+    return lanes, ChunkResult(done, lane_steps[None], useful[None], lanes.state, records)

@@ -68,19 +68,20 @@ class _Chunk(NamedTuple):
         bucket: its padded shape.
         seated: the lanes that it was chosen for.
         slots: who sits where; a number beyond the lanes is an empty seat.
-        before: the pool before it, in case that it fails.
         result: what it reports, when it is done.
     """
 
     bucket: Bucket
     seated: np.ndarray
     slots: np.ndarray
-    before: Lanes
     result: ChunkResult
 
 
 class Run:
     """Lanes on the device, their rows on the host, and the loop between them.
+
+    Every chunk is given the pool's buffers for good. What its lanes have come to is read back with what it
+    measured, so the host has every lane as of its rows: to save it, and to go on when memory runs out.
 
     Args:
         model: the frozen decoder.
@@ -126,7 +127,8 @@ class Run:
         self.progress = Progress(len(jobs), len(jobs), cost.token_budget, note=note)
         padded = self._scheduler.longest_bucket
         nll = self._fitting(lambda: alone_nll(model, self._tokens, padded))
-        self._pool, start_NxKxD = self._start(length_N)
+        start_NxKxD = initial_embeddings(model, jobs, settings)
+        self._lanes = self._fresh_lanes(length_N, start_NxKxD)
         self._ahead: _Chunk | None = None
         self._rows = [
             LaneRows(job, nll[job.sample_id], start_KxD, settings.stages, settings.trajectory)
@@ -134,9 +136,10 @@ class Run:
         ]
         if saved:
             self._resume(saved)
-        now = jax.device_get(self._pool.progress)
-        self._scheduler.observe(np.arange(len(jobs)), now.prefix, now.stop)
-        self._steps_before_N = now.total_steps
+        self._pool: Lanes | None = None  # on the devices, up to a chunk ahead; None where that is lost
+        now = self._lanes.progress
+        self._scheduler.observe(np.arange(len(jobs)), np.asarray(now.prefix), np.asarray(now.stop))
+        self._steps_before_N = now.total_steps.copy()
 
     def _resume(self, saved: Snapshot) -> None:
         """Put the lanes of a snapshot where they were."""
@@ -147,11 +150,10 @@ class Run:
         state = {name: leaf[found] for name, leaf in saved.state.items()}
         if not keys:
             return
-        pool = snapshot.with_state(self._pool, slots, state)
-        self._pool = mesh.replicated(pool, self._mesh)
+        snapshot.restore(self._lanes.state, slots, state)
         for key, slot in zip(keys, slots, strict=True):
             rows = self._rows[slot]
-            rows.restore(saved.rows[key], int(pool.progress.total_steps[slot]))
+            rows.restore(saved.rows[key], int(self._lanes.progress.total_steps[slot]))
             self.progress.exact_tokens += rows.horizon
 
     def snapshot(self, totals: dict[str, float]) -> Snapshot:
@@ -160,13 +162,11 @@ class Run:
         Args:
             totals: what the run has spent, to be kept with them.
         """
-        pool = self._ahead.before if self._ahead else self._pool
-        state = jax.device_get(snapshot.pool_state(pool))
-        running = np.flatnonzero(jax.device_get(pool.progress.stop) == Stop.RUNNING)
+        running = np.flatnonzero(self._lanes.progress.stop == Stop.RUNNING)
         rows = {self._jobs[slot].key: self._rows[slot] for slot in running}
         return Snapshot(
             lanes={key: of_lane.num_rows for key, of_lane in rows.items()},
-            state={name: leaf[running] for name, leaf in state.items()},
+            state={name: leaf[running] for name, leaf in snapshot.named(self._lanes.state).items()},
             rows={key: of_lane.new_rows() for key, of_lane in rows.items()},
             fit=Fit(
                 *self._asked,
@@ -204,11 +204,11 @@ class Run:
         """Tokens of the padded passes in which a prefix is optimised."""
         return self._scheduler.padded_length(prefix)
 
-    def _start(self, length_N: np.ndarray) -> tuple[Lanes, np.ndarray]:
+    def _fresh_lanes(self, length_N: np.ndarray, start_NxKxD: np.ndarray) -> Lanes:
+        """The lanes at their start, as numpy arrays."""
         targets = [self._tokens[job.sample_id] for job in self._jobs]
         tokens_NxM = pad_tokens(targets, len(targets), self._scheduler.longest_bucket)
         peak_N = np.array([job.learning_rate for job in self._jobs], np.float32)
-        start_NxKxD = initial_embeddings(self._model, self._jobs, self._settings)
         pool = lanes.init_pool(
             jnp.asarray(tokens_NxM),
             jnp.asarray(length_N),
@@ -216,7 +216,7 @@ class Run:
             jnp.asarray(start_NxKxD),
             self._pass,
         )
-        return mesh.replicated(pool, self._mesh), start_NxKxD
+        return jax.tree.map(np.array, pool)
 
     def _fitting(self, action: Callable[[], T]) -> T:
         """Do `action`, with ever smaller passes while device memory runs out.
@@ -252,11 +252,12 @@ class Run:
         slots = slots_BxR.T.reshape(-1)
         # On one device a chunk may end whenever seats are idle; several wait for each other.
         floor = 1 if self._devices > 1 else -(-3 * len(seated) // 4)
-        before = self._pool
+        # JAX may keep a numpy array that it is given, and these change: so it gets copies.
+        pool = self._pool or mesh.replicated(jax.tree.map(np.copy, self._lanes), self._mesh)
         self._pool, result = lanes.run_chunk(
-            self._model, before, slots, bucket, self._pass, self._mesh, Limits(floor, quorum)
+            self._model, pool, slots, bucket, self._pass, self._mesh, Limits(floor, quorum)
         )
-        return _Chunk(bucket, seated, slots, before, result)
+        return _Chunk(bucket, seated, slots, result)
 
     def _take(self, chunk: _Chunk) -> list[LaneRows]:
         """Wait for a chunk and book it; the lanes that ended in it."""
@@ -266,8 +267,10 @@ class Run:
         self.progress.useful_tokens += int(result.useful_tokens.sum())
         self.progress.paid_tokens += int(result.passes.max()) * len(chunk.slots) * bucket.tokens
         taken = chunk.slots < len(self._jobs)
-        after = result.progress
-        self._scheduler.observe(chunk.slots[taken], after.prefix[taken], after.stop[taken])
+        slots, after = chunk.slots[taken], result.state.progress
+        for of_all, of_seats in zip(*map(jax.tree.leaves, (self._lanes.state, result.state)), strict=True):
+            of_all[slots] = of_seats[taken]
+        self._scheduler.observe(slots, after.prefix[taken], after.stop[taken])
         ended = []
         for seat in np.flatnonzero(taken):
             slot = chunk.slots[seat]
@@ -312,15 +315,15 @@ class Run:
     def _advance(self) -> list[LaneRows]:
         """One chunk; the lanes that ended in it."""
         chunk, self._ahead = self._ahead, None
-        if chunk is None:
-            choice = self._scheduler.next()
-            assert choice is not None, "a chunk was asked for after every lane had ended"
-            chunk = self._dispatch(*choice)
         try:
+            if chunk is None:
+                choice = self._scheduler.next()
+                assert choice is not None, "a chunk was asked for after every lane had ended"
+                chunk = self._dispatch(*choice)
             ahead = self._dispatch(chunk.bucket, chunk.seated, quorum=len(chunk.seated))
             ended = self._take(chunk)
         except JaxRuntimeError:
-            self._pool = chunk.before
+            self._pool = None
             raise
         if self._scheduler.stays(chunk.bucket, chunk.seated):
             self._ahead = ahead

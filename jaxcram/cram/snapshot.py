@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxcram.cram.lanes import Lanes
+from jaxcram.cram.lanes import State
 from jaxcram.cram.rows import Row
 from jaxcram.cram.scheduler import PassCost
 from jaxcram.errors import UserError
@@ -40,7 +40,7 @@ class Snapshot:
 
     Attributes:
         lanes: their keys, in the order of the arrays' first axis, and how many rows each has.
-        state: what the pool holds of them, [U, ..], by name (`pool_state`).
+        state: theirs, [U, ..] by name (`named`).
         rows: by key, those since the snapshot before; once read from disk, all of them.
         fit: of the run to its devices.
         totals: what the run has spent in all its starts, by name.
@@ -61,31 +61,28 @@ class Snapshot:
         }
 
 
-def pool_state(pool: Lanes) -> dict[str, Any]:
-    """What a pool holds beside its jobs, [N, ..] each, by name."""
-    tree = {"mem": pool.mem, "opt": pool.opt, "progress": pool.progress}
-    return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree.flatten_with_path(tree)[0]}
+def named(state: State) -> dict[str, Any]:
+    """The leaves of a state by name."""
+    return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree.flatten_with_path(state._asdict())[0]}
 
 
-def with_state(pool: Lanes, slots: np.ndarray, state: dict[str, np.ndarray]) -> Lanes:
-    """The pool with `state` at some of its places, as numpy arrays.
+def restore(state: State, slots: np.ndarray, saved: dict[str, np.ndarray]) -> None:
+    """Write what was saved into some places of a state.
 
     Args:
-        pool: the pool.
+        state: numpy arrays [N, ..], changed in place.
         slots: places [U].
-        state: by name, [U, ..].
+        saved: [U, ..] by name.
 
     Raises:
-        UserError: the arrays are others than those of the pool.
+        UserError: the arrays are others than those of the state.
     """
-    named = {name: np.array(leaf) for name, leaf in pool_state(pool).items()}
-    here = {name: (leaf.dtype, leaf.shape[1:]) for name, leaf in named.items()}
-    if here != {name: (leaf.dtype, leaf.shape[1:]) for name, leaf in state.items()}:
+    leaves = named(state)
+    here = {name: (leaf.dtype, leaf.shape[1:]) for name, leaf in leaves.items()}
+    if here != {name: (leaf.dtype, leaf.shape[1:]) for name, leaf in saved.items()}:
         raise UserError(
             "the checkpoints are of another version of jaxcram; remove the folder checkpoints of the run: "
             "the lanes in them start again"
         )
-    for name, leaf in named.items():
-        leaf[slots] = state[name]
-    tree = {"mem": pool.mem, "opt": pool.opt, "progress": pool.progress}
-    return pool._replace(**jax.tree.unflatten(jax.tree.structure(tree), list(named.values())))
+    for name, leaf in leaves.items():
+        leaf[slots] = saved[name]

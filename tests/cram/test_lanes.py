@@ -23,7 +23,9 @@ def pool_of(model, samples, seed=0, settings=SETTINGS, rate=0.5):
 
 
 def run_chunk(model, pool, slots, bucket, settings, limits=lanes.ALL):
-    return lanes.run_chunk(model, pool, jnp.asarray(slots), bucket, settings, mesh.of(model), limits)
+    """A chunk that leaves the test its pool."""
+    mine = jax.tree.map(jnp.copy, pool)
+    return lanes.run_chunk(model, mine, jnp.asarray(slots), bucket, settings, mesh.of(model), limits)
 
 
 def same_lane(one, i, other, j):
@@ -117,7 +119,7 @@ def test_useful_tokens_are_the_prefixes_of_running_lanes(tiny, samples):
     _, result = run_chunk(tiny, pool_of(tiny, samples), jnp.array([0, 3, 3]), Bucket(16, 3), SETTINGS)
     records, passes = result.records, int(result.passes[0])
     assert int(result.useful_tokens[0]) == int(records.prefix[0, :passes].sum())
-    assert int(result.lane_steps[0]) == int(result.progress.total_steps[0])
+    assert int(result.lane_steps[0]) == int(result.state.progress.total_steps[0])
 
 
 @pytest.mark.parametrize("remat", [False, True])
@@ -139,3 +141,19 @@ def test_without_its_quorum_a_chunk_does_nothing(tiny, samples):
         after, result = run_chunk(tiny, state, [0, 1, 2], Bucket(16, 3), SETTINGS, lanes.Limits(quorum=3))
         assert int(result.passes[0]) == passes
         assert all(same_lane(after, 0, state, 0)) == (passes == 0)
+
+
+def test_the_pool_is_donated_and_goes_on_in_its_own_memory(tiny, samples):
+    pool = pool_of(tiny, samples)
+    given = (jnp.arange(3), Bucket(16, 3), SETTINGS, mesh.of(tiny))
+    aliased = lanes.run_chunk.lower(tiny, pool, *given).compile().memory_analysis().alias_size_in_bytes
+    assert aliased == sum(leaf.nbytes for leaf in jax.tree.leaves(pool))
+    after, _ = lanes.run_chunk(tiny, pool, *given)
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(pool))
+    assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(after))
+
+
+def test_the_chunk_reports_what_its_lanes_have_come_to(tiny, samples):
+    after, result = run_chunk(tiny, pool_of(tiny, samples), [2, 3, 0], Bucket(16, 3), SETTINGS)
+    for seat, slot in ((0, 2), (2, 0)):
+        assert all(same_lane(result.state, seat, after.state, slot))
