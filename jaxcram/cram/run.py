@@ -250,13 +250,10 @@ class Run:
         slots_BxR = np.full((bucket.lanes, self._devices), len(self._jobs), np.int32)
         slots_BxR.flat[: len(seated)] = seated
         slots = slots_BxR.T.reshape(-1)
-        # On one device a chunk may end whenever seats are idle; several wait for each other.
-        floor = 1 if self._devices > 1 else -(-3 * len(seated) // 4)
+        limits = Limits(self._scheduler.floor(len(seated)), quorum)
         # JAX may keep a numpy array that it is given, and these change: so it gets copies.
         pool = self._pool or mesh.replicated(jax.tree.map(np.copy, self._lanes), self._mesh)
-        self._pool, result = lanes.run_chunk(
-            self._model, pool, slots, bucket, self._pass, self._mesh, Limits(floor, quorum)
-        )
+        self._pool, result = lanes.run_chunk(self._model, pool, slots, bucket, self._pass, self._mesh, limits)
         return _Chunk(bucket, seated, slots, result)
 
     def _take(self, chunk: _Chunk) -> list[LaneRows]:

@@ -17,6 +17,8 @@ from jaxcram.cram.stages import Stop
 
 # From so many lanes on, tighter buckets save more than their programs take to compile.
 MANY_LANES = 96
+# In passes' worth of empty seats, what it costs that buckets run dry: `Scheduler.bucket`.
+DRAINS, DRAINS_OF_MANY = 5, 13
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,10 +38,10 @@ def bucket_lengths(longest: int, max_positions: int, many: bool = False) -> list
     """Padded lengths that hold prefixes up to `longest`.
 
     Two to the octave from 16 to 64, then four: 16, 24, 32, 48, 64, 80, 96, ... With many lanes four to the
-    octave from the start: 6, 8, 10, 12, 16, 20, 24, ... The last is cut to `max_positions`, which the targets
+    octave from 8 on: 4, 6, 8, 10, 12, 16, 20, 24, ... The last is cut to `max_positions`, which the targets
     themselves respect.
     """
-    lengths = [6, 8, 10, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64] if many else [16, 24, 32, 48, 64]
+    lengths = [4, 6, 8, 10, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64] if many else [16, 24, 32, 48, 64]
     while lengths[-1] < longest:
         octave = lengths[-1]
         lengths += [octave + quarter * octave // 4 for quarter in (1, 2, 3, 4)]
@@ -89,12 +91,13 @@ class Scheduler:
 
         With N lanes of W steps on R devices, B in a pass, there are N W / (R B) full passes, and as a bucket
         runs dry another E W with empty seats; at knee + B T each, the sum is least for
-        B^2 = N knee / (R E T). E goes with the number of buckets: 5 was quickest in schedules simulated from
-        recorded runs, and for many lanes 10; 14 costs 2% more there, and wastes fewer seats.
+        B^2 = N knee / (R E T). E goes with the number of buckets. Of recorded runs played again
+        (`benchmarks/replay.py`), those of few lanes were quickest with 5, and those of many with 6 to 9; 13
+        costs these 3 to 7% more and wastes fewer seats.
         """
         lanes = min(self.token_budget // length, -(-self._num_lanes // self._devices))
         if self._knee:
-            drains = 14 if self._num_lanes >= MANY_LANES else 5
+            drains = DRAINS_OF_MANY if self._num_lanes >= MANY_LANES else DRAINS
             best = math.sqrt(self._num_lanes * self._knee / (self._devices * drains * length))
             lanes = min(lanes, round(best))
         return Bucket(length, max(1, lanes))
@@ -129,6 +132,13 @@ class Scheduler:
         full = [i for i in occupied if len(waiting[i]) >= seats[i]]
         chosen = (full or occupied)[0]
         return buckets[chosen], waiting[chosen][: seats[chosen]]
+
+    def floor(self, seated: int) -> int:
+        """With how few of its lanes that can go on a device still runs passes, when a chunk seats so many.
+
+        On one device a chunk may end whenever seats are idle; several wait for each other.
+        """
+        return 1 if self._devices > 1 else -(-3 * seated // 4)
 
     def stays(self, bucket: Bucket, seated: np.ndarray) -> bool:
         """Whether the lanes of the last chunk are those of the next one."""

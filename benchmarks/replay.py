@@ -1,0 +1,152 @@
+"""Finished runs played again without a model: what the schedule makes of their lanes on other devices.
+
+    jaxcram cram --texts=stories:32 --trajectory=none --out=RUN
+    python benchmarks/replay.py --runs=RUN --devices=1,2,8 --knee=15 --token_budget=192
+
+The rows tell how many steps a lane spent on every prefix, and a pass does the same to a lane whatever runs
+beside it: so the passes and the useful share of another schedule follow without computing one. For the
+devices and pass costs of the run itself they are those of its summary. One JSON line each:
+
+  passes        as one device counts them; the others wait for the slowest
+  useful_share  tokens of unfinished lanes' current prefixes / padded tokens paid for
+  cost          time, in the tokens a device could have done meanwhile, per useful token: passes count
+                knee + their own tokens
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import measure
+import numpy as np
+import workload
+
+from jaxcram import results
+from jaxcram.cli.flags import Doc
+from jaxcram.cram.scheduler import PassCost, Scheduler
+from jaxcram.cram.settings import CramSettings
+from jaxcram.cram.stages import Stop
+from jaxcram.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """The flags."""
+
+    runs: tuple[str, ...] = ()
+    devices: tuple[int, ...] = (2,)
+    token_budget: int = 192
+    knee: float = 15.0
+    chunk_passes: int = CramSettings.chunk_passes
+    json: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.runs:
+            raise UserError("--runs is needed: directories of finished runs")
+        if min(self.devices) < 1 or min(self.token_budget, self.chunk_passes) < 1 or not self.knee >= 0:
+            raise UserError("--devices, --token_budget and --chunk_passes start at 1, and --knee at 0")
+
+
+TOPICS = {
+    "Lanes": {"runs": Doc("Directories of finished runs")},
+    "Schedule": {
+        "devices": Doc("Places on the mesh's lanes axis; one measurement each"),
+        "token_budget": Doc("Padded tokens of one pass, at most", "tokens"),
+        "knee": Doc("Tokens that cost as much as a pass without any", "tokens"),
+        "chunk_passes": Doc("Passes between two looks of the host"),
+    },
+    "Results": {"json": workload.TOPICS["Results"]["json"]},
+}
+COLUMNS = {
+    **{"run": "", "lanes": "", "devices": "", "chunks": "", "passes": ""},
+    **{"useful_share": ".3f", "cost": ".2f"},
+}
+
+
+class Lane(NamedTuple):
+    """A lane's prefixes: the first it had, and that of every step it took."""
+
+    first: int
+    of_steps: list[int]
+
+
+def lanes_of(run: Path) -> tuple[list[Lane], int]:
+    """The lanes of a finished run in its own order, and the length of its longest target."""
+    settings, lanes, longest = results.load_settings(run), {}, 0
+    results.load_summary(run)  # without one it is not finished
+    for job, table in results.load_lanes(run):
+        place = settings["seeds"].index(job.seed), settings["learning_rates"].index(job.learning_rate)
+        prefixes = table["stage_seq_len"].to_numpy()
+        of_steps = np.repeat(prefixes, table["steps"].to_numpy())
+        lanes[job.sample_id, *place] = Lane(int(prefixes[0]), of_steps.tolist())
+        longest = max(longest, table["num_input_tokens"][0].as_py())
+    return [lanes[place] for place in sorted(lanes)], longest
+
+
+def play(lanes: list[Lane], longest: int, cost: PassCost, devices: int, chunk_passes: int) -> dict[str, Any]:
+    """What the schedule makes of lanes: counts as the columns name them.
+
+    Args:
+        lanes: in the order of their slots.
+        longest: tokens of the longest target; the model is taken to have room for its whole bucket.
+        cost: what passes cost.
+        devices: places on the mesh's lanes axis.
+        chunk_passes: passes of a chunk, at most.
+    """
+    count = len(lanes)
+    scheduler = Scheduler(count, longest, 2 * longest, cost, count, devices)
+    prefix_N = np.array([lane.first for lane in lanes], np.int32)
+    done_N, stop_N = np.zeros(count, int), np.full(count, Stop.RUNNING)
+    scheduler.observe(np.arange(count), prefix_N, stop_N)
+    chunks = passes = useful = paid = time = 0
+    while (choice := scheduler.next()) is not None:
+        bucket, seated = choice
+        longest_share = 0
+        for device in range(devices):
+            active, share = seated[device::devices].tolist(), 0
+            while share < chunk_passes and len(active) >= max(1, scheduler.floor(len(seated))):
+                useful += int(prefix_N[active].sum())
+                share += 1
+                for slot in list(active):
+                    of_steps, done = lanes[slot].of_steps, done_N[slot]
+                    if done == len(of_steps):  # the pass measures that the lane has ended
+                        stop_N[slot] = Stop.COMPLETE
+                    elif of_steps[done] > bucket.tokens:
+                        prefix_N[slot] = bucket.tokens + 1  # it sees no further here
+                    else:
+                        prefix_N[slot] = of_steps[done]
+                        done_N[slot] += 1
+                        continue
+                    active.remove(slot)
+            longest_share = max(longest_share, share)
+        chunks += 1
+        passes += longest_share
+        paid += longest_share * devices * bucket.lanes * bucket.tokens
+        time += longest_share * (cost.knee + bucket.lanes * bucket.tokens)
+        scheduler.observe(seated, prefix_N[seated], stop_N[seated])
+    return {
+        **{"chunks": chunks, "passes": passes},
+        **{"useful_share": useful / paid, "cost": time * devices / useful},
+    }
+
+
+def main(command: Command) -> None:
+    cost = PassCost(command.token_budget, command.knee)
+    records = []
+    for run in command.runs:
+        lanes, longest = lanes_of(Path(run))
+        for devices in command.devices:
+            played = play(lanes, longest, cost, devices, command.chunk_passes)
+            records.append({"run": Path(run).name, "lanes": len(lanes), "devices": devices, **played})
+    machine = measure.machine()
+    print(machine)
+    print(measure.table(records, COLUMNS))
+    settings = dataclasses.asdict(command)
+    common = {"benchmark": "replay", "machine": machine, "settings": settings}
+    measure.write_json_lines([common | record for record in records], command.json)
+
+
+if __name__ == "__main__":
+    workload.start(Command, TOPICS, main, __doc__)

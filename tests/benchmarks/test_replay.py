@@ -1,0 +1,42 @@
+"""Runs played again without a model."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import replay
+
+from jaxcram.cram.scheduler import PassCost
+from jaxcram.cram.settings import CramSettings
+from tests.faults.model import make_model
+
+PROGRAM = (sys.executable, "-c", "import sys; from jaxcram.cli.main import main; sys.exit(main())", "cram")
+FLAGS = (
+    *("--learning_rates=0.1,0.5,1.0,2.0", "--seeds=0,1,2", "--max_steps_per_token=60", "--max_steps=300"),
+    *("--token_budget=48", "--trajectory=none"),
+)
+
+
+@pytest.mark.slow
+def test_played_on_its_own_devices_a_run_has_its_own_passes(tmp_path, own_devices):
+    """Lanes that wander through the buckets, end early and late, and leave seats empty."""
+    make_model(tmp_path / "model")
+    rng = np.random.default_rng(0)
+    texts = [" ".join(f"w{i}" for i in rng.integers(0, 10, 28)) for _ in range(10)]
+    (tmp_path / "texts.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    for devices in (1, 2):
+        out = tmp_path / f"run{devices}"
+        places = f"--model={tmp_path / 'model'}", f"--texts={tmp_path / 'texts.jsonl'}", f"--out={out}"
+        environment = own_devices | {"JAX_NUM_CPU_DEVICES": str(devices)}
+        subprocess.run([*PROGRAM, *places, *FLAGS], check=True, env=environment, capture_output=True)
+        summary = json.loads((out / "summary.json").read_text())
+        lanes, longest = replay.lanes_of(out)
+        assert len(lanes) == 120
+        assert sum(len(lane.of_steps) for lane in lanes) == summary["lane_steps"]
+        played = replay.play(lanes, longest, PassCost(48), devices, CramSettings.chunk_passes)
+        assert (played["passes"], played["useful_share"]) == (summary["passes"], summary["useful_share"])
+        assert 0 < played["useful_share"] < 1
+        other = replay.play(lanes, longest, PassCost(96), devices, CramSettings.chunk_passes)
+        assert other["passes"] < played["passes"]
