@@ -22,7 +22,8 @@ longer; `ratio_with_compile` is of that run; `jaxcram_shapes` programs were comp
              do the same work: the ratio at equal horizons. `equal_horizons` counts the samples whose horizons
              are equal.
 
-PyTorch gets as many threads as make its pass fastest. Passes per second of whole runs compare unlike things
+PyTorch gets one thread or all cores, whichever makes its passes faster: of every shape of "pass" for itself,
+and for "run" of two typical lengths of a batch. Passes per second of whole runs compare unlike things
 (the reference's passes hold the whole batch); passes of one size are compared under "pass".
 """
 
@@ -98,10 +99,19 @@ TOPICS = {
     },
 }
 
-PASS_COLUMNS = {"lanes": "", "tokens": "", "jaxcram_s": ".5f", "torch_s": ".5f", "ratio": ".2f"}
+TYPICAL_TOKENS = (16, 32)  # of a batch in whole runs
+PASS_COLUMNS = {
+    "lanes": "",
+    "tokens": "",
+    "torch_threads": "",
+    "jaxcram_s": ".5f",
+    "torch_s": ".5f",
+    "ratio": ".2f",
+}
 RUN_COLUMNS = {
     "scope": "",
     "samples": "",
+    "torch_threads": "",
     "jaxcram_s": ".1f",
     "jaxcram_first_s": ".1f",
     "torch_s": ".1f",
@@ -157,24 +167,28 @@ def torch_chunk(model: PreTrainedModel, bucket: Bucket, passes: int) -> Callable
     return chunk
 
 
-def settle_threads(model: PreTrainedModel, bucket: Bucket, asked: int) -> int:
-    """Give PyTorch `asked` threads, or for 0 one or all cores, whichever is faster: small models want one."""
-    candidates = [asked] if asked else sorted({1, torch.get_num_threads()})
+def settle_threads(model: PreTrainedModel, buckets: Sequence[Bucket], asked: int) -> int:
+    """Give PyTorch `asked` threads, or for 0 one or all cores, whichever makes these passes faster."""
+    candidates = [asked] if asked else sorted({1, len(os.sched_getaffinity(0))})
     times = {}
     for threads in candidates:
         torch.set_num_threads(threads)
-        times[threads] = statistics.median(measure.seconds(torch_chunk(model, bucket, passes=4), 3))
+        chunks = [torch_chunk(model, bucket, passes=4) for bucket in buckets]
+        times[threads] = sum(min(measure.seconds(chunk, 5)) for chunk in chunks)
     best = min(candidates, key=times.__getitem__)
     torch.set_num_threads(best)
     return best
 
 
-def pass_record(pair: Pair, bucket: Bucket, repeats: int = 5, passes: int = 8) -> dict[str, Any]:
+def pass_record(
+    pair: Pair, bucket: Bucket, threads: int = 0, repeats: int = 5, passes: int = 8
+) -> dict[str, Any]:
     """Seconds of one pass of each side at one shape: the best of `repeats` chunks of `passes`, in turn."""
     places = mesh.places(mesh.of(pair.model))
     if bucket.lanes % places:
         raise UserError(f"--passes: {bucket.lanes} lanes do not divide among {places} devices")
     share = bucket._replace(lanes=bucket.lanes // places)
+    threads = settle_threads(pair.torch_model, [bucket], threads)
     chunk = engine.full_bucket(pair.model, share, chunk_passes=passes)
     their_chunk = torch_chunk(pair.torch_model, bucket, passes)
     ours, theirs = [], []
@@ -186,6 +200,7 @@ def pass_record(pair: Pair, bucket: Bucket, repeats: int = 5, passes: int = 8) -
         "measurement": "pass",
         "lanes": bucket.lanes,
         "tokens": bucket.tokens,
+        "torch_threads": threads,
         "jaxcram_s": min(ours),
         "torch_s": min(theirs),
         "jaxcram_all_s": ours,
@@ -253,14 +268,17 @@ def cut_to(samples: list[Sample], lengths: Sequence[int]) -> list[Sample]:
 
 
 def run_records(
-    pair: Pair, samples: list[Sample], settings: CramSettings, *, batch: int, rounds: int
+    pair: Pair, samples: list[Sample], settings: CramSettings, command: Command
 ) -> list[dict[str, Any]]:
     """Runs to the caps, and then to the horizons that both sides reached there."""
-    shape = {"batch": batch, "rounds": rounds}
-    to_caps = compare_runs(pair, samples, settings, scope="to_caps", **shape)
+    typical = [Bucket(tokens, command.batch) for tokens in TYPICAL_TOKENS]
+    threads = settle_threads(pair.torch_model, typical, command.torch_threads)
+    rounds = {"batch": command.batch, "rounds": command.rounds}
+    to_caps = compare_runs(pair, samples, settings, scope="to_caps", **rounds)
     common = list(map(min, to_caps["jaxcram_horizons"], to_caps["torch_horizons"]))
     cut = cut_to(samples, common)
-    return [to_caps, compare_runs(pair, cut, settings, scope="equal", **shape)] if cut else [to_caps]
+    records = [to_caps, compare_runs(pair, cut, settings, scope="equal", **rounds)] if cut else [to_caps]
+    return [record | {"torch_threads": threads} for record in records]
 
 
 def load_pair(work: Workload) -> Pair:
@@ -290,15 +308,13 @@ def main(command: Command) -> None:
         pair = random_pair(command.shape, command.workload.dtype)
     else:
         pair = load_pair(command.workload)
-    threads = settle_threads(pair.torch_model, Bucket(16, command.batch), command.torch_threads)
-    machine["torch_threads"] = threads
     print(machine)
-    records = [pass_record(pair, bucket) for bucket in shapes]
+    records = [pass_record(pair, bucket, command.torch_threads) for bucket in shapes]
     print(measure.table(records, PASS_COLUMNS))
     if command.runs and not command.shape:
         samples = command.workload.samples(pair.model)
         settings = command.workload.settings(command.learning_rate)
-        runs = run_records(pair, samples, settings, batch=command.batch, rounds=command.rounds)
+        runs = run_records(pair, samples, settings, command)
         print(measure.table(runs, RUN_COLUMNS))
         records += runs
     common = {"benchmark": "against_torch", "machine": machine, "settings": workload.described(command)}

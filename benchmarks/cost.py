@@ -155,7 +155,7 @@ def main(command: Command) -> None:
     for name, machine in MACHINES.items():
         hours = sum(row["hours"] for row in table if row["machine"] == name)
         print(f"all on {name}: {hours:.1f} hours, {hours * machine.devices:.1f} device hours")
-    common = {"benchmark": "cost", "settings": dataclasses.asdict(command)}
+    common = {"benchmark": "cost", "settings": workload.described(command)}
     measure.write_json_lines([common | row for row in table], command.json)
 
 

@@ -237,7 +237,7 @@ def main(command: Command) -> None:
     common = {
         "benchmark": "memory",
         "machine": measure.machine(),
-        "settings": dataclasses.asdict(command),
+        "settings": workload.described(command),
     }
     records: list[dict[str, Any]] = []
 

@@ -143,8 +143,7 @@ def main(command: Command) -> None:
     machine = measure.machine()
     print(machine)
     print(measure.table(records, COLUMNS))
-    settings = dataclasses.asdict(command)
-    common = {"benchmark": "replay", "machine": machine, "settings": settings}
+    common = {"benchmark": "replay", "machine": machine, "settings": workload.described(command)}
     measure.write_json_lines([common | record for record in records], command.json)
 
 

@@ -79,9 +79,11 @@ TOPICS = {
 
 
 def described(command: Any) -> dict[str, Any]:
-    """A program's flags by name, as its records keep them; its command has a field `workload`."""
+    """A program's flags by name, as its records keep them."""
     fields = dataclasses.asdict(command)
-    return fields.pop("workload") | fields
+    fields = fields.pop("workload", {}) | fields
+    del fields["json"]  # where they are written says nothing about them
+    return fields
 
 
 def start(command: type[T], topics: flags.Topics, main: Callable[[T], None], about: str) -> None:

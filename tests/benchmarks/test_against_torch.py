@@ -40,8 +40,11 @@ def test_both_sides_step_under_the_same_settings():
 
 
 def test_a_pass_record(pair):
-    record = against_torch.pass_record(pair, Bucket(tokens=12, lanes=3), repeats=2, passes=2)
-    keys = ["measurement", "lanes", "tokens", "jaxcram_s", "torch_s", "jaxcram_all_s", "torch_all_s", "ratio"]
+    record = against_torch.pass_record(pair, Bucket(tokens=12, lanes=3), threads=1, repeats=2, passes=2)
+    keys = [
+        *("measurement", "lanes", "tokens", "torch_threads"),
+        *("jaxcram_s", "torch_s", "jaxcram_all_s", "torch_all_s", "ratio"),
+    ]
     assert list(record) == keys
     assert (record["measurement"], record["lanes"], record["tokens"]) == ("pass", 3, 12)
     assert record["ratio"] == min(record["torch_all_s"]) / min(record["jaxcram_all_s"])
@@ -50,7 +53,8 @@ def test_a_pass_record(pair):
 
 @pytest.mark.slow
 def test_run_records(pair, samples):
-    records = against_torch.run_records(pair, samples, SETTINGS, batch=2, rounds=2)
+    command = against_torch.Command(batch=2, rounds=2, torch_threads=1)
+    records = against_torch.run_records(pair, samples, SETTINGS, command)
     assert [one["scope"] for one in records] == ["to_caps", "equal"]
     keys = {
         "measurement",
@@ -61,7 +65,7 @@ def test_run_records(pair, samples):
         "jaxcram_compile_s",
         "jaxcram_shapes",
     }
-    keys |= {"ratio", "ratio_with_compile", "ratio_per_token", "torch_lane_passes"}
+    keys |= {"ratio", "ratio_with_compile", "ratio_per_token", "torch_lane_passes", "torch_threads"}
     keys |= {f"{side}_{name}" for side in ("jaxcram", "torch") for name in (*BOTH, "paid_tokens")}
     assert all(set(one) == keys for one in records)
     assert set(against_torch.RUN_COLUMNS) <= keys
