@@ -40,7 +40,7 @@ from jaxcram.errors import UserError
 # those of a first start.
 ENVIRONMENT = {
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
-    "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.92",
+    "XLA_CLIENT_MEM_FRACTION": "0.92",
     "JAX_ENABLE_COMPILATION_CACHE": "false",
     "TF_CPP_MIN_LOG_LEVEL": "2",
 }

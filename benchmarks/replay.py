@@ -4,8 +4,11 @@
     python benchmarks/replay.py --runs=RUN --devices=1,2,8 --knee=15 --token_budget=192
 
 The rows tell how many steps a lane spent on every prefix, and a pass does the same to a lane whatever runs
-beside it: so the passes and the useful share of another schedule follow without computing one. For the
-devices and pass costs of the run itself they are those of its summary. One JSON line each:
+beside it: so the passes and the useful share of another schedule follow without computing one. For a run of
+one start, on a mesh of lanes alone and with stages of one token, played on its own devices and pass cost,
+they are those of its summary. (Other shapes round differently: a real run of them takes other steps, and
+has another share by a hundredth or so.) --lengths and --drains try another plan than the run's own. One
+JSON line each:
 
   passes        as one device counts them; the others wait for the slowest
   useful_share  tokens of unfinished lanes' current prefixes / padded tokens paid for
@@ -25,7 +28,8 @@ import workload
 
 from jaxcram import results
 from jaxcram.cli.flags import Doc
-from jaxcram.cram.scheduler import PassCost, Scheduler
+from jaxcram.cram.run import DEFAULT_COST
+from jaxcram.cram.scheduler import PassCost, Plan, Scheduler
 from jaxcram.cram.settings import CramSettings
 from jaxcram.cram.stages import Stop
 from jaxcram.errors import UserError
@@ -37,16 +41,27 @@ class Command:
 
     runs: tuple[str, ...] = ()
     devices: tuple[int, ...] = (2,)
-    token_budget: int = 192
-    knee: float = 15.0
+    token_budget: int = DEFAULT_COST["cpu"].token_budget
+    knee: float = DEFAULT_COST["cpu"].knee
     chunk_passes: int = CramSettings.chunk_passes
+    lengths: tuple[int, ...] = ()
+    drains: int = 0
     json: str | None = None
 
     def __post_init__(self) -> None:
         if not self.runs:
             raise UserError("--runs is needed: directories of finished runs")
-        if min(self.devices) < 1 or min(self.token_budget, self.chunk_passes) < 1 or not self.knee >= 0:
-            raise UserError("--devices, --token_budget and --chunk_passes start at 1, and --knee at 0")
+        if self.lengths and list(self.lengths) != sorted({*self.lengths} - {0}):
+            raise UserError(f"--lengths={','.join(map(str, self.lengths))}: give ascending lengths from 1 on")
+        if (
+            min(self.devices) < 1
+            or self.drains < 0
+            or min(self.token_budget, self.chunk_passes) < 1
+            or not self.knee >= 0
+        ):
+            raise UserError(
+                "--devices, --token_budget and --chunk_passes start at 1, --knee and --drains at 0"
+            )
 
 
 TOPICS = {
@@ -56,6 +71,8 @@ TOPICS = {
         "token_budget": Doc("Padded tokens of one pass, at most", "tokens"),
         "knee": Doc("Tokens that cost as much as a pass without any", "tokens"),
         "chunk_passes": Doc("Passes between two looks of the host"),
+        "lengths": Doc("Shortest buckets to try; longer ones follow as in the run's own plan", "tokens"),
+        "drains": Doc("Drains to try; 0 takes those of the run's own plan"),
     },
     "Results": {"json": workload.TOPICS["Results"]["json"]},
 }
@@ -66,10 +83,11 @@ COLUMNS = {
 
 
 class Lane(NamedTuple):
-    """A lane's prefixes: the first it had, and that of every step it took."""
+    """A lane's prefixes: the first it had, that of every step it took, and the last."""
 
     first: int
     of_steps: list[int]
+    last: int
 
 
 def lanes_of(run: Path) -> tuple[list[Lane], int]:
@@ -80,23 +98,32 @@ def lanes_of(run: Path) -> tuple[list[Lane], int]:
         place = settings["seeds"].index(job.seed), settings["learning_rates"].index(job.learning_rate)
         prefixes = table["stage_seq_len"].to_numpy()
         of_steps = np.repeat(prefixes, table["steps"].to_numpy())
-        lanes[job.sample_id, *place] = Lane(int(prefixes[0]), of_steps.tolist())
+        lanes[job.sample_id, *place] = Lane(int(prefixes[0]), of_steps.tolist(), int(prefixes[-1]))
         longest = max(longest, table["num_input_tokens"][0].as_py())
     return [lanes[place] for place in sorted(lanes)], longest
 
 
-def play(lanes: list[Lane], longest: int, cost: PassCost, devices: int, chunk_passes: int) -> dict[str, Any]:
+def plan_for(lanes: list[Lane], longest: int, command: Command) -> Plan:
+    """The run's own plan, or what is to be tried; the model is taken to have room for the longest bucket."""
+    plan = Plan.of(len(lanes), longest, 2 * longest)
+    if command.lengths:
+        longer = (length for length in plan.lengths if length > command.lengths[-1])
+        plan = dataclasses.replace(plan, lengths=(*command.lengths, *longer))
+    return dataclasses.replace(plan, drains=command.drains or plan.drains)
+
+
+def play(lanes: list[Lane], plan: Plan, cost: PassCost, devices: int, chunk_passes: int) -> dict[str, Any]:
     """What the schedule makes of lanes: counts as the columns name them.
 
     Args:
         lanes: in the order of their slots.
-        longest: tokens of the longest target; the model is taken to have room for its whole bucket.
+        plan: the buckets.
         cost: what passes cost.
         devices: places on the mesh's lanes axis.
         chunk_passes: passes of a chunk, at most.
     """
     count = len(lanes)
-    scheduler = Scheduler(count, longest, 2 * longest, cost, count, devices)
+    scheduler = Scheduler(count, plan, cost, count, devices)
     prefix_N = np.array([lane.first for lane in lanes], np.int32)
     done_N, stop_N = np.zeros(count, int), np.full(count, Stop.RUNNING)
     scheduler.observe(np.arange(count), prefix_N, stop_N)
@@ -110,15 +137,17 @@ def play(lanes: list[Lane], longest: int, cost: PassCost, devices: int, chunk_pa
                 useful += int(prefix_N[active].sum())
                 share += 1
                 for slot in list(active):
-                    of_steps, done = lanes[slot].of_steps, done_N[slot]
-                    if done == len(of_steps):  # the pass measures that the lane has ended
-                        stop_N[slot] = Stop.COMPLETE
-                    elif of_steps[done] > bucket.tokens:
+                    _, of_steps, last = lanes[slot]
+                    steps_left = done_N[slot] < len(of_steps)
+                    prefix = of_steps[done_N[slot]] if steps_left else last
+                    if prefix > bucket.tokens:
                         prefix_N[slot] = bucket.tokens + 1  # it sees no further here
-                    else:
-                        prefix_N[slot] = of_steps[done]
+                    elif steps_left:
+                        prefix_N[slot] = prefix
                         done_N[slot] += 1
                         continue
+                    else:  # the pass measures that the lane has ended
+                        stop_N[slot] = Stop.COMPLETE
                     active.remove(slot)
             longest_share = max(longest_share, share)
         chunks += 1
@@ -137,8 +166,9 @@ def main(command: Command) -> None:
     records = []
     for run in command.runs:
         lanes, longest = lanes_of(Path(run))
+        plan = plan_for(lanes, longest, command)
         for devices in command.devices:
-            played = play(lanes, longest, cost, devices, command.chunk_passes)
+            played = play(lanes, plan, cost, devices, command.chunk_passes)
             records.append({"run": Path(run).name, "lanes": len(lanes), "devices": devices, **played})
     machine = measure.machine()
     print(machine)

@@ -41,7 +41,8 @@ TOPICS = {
 
 def timed(arguments: list[str], folder: Path, cache: Path) -> float:
     """Seconds of `jaxcram ARGUMENTS` in a folder."""
-    environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache)}
+    environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
+    environment.pop("JAX_COMPILATION_CACHE_DIR", None)
     code = "import sys; from jaxcram.cli.main import main; sys.exit(main(sys.argv[1:]))"
     start = time.perf_counter()
     command = [sys.executable, "-c", code, *arguments]

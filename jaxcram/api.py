@@ -21,7 +21,7 @@ from jaxcram.cram.profile import Profile
 from jaxcram.cram.rows import Outcome
 from jaxcram.cram.settings import CramSettings
 from jaxcram.errors import UserError
-from jaxcram.mesh import MeshShape, use_cores
+from jaxcram.mesh import MeshShape, use_cores, use_memory
 from jaxcram.mesh import of as mesh_of
 from jaxcram.models import port
 from jaxcram.models.decoder import Decoder
@@ -98,6 +98,7 @@ def load_model(
     shape = MeshShape.parse(mesh)
     use_cache()
     use_cores()
+    use_memory()
     name = name_or_dir or BUNDLED
     place = str(port.bundled_model()) if name == BUNDLED else name
     with processes.together():

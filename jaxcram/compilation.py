@@ -19,7 +19,12 @@ def use_cache() -> None:
     that cannot be written leaves the cache off.
     """
     config: Any = jax.config  # its options are not typed
-    if config.jax_compilation_cache_dir or not config.jax_enable_compilation_cache:
+    if not config.jax_enable_compilation_cache:
+        return
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        # The programs of small models compile in a second or two each, most of a short run's start.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    if config.jax_compilation_cache_dir:
         return
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     directory = Path(base, "jaxcram", "xla")
@@ -28,8 +33,6 @@ def use_cache() -> None:
     except OSError:
         return
     jax.config.update("jax_compilation_cache_dir", str(directory))
-    # The programs of small models compile in a second or two each, which is most of a short run's start.
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
 def cache_directory() -> Path | None:

@@ -11,6 +11,7 @@ from tokenizers import models, pre_tokenizers
 
 from jaxcram import api, decode
 from jaxcram.cram import lanes
+from jaxcram.cram.run import Run
 from jaxcram.cram.settings import CramSettings, StageSettings
 from jaxcram.cram.start import initial_embeddings
 from jaxcram.errors import UserError
@@ -179,23 +180,39 @@ def test_out_of_memory_halves_the_budget_tells_and_goes_on(model, texts, tmp_pat
     assert max(tried[1:]) <= 32
     assert finished.summary["token_budget"] == 32
     notes = [json.loads(line).get("note") for line in (finished.path / "log.jsonl").read_text().splitlines()]
-    assert "out of device memory: going on with a token budget of 32" in notes
+    assert "out of device memory: going on as with --token_budget=32" in notes
     assert [lane["stop_reason"] for lane in finished.summary["lanes"]] == ["stage_cap"] * 4
 
 
+@pytest.mark.parametrize("at_once", [True, False])
 @pytest.mark.parametrize("fitting", [0, 3])
-def test_memory_that_runs_out_inside_a_chunk_loses_nothing(model, texts, tmp_path, monkeypatch, fitting):
-    """The pool was given away by then: its lanes go on from what the host knows of them."""
-    original, large = lanes.run_chunk, []
+def test_memory_that_runs_out_inside_a_chunk_loses_nothing(
+    model, texts, tmp_path, monkeypatch, fitting, at_once
+):
+    """The pool was given away by then: its lanes go on from what the host knows of them.
 
-    def small_device(model_, pool, slots, bucket, *others):
-        after = original(model_, pool, slots, bucket, *others)
+    A device says so at once, or, as most do, when what the chunk has measured is read.
+    """
+    run_chunk, take, large = lanes.run_chunk, Run._take, []
+
+    def check(bucket):
         large.append(bucket.tokens * bucket.lanes > 32)
         if sum(large) > fitting and large[-1]:
             raise JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
+
+    def started(model_, pool, slots, bucket, *others):
+        after = run_chunk(model_, pool, slots, bucket, *others)
+        check(bucket)
         return after
 
-    monkeypatch.setattr(lanes, "run_chunk", small_device)
+    def read(self, chunk):
+        check(chunk.bucket)
+        return take(self, chunk)
+
+    if at_once:
+        monkeypatch.setattr(lanes, "run_chunk", started)
+    else:
+        monkeypatch.setattr(Run, "_take", read)
     smaller = dataclasses.replace(SETTINGS, stages=dataclasses.replace(STAGES, max_steps=60))
     finished = api.cram(model, texts, out=tmp_path / "small", settings=smaller, verbose=False)
     assert finished.summary["token_budget"] == 32
@@ -217,8 +234,27 @@ def test_no_room_at_all_is_the_users_error(model, texts, tmp_path, monkeypatch):
         raise JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
 
     monkeypatch.setattr(lanes, "run_chunk", no_device)
-    with pytest.raises(UserError, match="out of device memory with one lane in a pass: use --remat"):
-        api.cram(model, texts, out=tmp_path / "none", settings=SETTINGS, verbose=False)
+    for remat, remedy in ((None, "--dtype=bfloat16"), (True, "--dtype=bfloat16"), (False, "--remat")):
+        settings = dataclasses.replace(SETTINGS, remat=remat)
+        with pytest.raises(UserError, match=f"out of device memory with one lane in a pass: use {remedy}"):
+            api.cram(model, texts, out=tmp_path / f"none{remat}", settings=settings, verbose=False)
+
+
+def test_one_lane_that_does_not_fit_is_recomputed(model, texts, tmp_path, monkeypatch):
+    original, tried = lanes.run_chunk, []
+
+    def small_device(model_, pool, slots, bucket, settings, *others):
+        tried.append((bucket.lanes, settings.remat))
+        if not settings.remat:
+            raise JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
+        return original(model_, pool, slots, bucket, settings, *others)
+
+    monkeypatch.setattr(lanes, "run_chunk", small_device)
+    finished = api.cram(model, texts, out=tmp_path / "out", settings=SETTINGS, verbose=False)
+    assert tried[0] == (4, False)
+    assert set(tried[tried.index((1, True)) :]) == {(1, True)}
+    assert finished.summary["remat"]
+    assert [lane["stop_reason"] for lane in finished.summary["lanes"]] == ["stage_cap"] * 4
 
 
 def test_other_runtime_errors_are_not_swallowed(model, texts, tmp_path, monkeypatch):

@@ -86,7 +86,7 @@ def complete(directory: RunDirectory, task: Task, show: Show) -> None:
             run = engine.Run(task.decoder, task.samples, task.settings, missing, len(jobs), saved)
             spent.progress = run.progress
             event = {"event": "start", "lanes": len(missing), "resumed": len(saved.lanes) if saved else 0}
-            directory.log(event | {"token_budget": run.progress.token_budget})
+            directory.log(event | {"token_budget": run.progress.token_budget, "remat": run.progress.remat})
             outcomes |= _run(run, directory, task, show, checkpoints, spent)
         ordered = [outcomes[job.key] for job in jobs]
         tokens = {sample.sample_id: sample.tokens for sample in task.samples}
@@ -104,6 +104,7 @@ def complete(directory: RunDirectory, task: Task, show: Show) -> None:
         **totals,
         "useful_share": useful / paid if paid else None,
         "token_budget": spent.progress.token_budget,
+        "remat": spent.progress.remat,
         "model": task.name,
         "mode": task.settings.stages.mode,
         "versions": _versions(),
@@ -119,7 +120,8 @@ class _Spent:
     """What a run has cost: in this start, and in those before up to the checkpoint that it goes on from."""
 
     def __init__(self, compile_time: CompileTime, saved: Snapshot | None) -> None:
-        self.progress = engine.Progress(0, 0, token_budget=saved.fit.cost.token_budget if saved else 0)
+        fit = (saved.fit.cost.token_budget, saved.fit.remat) if saved else (0, False)
+        self.progress = engine.Progress(0, 0, *fit)
         self._start = time.perf_counter()
         self._compile_time = compile_time
         self._before = saved.totals if saved else {}

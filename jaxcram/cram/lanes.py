@@ -20,7 +20,7 @@ from jaxcram import framing
 from jaxcram.cram import objective, optimizer, stages
 from jaxcram.cram.settings import Objective, OptimizerSettings, StageSettings
 from jaxcram.cram.stages import Progress, Stop
-from jaxcram.mesh import exchanges, spread
+from jaxcram.mesh import exchanges, replicate, spread
 from jaxcram.models.decoder import Decoder
 
 
@@ -271,7 +271,8 @@ def run_chunk(
         return lanes, result._replace(passes=jnp.full(places, result.passes))
 
     after, result = spread(share, mesh)(model, seated)
-    return jax.tree.map(lambda x, y: x.at[slots_S].set(y, mode="drop"), pool, after), result
+    # Whole on every device, as it came: otherwise the donated buffers would not fit it.
+    return replicate(jax.tree.map(lambda x, y: x.at[slots_S].set(y, mode="drop"), pool, after), mesh), result
 
 
 def _passes(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Self
 
 import jax
 
+from jaxcram.disk import writing_through
 from jaxcram.errors import UserError
 
 FIRST = 2  # chunks before the trace: the first ones compile
 COUNT = 3  # chunks in it
+_LOGGER = logging.getLogger("jaxcram")
 
 
 class Profile:
@@ -41,15 +44,30 @@ class Profile:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._stop()
+        if self._directory is not None and self._chunks < FIRST:
+            _LOGGER.warning(
+                "no trace in %s: a trace begins after %d chunks of passes, and there were %d",
+                *(self._directory, FIRST, self._chunks),
+            )
+
+    def _stop(self) -> None:
         if self._tracing:
             self._tracing = False
-            jax.profiler.stop_trace()
+            with writing_through(Path(self._directory or "")):
+                jax.profiler.stop_trace()
 
     def after_chunk(self) -> None:
         """Count a chunk, and begin or end the trace where it is time."""
         self._chunks += 1
         if self._directory is not None and self._chunks == FIRST:
-            jax.profiler.start_trace(self._directory)
+            try:
+                jax.profiler.start_trace(self._directory)
+            except RuntimeError as error:
+                raise UserError(
+                    f"--profile_dir={self._directory}: JAX cannot trace ({error}); leave it out, or stop "
+                    "the other trace"
+                ) from error
             self._tracing = True
         elif self._chunks == FIRST + COUNT:
-            self.__exit__()
+            self._stop()

@@ -16,7 +16,7 @@ from jaxcram import mesh, processes
 from jaxcram.cram import autotune, lanes, memory, snapshot
 from jaxcram.cram.lanes import Bucket, ChunkResult, Lanes, Limits, PassSettings, Record
 from jaxcram.cram.rows import LaneRows, Outcome, Row
-from jaxcram.cram.scheduler import PassCost, Scheduler
+from jaxcram.cram.scheduler import PassCost, Plan, Scheduler
 from jaxcram.cram.settings import CramSettings, TokenBudget
 from jaxcram.cram.snapshot import Fit, Snapshot
 from jaxcram.cram.stages import Stop
@@ -44,6 +44,7 @@ class Progress:
         ended_steps: those of the lanes that have ended.
         useful_tokens, paid_tokens: tokens of unfinished lanes' current prefixes, and padded tokens computed.
         token_budget: padded tokens of one pass.
+        remat: whether layers are recomputed on the way back.
         seconds: wall time since the first chunk was started.
         note: something to tell the user, or "".
     """
@@ -51,6 +52,7 @@ class Progress:
     lanes: int
     alive: int
     token_budget: int
+    remat: bool
     exact_tokens: int = 0
     passes: int = 0
     lane_steps: int = 0
@@ -116,7 +118,8 @@ class Run:
         room = model.config.max_positions - settings.num_memory + 1
         # Shapes come from the whole run, not from what is missing of it, for the same reason.
         longest = max(len(sample.tokens) for sample in samples)
-        self._scheduler = Scheduler(len(jobs), longest, room, cost, num_lanes, self._devices)
+        plan = Plan.of(num_lanes, longest, room)
+        self._scheduler = Scheduler(len(jobs), plan, cost, num_lanes, self._devices)
         self._pass = PassSettings(
             settings.objective,
             settings.optimizer,
@@ -124,9 +127,10 @@ class Run:
             settings.chunk_passes,
             before.remat if before else self._remat(),
         )
-        self.progress = Progress(len(jobs), len(jobs), cost.token_budget, note=note)
-        padded = self._scheduler.longest_bucket
-        nll = self._fitting(lambda: alone_nll(model, self._tokens, padded))
+        if self._pass.remat and settings.remat is None:
+            note = "; ".join(filter(None, (note, "layers are recomputed on the way back, to fit the memory")))
+        self.progress = Progress(len(jobs), len(jobs), cost.token_budget, self._pass.remat, note=note)
+        nll = self._alone_nll()
         start_NxKxD = initial_embeddings(model, jobs, settings)
         self._lanes = self._fresh_lanes(length_N, start_NxKxD)
         self._ahead: _Chunk | None = None
@@ -218,8 +222,19 @@ class Run:
         )
         return jax.tree.map(np.array, pool)
 
+    def _alone_nll(self) -> dict[int, np.ndarray]:
+        try:
+            return alone_nll(self._model, self._tokens, self._scheduler.longest_bucket)
+        except JaxRuntimeError as error:
+            if not memory.ran_out(error):
+                raise
+            raise UserError(
+                "out of device memory with one text under the model alone: use --max_tokens=N, "
+                "--dtype=bfloat16, --mesh=model:N, a smaller model or a larger device"
+            ) from error
+
     def _fitting(self, action: Callable[[], T]) -> T:
-        """Do `action`, with ever smaller passes while device memory runs out.
+        """Do `action`, with ever smaller passes while device memory runs out, and at last with remat.
 
         Of several processes one cannot shrink its passes alone: it says what to start again with.
         """
@@ -229,20 +244,26 @@ class Run:
             except JaxRuntimeError as error:
                 if not memory.ran_out(error):
                     raise
-                if not self._scheduler.halve_budget():
+                halved = self._scheduler.halve_budget()
+                if not halved and (self._pass.remat or self._settings.remat is not None):
+                    remedy = "" if self._pass.remat else "--remat, "
                     raise UserError(
-                        "out of device memory with one lane in a pass: use --remat, --dtype=bfloat16, "
+                        f"out of device memory with one lane in a pass: use {remedy}--dtype=bfloat16, "
                         "--mesh=model:N, a smaller model or a larger device"
                     ) from error
+                instead = f"--token_budget={self._scheduler.token_budget}" if halved else "--remat"
                 if processes.count() > 1:
                     raise UserError(
-                        "out of device memory: start the same command again with --remat, or with "
-                        f"--token_budget={self._scheduler.token_budget}; what is finished was kept"
+                        f"out of device memory: start the same command again with {instead}; "
+                        "what is finished was kept"
                     ) from error
-                self.progress.token_budget = self._scheduler.token_budget
-                self.progress.note = (
-                    f"out of device memory: going on with a token budget of {self._scheduler.token_budget}"
+                if not halved:
+                    self._pass = dataclasses.replace(self._pass, remat=True)
+                self.progress.token_budget, self.progress.remat = (
+                    self._scheduler.token_budget,
+                    self._pass.remat,
                 )
+                self.progress.note = f"out of device memory: going on as with {instead}"
 
     def _dispatch(self, bucket: Bucket, seated: np.ndarray, quorum: int = 0) -> _Chunk:
         """Start a chunk; nothing waits for it."""

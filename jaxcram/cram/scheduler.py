@@ -15,10 +15,8 @@ import numpy as np
 from jaxcram.cram.lanes import Bucket
 from jaxcram.cram.stages import Stop
 
-# From so many lanes on, tighter buckets save more than their programs take to compile.
-MANY_LANES = 96
-# In passes' worth of empty seats, what it costs that buckets run dry: `Scheduler.bucket`.
-DRAINS, DRAINS_OF_MANY = 5, 13
+# From so many lanes on, one short bucket, or tight ones all along, save more than it takes to compile them.
+SOME_LANES, MANY_LANES = 16, 96
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,19 +32,42 @@ class PassCost:
     knee: float = 0.0
 
 
-def bucket_lengths(longest: int, max_positions: int, many: bool = False) -> list[int]:
-    """Padded lengths that hold prefixes up to `longest`.
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What the shapes of passes are chosen by.
 
-    Two to the octave from 16 to 64, then four: 16, 24, 32, 48, 64, 80, 96, ... With many lanes four to the
-    octave from 8 on: 4, 6, 8, 10, 12, 16, 20, 24, ... The last is cut to `max_positions`, which the targets
-    themselves respect.
+    Attributes:
+        lengths: padded target tokens of the buckets, ascending.
+        drains: in full passes a bucket, what it costs that buckets run dry (`Scheduler.bucket`).
     """
-    lengths = [4, 6, 8, 10, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64] if many else [16, 24, 32, 48, 64]
-    while lengths[-1] < longest:
-        octave = lengths[-1]
-        lengths += [octave + quarter * octave // 4 for quarter in (1, 2, 3, 4)]
-    needed = next(i for i, length in enumerate(lengths) if length >= longest)
-    return [*lengths[:needed], min(lengths[needed], max_positions)]
+
+    lengths: tuple[int, ...]
+    drains: int
+
+    @classmethod
+    def of(cls, num_lanes: int, longest: int, max_positions: int) -> Plan:
+        """The plan of a run.
+
+        Two buckets to the octave from 16 to 64, then four: 16, 24, 32, 48, 64, 80, 96, ... With some lanes
+        10 before them, with many four to the octave from 8 on: 4, 6, 8, 10, 12, 16, 20, 24, ... Of recorded
+        runs played again (`benchmarks/replay.py`), those of 25 to 50 lanes were quickest with 3 drains, those
+        of 128 with 6 to 9; there 13 cost 3 to 7% more, and waste fewer seats.
+
+        Args:
+            num_lanes: lanes of the whole run.
+            longest: tokens of its longest target.
+            max_positions: target tokens that the model has room for; cuts the last bucket.
+        """
+        many = num_lanes >= MANY_LANES
+        if many:
+            lengths = [4, 6, 8, 10, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64]
+        else:
+            lengths = [*([10] if num_lanes >= SOME_LANES else []), 16, 24, 32, 48, 64]
+        while lengths[-1] < longest:
+            octave = lengths[-1]
+            lengths += [octave + quarter * octave // 4 for quarter in (1, 2, 3, 4)]
+        needed = next(i for i, length in enumerate(lengths) if length >= longest)
+        return cls((*lengths[:needed], min(lengths[needed], max_positions)), 13 if many else 3)
 
 
 class Scheduler:
@@ -54,17 +75,15 @@ class Scheduler:
 
     Args:
         count: lanes to run.
-        longest: tokens of the longest target of the whole run.
-        max_positions: target tokens that the model has room for.
+        plan: of the whole run.
         cost: what passes cost.
         num_lanes: lanes of the whole run, also those that an earlier start has finished.
         devices: places on the mesh's lanes axis.
     """
 
-    def __init__(
-        self, count: int, longest: int, max_positions: int, cost: PassCost, num_lanes: int, devices: int
-    ) -> None:
-        self._lengths = bucket_lengths(longest, max_positions, num_lanes >= MANY_LANES)
+    def __init__(self, count: int, plan: Plan, cost: PassCost, num_lanes: int, devices: int) -> None:
+        self._lengths = plan.lengths
+        self._drains = plan.drains
         self._prefix_N = np.ones(count, np.int32)
         self._alive_N = np.ones(count, bool)
         self._num_lanes = num_lanes
@@ -91,14 +110,11 @@ class Scheduler:
 
         With N lanes of W steps on R devices, B in a pass, there are N W / (R B) full passes, and as a bucket
         runs dry another E W with empty seats; at knee + B T each, the sum is least for
-        B^2 = N knee / (R E T). E goes with the number of buckets. Of recorded runs played again
-        (`benchmarks/replay.py`), those of few lanes were quickest with 5, and those of many with 6 to 9; 13
-        costs these 3 to 7% more and wastes fewer seats.
+        B^2 = N knee / (R E T). E is the plan's `drains`.
         """
         lanes = min(self.token_budget // length, -(-self._num_lanes // self._devices))
         if self._knee:
-            drains = DRAINS_OF_MANY if self._num_lanes >= MANY_LANES else DRAINS
-            best = math.sqrt(self._num_lanes * self._knee / (self._devices * drains * length))
+            best = math.sqrt(self._num_lanes * self._knee / (self._devices * self._drains * length))
             lanes = min(lanes, round(best))
         return Bucket(length, max(1, lanes))
 

@@ -78,13 +78,13 @@ def attention_implementation(
 ) -> Literal["cudnn", "splash", "plain"]:
     """Which kernel plain causal attention takes: the one place to tune it.
 
-    On GPU, cuDNN's fused attention wants 16-bit values, a head size that is a multiple of 8 (and at most 128
-    on every GPU it supports), and an even length where JAX takes gradients through it. On TPU, the splash
-    kernel wants 16-bit values and a length of a tile or more. The plain one holds all scores.
+    On GPU, cuDNN's fused attention wants 16-bit values and a head size that is a multiple of 8 (and at most
+    128 on every GPU it supports). On TPU, the splash kernel wants 16-bit values and a length of a tile or
+    more. The plain one holds all scores.
     """
-    _, length, _, head_size = query_BxTxHxC.shape
+    head_size = query_BxTxHxC.shape[-1]
     backend, narrow = jax.default_backend(), query_BxTxHxC.dtype == jnp.bfloat16
-    if backend == "gpu" and narrow and head_size % 8 == 0 and head_size <= 128 and length % 2 == 0:
+    if backend == "gpu" and narrow and head_size % 8 == 0 and head_size <= 128:
         return "cudnn"
     return "splash" if backend == "tpu" and splash.fits(query_BxTxHxC) else "plain"
 
@@ -105,7 +105,9 @@ def attend(
                 cudnn = functools.partial(
                     jax.nn.dot_product_attention, is_causal=True, implementation="cudnn"
                 )
-                return on_each_device(cudnn, *heads)
+                # JAX's gradient through it wants even lengths; causal queries do not see what is added.
+                even = (jnp.pad(x, ((0, 0), (0, length % 2), (0, 0), (0, 0))) for x in heads)
+                return on_each_device(cudnn, *even)[:, :length]
             case "splash":
                 return on_each_device(splash.attend, *heads)
         mask = jnp.tri(length, dtype=bool)[None, None]

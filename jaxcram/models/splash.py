@@ -5,12 +5,10 @@ import jax
 import jax.numpy as jnp
 
 TILE = 128  # blocks are multiples of the registers' lanes
-LONGEST_BLOCK = (
-    512  # with it one block's scores, fp32, take 1 MB of the on-chip memory; there are several such
-)
-KEPT = (
-    "splash_attention"  # the checkpoint name of the output and of the log-sum-exp, which the way back needs
-)
+# With it one block's scores, fp32, take 1 MB of the on-chip memory; there are several such.
+LONGEST_BLOCK = 512
+# The checkpoint name of the output and of the log-sum-exp, which the way back needs.
+KEPT = "splash_attention"
 
 
 def fits(query_BxTxHxC: jax.Array | jax.ShapeDtypeStruct) -> bool:

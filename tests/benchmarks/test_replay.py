@@ -1,5 +1,6 @@
 """Runs played again without a model."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -8,14 +9,15 @@ import numpy as np
 import pytest
 import replay
 
-from jaxcram.cram.scheduler import PassCost
+from jaxcram.cram.run import DEFAULT_COST
+from jaxcram.cram.scheduler import PassCost, Plan
 from jaxcram.cram.settings import CramSettings
 from tests.faults.model import make_model
 
 PROGRAM = (sys.executable, "-c", "import sys; from jaxcram.cli.main import main; sys.exit(main())", "cram")
 FLAGS = (
     *("--learning_rates=0.1,0.5,1.0,2.0", "--seeds=0,1,2", "--max_steps_per_token=60", "--max_steps=300"),
-    *("--token_budget=48", "--trajectory=none"),
+    "--trajectory=none",
 )
 
 
@@ -26,17 +28,22 @@ def test_played_on_its_own_devices_a_run_has_its_own_passes(tmp_path, own_device
     rng = np.random.default_rng(0)
     texts = [" ".join(f"w{i}" for i in rng.integers(0, 10, 28)) for _ in range(10)]
     (tmp_path / "texts.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-    for devices in (1, 2):
+    for devices, budget, cost in ((1, 48, PassCost(48)), (2, 0, DEFAULT_COST["cpu"])):
         out = tmp_path / f"run{devices}"
-        places = f"--model={tmp_path / 'model'}", f"--texts={tmp_path / 'texts.jsonl'}", f"--out={out}"
+        own = (
+            *(f"--model={tmp_path / 'model'}", f"--texts={tmp_path / 'texts.jsonl'}"),
+            *(f"--out={out}", f"--token_budget={budget}"),
+        )
         environment = own_devices | {"JAX_NUM_CPU_DEVICES": str(devices)}
-        subprocess.run([*PROGRAM, *places, *FLAGS], check=True, env=environment, capture_output=True)
+        subprocess.run([*PROGRAM, *own, *FLAGS], check=True, env=environment, capture_output=True)
         summary = json.loads((out / "summary.json").read_text())
         lanes, longest = replay.lanes_of(out)
         assert len(lanes) == 120
         assert sum(len(lane.of_steps) for lane in lanes) == summary["lane_steps"]
-        played = replay.play(lanes, longest, PassCost(48), devices, CramSettings.chunk_passes)
+        plan = Plan.of(len(lanes), longest, 64)
+        played = replay.play(lanes, plan, cost, devices, CramSettings.chunk_passes)
         assert (played["passes"], played["useful_share"]) == (summary["passes"], summary["useful_share"])
         assert 0 < played["useful_share"] < 1
-        other = replay.play(lanes, longest, PassCost(96), devices, CramSettings.chunk_passes)
-        assert other["passes"] < played["passes"]
+        fuller = dataclasses.replace(plan, drains=1000)
+        other = replay.play(lanes, fuller, PassCost(10_000, 15.0), devices, CramSettings.chunk_passes)
+        assert other["useful_share"] > played["useful_share"]

@@ -44,12 +44,19 @@ def test_memory_that_runs_out_ends_the_search(tiny, monkeypatch):
     def seconds(model, bucket, num_memory, remat):
         if bucket.lanes > 4:
             raise JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
-        return 1.0
+        return 0.1
 
     monkeypatch.setattr(autotune, "_seconds", seconds)
     points = list(autotune.timed(tiny, 1, False))
     assert [tokens for tokens, _ in points] == [64, 256]
     assert autotune.fit(points).token_budget == 256
+
+
+def test_slow_passes_are_not_made_larger(tiny, monkeypatch):
+    monkeypatch.setattr(
+        autotune, "_seconds", lambda model, bucket, *others: 0.2 + 1e-3 * bucket.tokens * bucket.lanes
+    )
+    assert [tokens for tokens, _ in autotune.timed(tiny, 1, False)] == [64, 256, 1024]
 
 
 def test_a_device_without_room_for_one_lane_is_told(tiny, monkeypatch):
@@ -82,7 +89,7 @@ def test_a_pass_is_really_timed(tiny, monkeypatch):
 
     monkeypatch.setattr(lanes, "run_chunk", watched)
     assert autotune._seconds(tiny, lanes.Bucket(8, 2), 1, False) > 0
-    assert chunks == [8, 8, 8]
+    assert chunks == [4, 4, 4]
 
 
 def test_it_is_measured_once_and_then_read(tiny, clock, cache):

@@ -6,6 +6,7 @@ import pytest
 from jaxcram import api
 from jaxcram.cram import lanes
 from jaxcram.cram.run import Run
+from jaxcram.cram.scheduler import MANY_LANES
 from jaxcram.cram.settings import CramSettings, StageSettings
 from jaxcram.cram.start import initial_embeddings, jobs_of
 from jaxcram.models import port
@@ -13,9 +14,9 @@ from jaxcram.text import Sample
 from tests.cram import plain
 
 
-def assert_same_as_plain(decoder, samples, settings):
+def assert_same_as_plain(decoder, samples, settings, num_lanes=None):
     jobs = jobs_of(samples, settings)
-    run = Run(decoder, samples, settings, jobs, len(jobs))
+    run = Run(decoder, samples, settings, jobs, num_lanes or len(jobs))
     outcomes = {outcome.job: (outcome, rows) for outcome, rows in run.lanes(lambda progress: None)}
     tokens = {sample.sample_id: sample.tokens for sample in samples}
     steps = 0
@@ -37,12 +38,14 @@ def assert_same_as_plain(decoder, samples, settings):
 
 
 def settings_for(rates, cap):
-    # A budget of one shortest lane pins every pass to one lane, the plain loop's shape.
-    return CramSettings(learning_rates=rates, token_budget=16, stages=StageSettings(max_steps_per_token=cap))
+    # A budget of less than two of the shortest lanes pins every pass to one lane, the plain loop's shape.
+    return CramSettings(learning_rates=rates, token_budget=4, stages=StageSettings(max_steps_per_token=cap))
 
 
-def test_on_a_random_model(tiny, samples):
-    assert_same_as_plain(tiny, samples, settings_for((0.1, 1.0), 150))
+@pytest.mark.parametrize("num_lanes", [None, MANY_LANES])
+def test_on_a_random_model(tiny, samples, num_lanes):
+    """With the buckets of few lanes, and with the tighter ones of many."""
+    assert_same_as_plain(tiny, samples, settings_for((0.1, 1.0), 150), num_lanes)
 
 
 @pytest.mark.slow
@@ -52,7 +55,7 @@ def test_on_the_bundled_model():
     samples = [
         Sample(t.sample_id, t.text, np.array(model.tokenizer.encode(t.text)[:40], np.int32)) for t in texts
     ]
-    assert_same_as_plain(model.decoder, samples, settings_for((0.1, 1.0), 200))
+    assert_same_as_plain(model.decoder, samples, settings_for((0.1, 1.0), 200), MANY_LANES)
 
 
 @pytest.mark.slow

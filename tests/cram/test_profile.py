@@ -42,6 +42,22 @@ def test_only_a_few_chunks_are_traced(tmp_path, monkeypatch):
     assert len(calls) == 2
 
 
+def test_a_run_too_short_for_a_trace_says_so(tmp_path, caplog):
+    with Profile(str(tmp_path)) as trace:
+        trace.after_chunk()
+    assert caplog.messages == [
+        f"no trace in {tmp_path}: a trace begins after 2 chunks of passes, and there were 1"
+    ]
+
+
+def test_a_second_profiler_is_told_in_a_line(tmp_path):
+    with profile.jax.profiler.trace(str(tmp_path / "first")):
+        trace = Profile(str(tmp_path / "second"))
+        trace.after_chunk()
+        with pytest.raises(UserError, match=r"--profile_dir=.*second: JAX cannot trace"):
+            trace.after_chunk()
+
+
 def test_a_place_that_cannot_be_is_refused_at_once(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"--profile_dir=.*file/trace: cannot be made \(Not a directory\)"):

@@ -4,23 +4,33 @@ import numpy as np
 import pytest
 
 from jaxcram.cram.lanes import Bucket
-from jaxcram.cram.scheduler import PassCost, Scheduler, bucket_lengths
+from jaxcram.cram.scheduler import PassCost, Plan, Scheduler
 from jaxcram.cram.stages import Stop
 
 
+def scheduler_of(num_lanes, longest, cost, devices=1, count=None, max_positions=512):
+    plan = Plan.of(num_lanes, longest, max_positions)
+    return Scheduler(num_lanes if count is None else count, plan, cost, num_lanes, devices)
+
+
 def scheduler(prefixes, budget=64, length=100, devices=1):
-    made = Scheduler(len(prefixes), length, 512, PassCost(budget), len(prefixes), devices)
+    made = scheduler_of(len(prefixes), length, PassCost(budget), devices=devices)
     made.observe(np.arange(len(prefixes)), np.array(prefixes), np.full(len(prefixes), Stop.RUNNING))
     return made
 
 
 def test_bucket_lengths_hold_the_longest_target_and_stay_within_the_model():
-    assert bucket_lengths(5, 512) == [16]
-    assert bucket_lengths(49, 512) == [16, 24, 32, 48, 64]
-    assert bucket_lengths(100, 512) == [16, 24, 32, 48, 64, 80, 96, 112]
-    assert bucket_lengths(250, 250) == [16, 24, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 250]
-    assert bucket_lengths(17, 512, many=True) == [4, 6, 8, 10, 12, 16, 20]
-    assert bucket_lengths(70, 512, many=True)[-6:] == [32, 40, 48, 56, 64, 80]
+    def lengths(longest, max_positions=512, num_lanes=8):
+        return list(Plan.of(num_lanes, longest, max_positions).lengths)
+
+    assert lengths(5) == [16]
+    assert lengths(49) == [16, 24, 32, 48, 64]
+    assert lengths(100) == [16, 24, 32, 48, 64, 80, 96, 112]
+    assert lengths(250, 250) == [16, 24, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 250]
+    assert lengths(17, num_lanes=15) == [16, 24]
+    assert lengths(17, num_lanes=16) == lengths(17, num_lanes=95) == [10, 16, 24]
+    assert lengths(17, num_lanes=96) == [4, 6, 8, 10, 12, 16, 20]
+    assert lengths(70, num_lanes=96)[-6:] == [32, 40, 48, 56, 64, 80]
 
 
 def test_a_pass_holds_the_lanes_that_cost_least():
@@ -29,13 +39,13 @@ def test_a_pass_holds_the_lanes_that_cost_least():
     def total(lanes, length, num_lanes, drains):  # in tokens, per step of a lane, on two devices
         return (num_lanes / 2 / lanes + drains) * (15 + lanes * length)
 
-    for num_lanes, drains in ((8, 5), (32, 5), (128, 13), (1024, 13)):
-        made = Scheduler(num_lanes, 400, 512, PassCost(10_000, 15.0), num_lanes, 2)
+    for num_lanes, drains in ((8, 3), (32, 3), (128, 13), (1024, 13)):
+        made = scheduler_of(num_lanes, 400, PassCost(10_000, 15.0), devices=2)
         for length in (16, 24, 64, 320):
             best = min(range(1, 200), key=lambda b: total(b, length, num_lanes, drains))
             assert abs(made.bucket(length).lanes - best) <= 1
     assert made.bucket(16).lanes == 6
-    assert Scheduler(32, 400, 512, PassCost(40, 15.0), 32, 2).bucket(24).lanes == 1
+    assert scheduler_of(32, 400, PassCost(40, 15.0), devices=2).bucket(24).lanes == 1
 
 
 def test_on_several_devices_a_chunk_seats_lanes_for_all_of_them():
@@ -63,9 +73,9 @@ def test_shapes_follow_from_the_run_alone_not_from_who_is_left():
     assert made.bucket(16) == Bucket(16, 32)  # no more seats than the run has lanes
     assert made.bucket(48) == Bucket(48, 13)
     made.observe(np.arange(31), np.full(31, 4), np.full(31, Stop.COMPLETE))
-    assert made.next()[0] == Bucket(16, 32)
-    resumed = Scheduler(1, 100, 512, PassCost(16 * 40), 32, 1)
-    assert resumed.next()[0] == Bucket(16, 32)
+    assert made.next()[0] == Bucket(10, 32)
+    resumed = scheduler_of(32, 100, PassCost(16 * 40), count=1)
+    assert resumed.next()[0] == Bucket(10, 32)
 
 
 def test_ended_lanes_are_never_seated_again():
@@ -81,8 +91,8 @@ def test_ended_lanes_are_never_seated_again():
 @pytest.mark.parametrize("knee", [0.0, 30.0])
 def test_the_largest_pass_is_halved_until_every_lane_is_alone(knee):
     """Whether the budget or the knee had limited the lanes: a pass as large as before would not fit."""
-    made = Scheduler(64, 24, 100, PassCost(1000, knee), 64, devices=1)
-    lengths = bucket_lengths(24, 100)
+    made = scheduler_of(64, 24, PassCost(1000, knee), max_positions=100)
+    lengths = Plan.of(64, 24, 100).lengths
 
     def largest() -> int:
         return max(bucket.tokens * bucket.lanes for bucket in map(made.bucket, lengths))
@@ -91,5 +101,5 @@ def test_the_largest_pass_is_halved_until_every_lane_is_alone(knee):
     while made.halve_budget():
         sizes.append(largest())
     assert all(after <= max(before // 2, lengths[-1]) for before, after in itertools.pairwise(sizes))
-    assert [made.bucket(length).lanes for length in lengths] == [1, 1]
+    assert [made.bucket(length).lanes for length in lengths] == [1] * len(lengths)
     assert len(sizes) >= 3

@@ -59,7 +59,7 @@ def random_model(config: LlamaConfig | NeoXConfig, directory: Path) -> Path:
 
 
 def collectives(model: Decoder) -> dict[str, dict[str, int]]:
-    """Collective operations of the compiled chunk, inside its loops and outside of them."""
+    """Collective operations of the compiled chunk, inside its loops and outside; the bytes that it reuses."""
     devices = mesh.of(model)
     seats = 2 * mesh.places(devices)
     procedure = lanes.PassSettings(chunk_passes=3)
@@ -72,8 +72,8 @@ def collectives(model: Decoder) -> dict[str, dict[str, int]]:
     )
     program = lanes.run_chunk.lower(
         model, mesh.replicated(pool, devices), np.arange(seats), lanes.Bucket(16, 2), procedure, devices
-    )
-    text = program.compile().as_text()
+    ).compile()
+    text = program.as_text()
     blocks = dict(re.findall(r"^(?:ENTRY )?%?([\w.-]+) \(.*?\{\n(.*?)^\}", text, re.MULTILINE | re.DOTALL))
     inside: set[str] = set()
     waiting = re.findall(r"(?:body|condition)=%([\w.-]+)", text)
@@ -85,7 +85,12 @@ def collectives(model: Decoder) -> dict[str, dict[str, int]]:
     found: dict[str, Counter] = {"inside": Counter(), "outside": Counter()}
     for name, body in blocks.items():
         found["inside" if name in inside else "outside"].update(re.findall(COLLECTIVE, body))
-    return {"loops": {"count": len(inside)}, **{where: dict(counts) for where, counts in found.items()}}
+    memory = {
+        "pool": sum(leaf.nbytes for leaf in jax.tree.leaves(pool)),
+        "reused": program.memory_analysis().alias_size_in_bytes,
+    }
+    counts = {where: dict(counts) for where, counts in found.items()}
+    return {"loops": {"count": len(inside)}, "memory": memory, **counts}
 
 
 @jax.jit

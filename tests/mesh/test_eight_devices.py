@@ -27,6 +27,12 @@ def test_lanes_exchange_nothing_inside_the_loop(measured):
     assert found["outside"]["all-gather"] > 0
 
 
+@pytest.mark.parametrize("shape", ["lanes:8", "lanes:2,model:4", "lanes:4,fsdp:2"])
+def test_the_pool_goes_on_in_its_own_memory_on_every_mesh(measured, shape):
+    memory = measured["collectives"][shape]["memory"]
+    assert memory["reused"] == memory["pool"] > 0
+
+
 def test_a_cut_model_sums_up_in_every_layer_and_moves_no_weights(measured):
     inside = measured["collectives"]["lanes:2,model:4"]["inside"]
     assert inside.keys() == {"all-reduce"}

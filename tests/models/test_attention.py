@@ -50,7 +50,7 @@ def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
     ("backend", "dtype", "length", "head_size", "expected"),
     [
         ("gpu", jnp.bfloat16, 32, 64, "cudnn"),
-        ("gpu", jnp.bfloat16, 33, 64, "plain"),
+        ("gpu", jnp.bfloat16, 33, 64, "cudnn"),
         ("gpu", jnp.bfloat16, 32, 12, "plain"),
         ("gpu", jnp.bfloat16, 32, 256, "plain"),
         ("gpu", jnp.float32, 32, 64, "plain"),
@@ -156,6 +156,27 @@ def test_each_device_attends_with_its_own_lanes_and_heads(num_kv_heads, key_rows
     (call,) = [line for line in lowered.splitlines() if "tpu_custom_call" in line]
     rows = ", ".join(f"tensor<{count}x128x8xbf16>" for count in (4, key_rows, key_rows))
     assert rows in call
+
+
+@pytest.mark.parametrize("length", [10, 11])
+def test_what_makes_an_odd_length_even_for_cudnn_is_not_seen(monkeypatch, length):
+    query, key, value = (normal(2, length, heads, 8) for heads in (4, 2, 2))
+
+    def both_ways():
+        attended, pull = jax.vjp(attend, query, key, value)
+        return attended, *pull(jnp.cos(jnp.arange(attended.size, dtype=jnp.float32)).reshape(attended.shape))
+
+    expected, lengths = both_ways(), []
+    dot_product_attention = jax.nn.dot_product_attention
+
+    def kernel(query, *others, is_causal, implementation):
+        lengths.append(query.shape[1])
+        return dot_product_attention(query, *others, is_causal=is_causal, implementation="xla")
+
+    monkeypatch.setattr(layers, "attention_implementation", lambda query: "cudnn")
+    monkeypatch.setattr(jax.nn, "dot_product_attention", kernel)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), both_ways(), expected)
+    assert lengths == [length + length % 2]
 
 
 def test_cudnn_too_sees_the_share_of_one_device(monkeypatch):
