@@ -5,7 +5,7 @@
 
 Long optimisations amplify rounding, so other shapes of passes give other horizons. One JSON line: mean
 absolute differences of horizon (tokens) and steps, between the runs over all lanes, and between seeds over
-all pairs of lanes that differ in the seed alone, in the first run.
+all pairs of lanes that differ in the seed alone, in the first run. The record keeps the directories' names.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import statistics
+from pathlib import Path
 from typing import Any
 
 import measure
@@ -79,11 +80,8 @@ def main(command: Command) -> None:
     record = compared(lanes_of(command.before), lanes_of(command.after))
     machine = measure.machine()
     print(measure.table([record], COLUMNS))
-    versions = {
-        when: results.load_summary(run)["versions"]
-        for when, run in (("before", command.before), ("after", command.after))
-    }
-    common = {"benchmark": "same_lanes", "machine": machine, "versions": versions}
+    runs = {"before": Path(command.before).name, "after": Path(command.after).name}
+    common = {"benchmark": "same_lanes", "machine": machine, "runs": runs}
     measure.write_json_lines([common | record], command.json)
 
 

@@ -80,6 +80,10 @@ class LaneRows:
             records: the lane's records of the chunk as numpy arrays [P, ..], passes that took place only.
             bucket: the shape they were measured in.
         """
+        self.steps = int(records.total_steps[-1])
+        running = records.stop[-1] == Stop.RUNNING
+        if running and records.horizon[-1] == self.horizon:
+            return False  # as in most chunks
         grown_P = np.diff(records.horizon, prepend=self.horizon) > 0
         ended_P = np.diff(records.stop, prepend=Stop.RUNNING) != 0
         for p in np.flatnonzero(grown_P | ended_P):
@@ -92,8 +96,7 @@ class LaneRows:
             else:
                 self._add(one, int(one.prefix), int(one.stage_steps), right=int(one.correct), bucket=bucket)
         self.horizon = int(records.horizon[-1])
-        self.steps = int(records.total_steps[-1])
-        if records.stop[-1] == Stop.RUNNING:
+        if running:
             return False
         self._rows[-1]["stop_reason"] = Stop(int(records.stop[-1])).name.lower()
         return True
