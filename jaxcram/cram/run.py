@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,8 +29,6 @@ from jaxcram.text import Sample, pad_tokens
 # Where nobody measured. On a CPU core, a pass of the bundled model takes 0.62 ms + 0.0425 ms a token.
 DEFAULT_COST = {"cpu": PassCost(192, 15.0)}
 ACCELERATOR_COST = PassCost(16_384, 1024.0)
-
-T = TypeVar("T")
 
 
 @dataclasses.dataclass
@@ -233,37 +231,32 @@ class Run:
                 "--dtype=bfloat16, --mesh=model:N, a smaller model or a larger device"
             ) from error
 
-    def _fitting(self, action: Callable[[], T]) -> T:
-        """Do `action`, with ever smaller passes while device memory runs out, and at last with remat.
+    def _shrink(self, error: JaxRuntimeError) -> None:
+        """Choose smaller passes after device memory ran out, and at last to recompute layers.
 
         Of several processes one cannot shrink its passes alone: it says what to start again with.
+
+        Raises:
+            UserError: there is nothing smaller, or nothing that this process may choose.
         """
-        while True:
-            try:
-                return action()
-            except JaxRuntimeError as error:
-                if not memory.ran_out(error):
-                    raise
-                halved = self._scheduler.halve_budget()
-                if not halved and (self._pass.remat or self._settings.remat is not None):
-                    remedy = "" if self._pass.remat else "--remat, "
-                    raise UserError(
-                        f"out of device memory with one lane in a pass: use {remedy}--dtype=bfloat16, "
-                        "--mesh=model:N, a smaller model or a larger device"
-                    ) from error
-                instead = f"--token_budget={self._scheduler.token_budget}" if halved else "--remat"
-                if processes.count() > 1:
-                    raise UserError(
-                        f"out of device memory: start the same command again with {instead}; "
-                        "what is finished was kept"
-                    ) from error
-                if not halved:
-                    self._pass = dataclasses.replace(self._pass, remat=True)
-                self.progress.token_budget, self.progress.remat = (
-                    self._scheduler.token_budget,
-                    self._pass.remat,
-                )
-                self.progress.note = f"out of device memory: going on as with {instead}"
+        halved = self._scheduler.halve_budget()
+        if not halved and (self._pass.remat or self._settings.remat is not None):
+            remedy = "" if self._pass.remat else "--remat, "
+            raise UserError(
+                f"out of device memory with one lane in a pass: use {remedy}--dtype=bfloat16, "
+                "--mesh=model:N, a smaller model or a larger device"
+            ) from error
+        instead = f"--token_budget={self._scheduler.token_budget}" if halved else "--remat"
+        if processes.count() > 1:
+            raise UserError(
+                f"out of device memory: start the same command again with {instead}; "
+                "what is finished was kept"
+            ) from error
+        if not halved:
+            self._pass = dataclasses.replace(self._pass, remat=True)
+        self.progress.token_budget = self._scheduler.token_budget
+        self.progress.remat = self._pass.remat
+        self.progress.note = f"out of device memory: going on as with {instead}"
 
     def _dispatch(self, bucket: Bucket, seated: np.ndarray, quorum: int = 0) -> _Chunk:
         """Start a chunk; nothing waits for it."""
@@ -324,25 +317,31 @@ class Run:
         """
         start = time.perf_counter()
         while self.progress.alive:
-            ended = self._fitting(self._advance)
+            ended = self._advance()
             self.progress.seconds = time.perf_counter() - start
             show(self.progress)
             self.progress.note = ""
             yield [rows.finished() for rows in ended]
 
     def _advance(self) -> list[LaneRows]:
-        """One chunk; the lanes that ended in it."""
+        """One chunk, in passes that fit the memory; the lanes that ended in it."""
+        while True:
+            try:
+                return self._chunk()
+            except JaxRuntimeError as error:
+                self._pool = None
+                if not memory.ran_out(error):
+                    raise
+                self._shrink(error)
+
+    def _chunk(self) -> list[LaneRows]:
         chunk, self._ahead = self._ahead, None
-        try:
-            if chunk is None:
-                choice = self._scheduler.next()
-                assert choice is not None, "a chunk was asked for after every lane had ended"
-                chunk = self._dispatch(*choice)
-            ahead = self._dispatch(chunk.bucket, chunk.seated, quorum=len(chunk.seated))
-            ended = self._take(chunk)
-        except JaxRuntimeError:
-            self._pool = None
-            raise
+        if chunk is None:
+            choice = self._scheduler.next()
+            assert choice is not None, "a chunk was asked for after every lane had ended"
+            chunk = self._dispatch(*choice)
+        ahead = self._dispatch(chunk.bucket, chunk.seated, quorum=len(chunk.seated))
+        ended = self._take(chunk)
         if self._scheduler.stays(chunk.bucket, chunk.seated):
             self._ahead = ahead
         return ended
