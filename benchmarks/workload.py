@@ -41,7 +41,7 @@ class Workload:
     def decoder(self) -> Decoder:
         """The frozen decoder, on all devices; on CPU every core is one."""
         mesh.use_cores()
-        return port.load(self.place, dtype=self.dtype, mesh=mesh.MeshShape().make())
+        return port.load(self.place, dtype=self.dtype, mesh=mesh.MeshShape().make()).for_backend()
 
     def samples(self, decoder: Decoder) -> list[Sample]:
         """The texts in tokens, at most `max_tokens` of each."""

@@ -105,7 +105,7 @@ def load_model(
         port.find_checkpoint(place)
         tokenizer = load_tokenizer(place)  # before the weights: it is cheap, and may be missing
         decoder = port.load(place, dtype=dtype, mesh=shape.make())
-    return Model(decoder, tokenizer, name)
+    return Model(decoder.for_backend(), tokenizer, name)
 
 
 def cram(

@@ -152,13 +152,17 @@ def spread(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
         The function of whole arrays, to be called inside `jax.jit`; its results are whole on every device.
     """
 
+    shapes: list[Any] = []
+
     def share(model: Any, *per_lane: Any) -> Any:
         if mesh.shape[FSDP] > 1:
             per_lane = jax.lax.with_sharding_constraint(per_lane, PartitionSpec(FSDP))
-        return function(model, *per_lane)
+        results = function(model, *per_lane)
+        shapes[:] = [jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), results)]
+        return _packed(results)
 
     def whole(model: Any, *per_lane: Any) -> Any:
-        shares = jax.shard_map(
+        packed = jax.shard_map(
             share,
             mesh=mesh,
             in_specs=(PartitionSpec(), *(PartitionSpec(LANES) for _ in per_lane)),
@@ -167,10 +171,32 @@ def spread(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
             axis_names={LANES, *(axis for axis, size in mesh.shape.items() if size == 1)},
             # The devices run different numbers of passes, which the check of replication does not know.
             check_vma=False,
-        )(model, *per_lane)
-        return replicate(shares, mesh)
+        )(model, *replicate(per_lane, mesh))
+        return _unpacked(replicate(packed, mesh), shapes[0])
 
     return whole
+
+
+def _packed(tree: Any) -> dict[str, jax.Array]:
+    """The arrays of one place in one row of each dtype, [1, n], so that devices meet once for each dtype."""
+    rows: dict[str, list[jax.Array]] = {}
+    for leaf in jax.tree.leaves(tree):
+        rows.setdefault(str(leaf.dtype), []).append(leaf.reshape(1, -1))
+    return {dtype: jnp.concatenate(row, axis=1) for dtype, row in rows.items()}
+
+
+def _unpacked(packed: dict[str, jax.Array], shapes: Any) -> Any:
+    """The arrays of all R places from what they have packed, [R, n], one place after the other."""
+    begin = dict.fromkeys(packed, 0)
+
+    def of_all(leaf: jax.ShapeDtypeStruct) -> jax.Array:
+        dtype = str(leaf.dtype)
+        end = begin[dtype] + math.prod(leaf.shape)
+        piece = packed[dtype][:, begin[dtype] : end]
+        begin[dtype] = end
+        return piece.reshape(-1, *leaf.shape[1:])
+
+    return jax.tree.map(of_all, shapes)
 
 
 def on_each_device(

@@ -257,6 +257,7 @@ def run_chunk(
         The pool after the chunk, and the chunk's result, both whole on every device.
     """
     seated = jax.tree.map(lambda x: jnp.take(x, slots_S, axis=0, mode="clip"), pool)
+    seated = replicate(seated, mesh)  # or XLA would count over devices what each has
     vacant_S = slots_S >= pool.length.shape[0]
     stop_S = jnp.where(vacant_S, Stop.COMPLETE, seated.progress.stop)
     seated = seated._replace(progress=seated.progress._replace(stop=stop_S))
@@ -265,14 +266,15 @@ def run_chunk(
     # Devices that share a model exchange something in every pass, so none of them may stop on its own.
     floor = 0 if exchanges(mesh) else limits.floor
 
-    def share(model: Decoder, lanes: Lanes) -> tuple[Lanes, ChunkResult]:
-        lanes, result = _passes(model, lanes, bucket.tokens, settings, passes, floor)
+    def share(model: Decoder, lanes: Lanes) -> ChunkResult:
+        result = _passes(model, lanes, bucket.tokens, settings, passes, floor)
         places = lanes.length.shape[0] // bucket.lanes
-        return lanes, result._replace(passes=jnp.full(places, result.passes))
+        return result._replace(passes=jnp.full(places, result.passes))
 
-    after, result = spread(share, mesh)(model, seated)
+    result = spread(share, mesh)(model, seated)
+    state = jax.tree.map(lambda x, y: x.at[slots_S].set(y, mode="drop"), pool.state, result.state)
     # Whole on every device, as it came: otherwise the donated buffers would not fit it.
-    return replicate(jax.tree.map(lambda x, y: x.at[slots_S].set(y, mode="drop"), pool, after), mesh), result
+    return replicate(pool._replace(**state._asdict()), mesh), result
 
 
 def _passes(
@@ -282,7 +284,7 @@ def _passes(
     settings: PassSettings,
     passes: jax.Array,
     floor: jax.Array | int,
-) -> tuple[Lanes, ChunkResult]:
+) -> ChunkResult:
     """The part of a chunk of one place on the `lanes` axis."""
     blank = jax.eval_shape(lambda x: one_pass(model, x, length, settings)[1], lanes)
     records = jax.tree.map(
@@ -306,4 +308,4 @@ def _passes(
     done, lane_steps, useful, lanes, records = jax.lax.while_loop(
         go_on, step, (zero, zero, zero, lanes, records)
     )
-    return lanes, ChunkResult(done, lane_steps[None], useful[None], lanes.state, records)
+    return ChunkResult(done, lane_steps[None], useful[None], lanes.state, records)

@@ -102,8 +102,9 @@ def _head_working(model: Decoder, bucket: Bucket) -> int:
 def _layer_working(model: Decoder, bucket: Bucket, num_memory: int, remat: bool) -> int:
     """One layer on the way back: gradients of its products, these themselves if recomputed, attention."""
     config, positions = model.config, num_memory + bucket.tokens - 1
-    # Weights of products are stored [L, out, in]; norms and biases have two axes.
-    outputs = sum(leaf.shape[1] for leaf in jax.tree.leaves(model.layers) if leaf.ndim == 3)
+    block = jax.eval_shape(lambda model: model.blocks[0], model)
+    # Weights of products are stored [out, in]; norms and biases have one axis.
+    outputs = sum(leaf.shape[0] for leaf in jax.tree.leaves(block) if leaf.ndim == 2)
     products = bucket.lanes * positions * outputs * model.dtype.itemsize
     query = jax.ShapeDtypeStruct((bucket.lanes, positions, config.num_heads, config.head_size), model.dtype)
     attention = {

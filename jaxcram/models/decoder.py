@@ -1,10 +1,15 @@
 """The frozen language model: embeddings in, hidden states out.
 
-Layers are stacked along a leading axis and run by one scan, so compile time does not grow with depth. The
-decoder is a pytree: pass it to `jax.jit`, `jax.grad` or `jax.vjp` as an argument, never close over it (its
-weights would become constants of the program).
+Layers are stacked along a leading axis and run by one scan, so compile time does not grow with depth. On CPU
+a scan copies the weights of every layer that it comes to, so there few layers lie apart and are written out
+one after the other (`Decoder.for_backend`).
+
+The decoder is a pytree: pass it to `jax.jit`, `jax.grad` or `jax.vjp` as an argument, never close over it
+(its weights would become constants of the program).
 """
 
+import copy
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +20,10 @@ from jaxcram.mesh import gathered
 from jaxcram.models import splash
 from jaxcram.models.config import Block, DecoderConfig
 from jaxcram.models.layers import attend, knockout_mask, rotary_tables, rotate
+
+# Layers to be written out: so many are compiled as quickly as a scan. Passes hold three times the memory, so
+# those of more parameters than this are scanned.
+FEW_LAYERS, SMALL_LAYER = 8, 4_000_000
 
 
 class Cache(NamedTuple):
@@ -34,6 +43,15 @@ def keep_products(primitive: Any, *args: Any, **params: Any) -> bool:
     with_weights = policies.dots_with_no_batch_dims_saveable(primitive, *args, **params)
     splashed = policies.save_only_these_names(splash.KEPT)(primitive, *args, **params)
     return with_weights or splashed or primitive.name.startswith("dot_product_attention")
+
+
+def _through(layers: Any, step: Callable[..., Any], carry: Any, of_layer_L: Any) -> Any:
+    """What `step(carry, (block, its entry of of_layer_L)) -> carry, None` makes of it, layer by layer."""
+    if not isinstance(layers, nnx.List):
+        return jax.lax.scan(step, carry, (layers, of_layer_L))[0]
+    for number, block in enumerate(layers):
+        carry, _ = step(carry, (block, jax.tree.map(lambda x, i=number: x[i], of_layer_L)))
+    return carry
 
 
 class Decoder(nnx.Module):
@@ -93,11 +111,44 @@ class Decoder(nnx.Module):
             return block.finish(x_BxTxD, attended), None
 
         # Inside a scan nothing can merge the second computation with the first, so no guard against it is
-        # needed.
+        # needed. Outside XLA merges them on CPU whatever it is told, so those who save memory get the scan.
         step = jax.checkpoint(step, prevent_cse=False, policy=None if remat else keep_products)
+        layers = self._stacked() if remat else self.layers
         knockout_LxB = None if knockout_BxL is None else knockout_BxL.T
-        hidden_BxTxD, _ = jax.lax.scan(step, inputs_BxTxD.astype(self.dtype), (self.layers, knockout_LxB))
+        hidden_BxTxD = _through(layers, step, inputs_BxTxD.astype(self.dtype), knockout_LxB)
         return gathered(self.final_norm)(hidden_BxTxD)
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether the weights of every layer are arrays of their own."""
+        return isinstance(self.layers, nnx.List)
+
+    @property
+    def blocks(self) -> list[Block]:
+        """The layers one by one."""
+        layers: Any = self.layers
+        if self.is_apart:
+            return list(layers)
+        return [jax.tree.map(lambda x, i=i: x[i], layers) for i in range(self.config.num_layers)]
+
+    def _stacked(self) -> Any:
+        """The layers as one block with a leading axis."""
+        return jax.tree.map(lambda *x: jnp.stack(x), *self.blocks) if self.is_apart else self.layers
+
+    def apart(self) -> "Decoder":
+        """The same decoder with the weights of every layer as arrays of their own."""
+        decoder: Any = copy.copy(self)
+        decoder.layers = nnx.List(self.blocks)
+        return decoder
+
+    def for_backend(self) -> "Decoder":
+        """The decoder with its layers as they are quickest here: apart, if they are few, small and on CPU.
+
+        The weights of the layers are there twice until the stack is let go.
+        """
+        size = sum(leaf.size for leaf in jax.tree.leaves(self.layers)) / self.config.num_layers
+        small = self.config.num_layers <= FEW_LAYERS and size <= SMALL_LAYER
+        return self.apart() if small and jax.default_backend() == "cpu" else self
 
     def logits(self, hidden: jax.Array) -> jax.Array:
         """Scores [..., V] of hidden states [..., D], accumulated and returned in fp32."""
@@ -132,6 +183,6 @@ class Decoder(nnx.Module):
             return (block.finish(x_BxTxD, attended), keys, values), None
 
         carry = (inputs_BxTxD.astype(self.dtype), cache.keys, cache.values)
-        layers = (self.layers, jnp.arange(self.config.num_layers))
-        (hidden_BxTxD, keys, values), _ = jax.lax.scan(step, carry, layers)
+        numbers_L = jnp.arange(self.config.num_layers)
+        hidden_BxTxD, keys, values = _through(self.layers, step, carry, numbers_L)
         return gathered(self.final_norm)(hidden_BxTxD), Cache(keys, values, seen + length)

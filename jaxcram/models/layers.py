@@ -113,9 +113,9 @@ def attend(
         mask = jnp.tri(length, dtype=bool)[None, None]
     # The R queries of a group are rows of one product with its keys: G larger products instead of H. On CPU,
     # forward and backward take 0.6 of the time of jax.nn.dot_product_attention at T = 64, 0.4 at T = 128.
-    rows = einops.rearrange(query_BxTxHxC, "B T (G R) C -> B G (R T) C", G=num_kv_heads)
+    rows = einops.rearrange(query_BxTxHxC * head_size**-0.5, "B T (G R) C -> B G (R T) C", G=num_kv_heads)
     scores = jnp.einsum("BGNC,BSGC->BGNS", rows, key_BxSxGxC, preferred_element_type=jnp.float32)
-    scores_BxGxRxTxS = einops.rearrange(scores * head_size**-0.5, "B G (R T) S -> B G R T S", T=length)
+    scores_BxGxRxTxS = einops.rearrange(scores, "B G (R T) S -> B G R T S", T=length)
     seen = jnp.where(mask[:, :, None], scores_BxGxRxTxS, jnp.finfo(jnp.float32).min)
     weights = jax.nn.softmax(seen).astype(value_BxSxGxC.dtype).reshape(scores.shape)
     attended = jnp.einsum("BGNS,BSGC->BGNC", weights, value_BxSxGxC)

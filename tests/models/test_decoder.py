@@ -1,6 +1,8 @@
 """What the decoder promises whatever its weights: causality, knockout, the cache, dtypes, use as a pytree."""
 
+import dataclasses
 import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +11,7 @@ import pytest
 from flax import nnx
 
 from jaxcram.models.config import DecoderConfig
-from jaxcram.models.decoder import Decoder
+from jaxcram.models.decoder import FEW_LAYERS, SMALL_LAYER, Decoder
 from jaxcram.models.layers import attend, rotary_tables, rotate
 from jaxcram.models.llama import LlamaConfig
 from jaxcram.models.neox import NeoXConfig
@@ -126,6 +128,52 @@ def test_rematerialisation_changes_no_gradient(decoder: Decoder):
     stored, recomputed = (gradient(decoder, inputs(2), remat) for remat in (False, True))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), stored, recomputed)
     assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(stored[0].layers))
+
+
+def test_layers_that_lie_apart_say_the_same_without_a_scan(decoder: Decoder):
+    apart, x_BxTxD = decoder.apart(), inputs(4)
+    knockout_BxL = jnp.array([[0, 0, 0], [1, 1, 1], [0, 1, 0], [1, 0, 1]], bool)
+
+    @jax.jit
+    def everything(decoder: Decoder, x_BxTxD: jax.Array) -> tuple:
+        def knocked(x_BxTxD: jax.Array) -> jax.Array:
+            return jnp.sum(decoder(x_BxTxD, num_memory=NUM_MEMORY, knockout_BxL=knockout_BxL)[..., 0] ** 2)
+
+        cached, _ = decoder.extend(x_BxTxD, decoder.init_cache(4, LENGTH))
+        return decoder(x_BxTxD), cached, jax.value_and_grad(knocked)(x_BxTxD)
+
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5),
+        everything(apart, x_BxTxD),
+        everything(decoder, x_BxTxD),
+    )
+    scans = ["scan[" in str(jax.make_jaxpr(everything)(model, x_BxTxD)) for model in (decoder, apart)]
+    assert scans == [True, False]
+
+
+def test_recomputation_saves_memory_where_layers_lie_apart():
+    config = dataclasses.replace(CONFIGS["llama"], width=64, mlp_width=512, num_layers=6)
+    apart, x_BxTxD = random_decoder(config, seed=0).apart(), jnp.ones((4, 128, 64))
+
+    def compiled(remat: bool) -> Any:
+        gradient = jax.jit(jax.grad(lambda x, decoder: jnp.sum(decoder(x, remat=remat) ** 2)))
+        return gradient.lower(x_BxTxD, apart).compile()
+
+    frugal, quick = compiled(True), compiled(False)
+    assert frugal.memory_analysis().temp_size_in_bytes < quick.memory_analysis().temp_size_in_bytes / 2
+    np.testing.assert_allclose(frugal(x_BxTxD, apart), quick(x_BxTxD, apart), rtol=1e-4, atol=1e-6)
+
+
+def test_few_small_layers_lie_apart_on_cpu_alone(monkeypatch):
+    def decoder(**changes: int) -> Decoder:
+        return Decoder(dataclasses.replace(CONFIGS["llama"], **changes), rngs=nnx.Rngs(0))
+
+    shallow = decoder(num_layers=FEW_LAYERS)
+    assert shallow.for_backend().is_apart
+    assert not decoder(num_layers=FEW_LAYERS + 1).for_backend().is_apart
+    assert not decoder(num_layers=1, mlp_width=SMALL_LAYER // 48).for_backend().is_apart
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert not shallow.for_backend().is_apart
 
 
 def test_bfloat16_is_kept_throughout_and_follows_fp32(config: DecoderConfig):
