@@ -57,6 +57,6 @@ class CompileTime:
 
     def _listen(self, event: str, duration_secs: float, **_: str | int) -> None:
         if event == _COMPILED:
-            self.spent_s += duration_secs
+            self.spent_s += max(0.0, duration_secs)  # JAX takes these from a clock that may be set back
         elif event == _SAVED:
             self.saved_s += max(0.0, duration_secs)

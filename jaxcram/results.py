@@ -170,11 +170,18 @@ class RunDirectory:
         disk.replace(self.path / _ROWS / f"{job.key}.parquet", shard_bytes(table))
 
     def await_lanes(self, keys: Iterable[str]) -> None:
-        """Waits until other processes have written the rows of these lanes."""
-        names = {f"{key}.parquet" for key in keys}
-        # A listing, not a look at each: network file systems remember for a while that a file was absent.
-        while not names <= set(os.listdir(self.path / _ROWS)):
-            time.sleep(0.01)
+        """Waits until other processes have written the rows of these lanes.
+
+        Raises:
+            StoppedError: the directory has gone meanwhile.
+        """
+        missing, rows = {f"{key}.parquet" for key in keys}, self.path / _ROWS
+        while missing:
+            # A listing, not a look at each: network file systems remember for a while that a file was absent.
+            with writing(rows):
+                missing -= set(os.listdir(rows))
+            if missing:
+                time.sleep(0.01)
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Writes summary.json; numbers that JSON cannot say (NaN, infinity) become null."""

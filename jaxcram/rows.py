@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxcram import documents
-from jaxcram.errors import UserError
+from jaxcram.errors import StoppedError, UserError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -158,6 +158,7 @@ def read_shard(path: Path, columns: Sequence[str] | None = None) -> "pa.Table":
 
     Raises:
         ValueError: the file is truncated, damaged or no shard.
+        StoppedError: the file has gone, with its directory or disk: no sign of damage.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -172,6 +173,10 @@ def read_shard(path: Path, columns: Sequence[str] | None = None) -> "pa.Table":
                 _shape(table[name])
         return table
     except (pa.ArrowException, OSError, UnicodeDecodeError, UserError) as error:
+        if not path.exists():
+            raise StoppedError(
+                f"{path}: has gone; bring the disk or directory back, then start the same command again"
+            ) from error
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"{path}: not a readable shard ({reason})") from error
 

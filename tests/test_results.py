@@ -320,3 +320,8 @@ def test_lanes_of_other_processes_are_awaited(tmp_path):
         directory.await_lanes(["one"])
         assert shard.exists()
         writer.join()
+        (tmp_path / "run").rename(tmp_path / "away")
+        directory.await_lanes([])
+        with pytest.raises(StoppedError, match="bring the disk or directory back"):
+            directory.await_lanes(["two"])
+        (tmp_path / "away").rename(tmp_path / "run")

@@ -4,8 +4,17 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from jaxcram.errors import UserError
-from jaxcram.rows import COLUMNS, Job, lane_table, read_shards, row_schema, shard_bytes, stack_embeddings
+from jaxcram.errors import StoppedError, UserError
+from jaxcram.rows import (
+    COLUMNS,
+    Job,
+    each_shard,
+    lane_table,
+    read_shards,
+    row_schema,
+    shard_bytes,
+    stack_embeddings,
+)
 
 JOB = Job(3, 0.1, 0)
 
@@ -113,6 +122,17 @@ def test_a_shard_of_an_older_version_lacks_the_new_columns_only(tmp_path):
     (tmp_path / f"{JOB.key}.parquet").write_bytes(shard_bytes(table))
     (row,) = read_shards(tmp_path, None).to_pylist()
     assert (row["device_kind"], row["bucket_lanes"], row["stage_seq_len"]) == (None, None, 1)
+
+
+def test_a_shard_that_goes_while_it_is_read_is_not_taken_for_damaged(tmp_path, monkeypatch):
+    shard = tmp_path / "run" / f"{JOB.key}.parquet"
+    shard.parent.mkdir()
+    shard.write_bytes(shard_bytes(lane_table(JOB, stage_rows(1))))
+    listed = list(shard.parent.glob("*.parquet"))
+    shard.parent.rename(tmp_path / "away")
+    monkeypatch.setattr(type(shard), "glob", lambda *_: listed)
+    with pytest.raises(StoppedError, match=f"{JOB.key}.parquet: has gone; bring the disk or directory back"):
+        list(each_shard(shard.parent))
 
 
 def test_rows_are_a_data_frame(through_disk):
