@@ -6,6 +6,7 @@ from pathlib import Path
 from unittest import mock
 
 import engine
+import passages
 import pytest
 import schedule
 import startup
@@ -14,6 +15,7 @@ from workload import Workload
 
 from jaxcram.cram.lanes import Bucket
 from jaxcram.cram.settings import CramSettings, StageSettings
+from jaxcram.errors import UserError
 
 PROGRAMS = Path(__file__).resolve().parents[2] / "benchmarks"
 SETTINGS = CramSettings(
@@ -65,6 +67,11 @@ def test_records_of_steps_per_second(model, samples):
     ("program", "flag", "complaint"),
     [
         ("steps_per_second.py", "--repeats=0", "error: --repeats=0: at least 1 is needed\n"),
+        (
+            "passages.py",
+            "--novels=absent",
+            "error: --novels=absent: no directory; give one with .txt files\n",
+        ),
         ("against_torch.py", "--passes=8by8", "error: --passes=8by8: write shapes like 8x64,25x32\n"),
     ],
 )
@@ -87,6 +94,19 @@ def test_records_of_the_schedule(model, samples):
     assert both["lane_steps"] == sum(one["lane_steps"] for one in alone)
     assert both["over_one"] == pytest.approx(2 * both["wall_s"] / sum(one["wall_s"] for one in alone))
     assert set(schedule.COLUMNS) <= set(both)
+
+
+def test_passages_are_drawn_without_repetition_and_again_the_same(tmp_path):
+    long = [f"{word} " * 3 for word in ("one", "two", "six")]
+    (tmp_path / "a.txt").write_text("\n".join(["short", *long, long[0]]))
+    (tmp_path / "b.txt").write_text("of seven letters\n" + "far too long " * 3)
+    of_folder = {"novels": str(tmp_path), "min_characters": 12, "max_characters": 20, "json": "unwritten"}
+    all_four = passages.drawn(passages.Command(**of_folder, count=4))
+    expected = [*(("a", text) for text in long), ("b", "of seven letters")]
+    assert sorted((one["novel"], one["text"]) for one in all_four) == sorted(expected)
+    assert passages.drawn(passages.Command(**of_folder, count=2)) == all_four[:2]
+    with pytest.raises(UserError, match=r"--count=5: .* has fewer lines that long"):
+        passages.drawn(passages.Command(**of_folder, count=5))
 
 
 @pytest.mark.slow
