@@ -1,7 +1,7 @@
 """Finished runs played again without a model: what the schedule makes of their lanes on other devices.
 
     jaxcram cram --texts=stories:32 --trajectory=none --out=RUN
-    python benchmarks/replay.py --runs=RUN --devices=1,2,8 --knee=15 --token_budget=192
+    python benchmarks/replay.py --runs=RUN --devices=1,2,8 --knee=6 --token_budget=192
 
 The rows tell how many steps a lane spent on every prefix, and a pass does the same to a lane whatever runs
 beside it: so the passes and the useful share of another schedule follow without computing one. For a run of
