@@ -103,8 +103,9 @@ def pass_flops(model: Decoder, bucket: Bucket, num_memory: int = 1) -> int:
     recomputing is not model work.
     """
     config = model.config
-    # Stacked matrices have three axes; norms and biases have two.
-    layer_weights = sum(leaf.size for leaf in jax.tree.leaves(model.layers) if leaf.ndim == 3)
+    # Of one layer: matrices have two axes, norms and biases one.
+    layer = jax.eval_shape(lambda model: model.blocks[0], model)
+    layer_weights = config.num_layers * sum(leaf.size for leaf in jax.tree.leaves(layer) if leaf.ndim == 2)
     positions = num_memory + bucket.tokens - 1
     attention = 12 * config.num_layers * positions**2 * config.num_heads * config.head_size
     head = 4 * bucket.tokens * config.vocab_size * config.width
