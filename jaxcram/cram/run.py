@@ -26,9 +26,10 @@ from jaxcram.models.decoder import Decoder
 from jaxcram.results import Job
 from jaxcram.text import Sample, pad_tokens
 
-# Where nobody measured. On a CPU core, a pass of the bundled model takes 0.12 ms + 0.034 ms a token, and the
-# 2 ms around a chunk of 32 come to another 0.06 ms.
-DEFAULT_COST = {"cpu": PassCost(192, 6.0)}
+# Where nobody measured. A pass of the bundled model takes 0.12 ms + 0.034 ms a token on one kind of CPU core,
+# 0.30 ms + 0.028 ms a token on another, and the 2 ms around a chunk of 16 come to another 0.12 ms: knees of 7
+# and 15 tokens.
+DEFAULT_COST = {"cpu": PassCost(192, 10.0)}
 ACCELERATOR_COST = PassCost(16_384, 1024.0)
 
 

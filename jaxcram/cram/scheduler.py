@@ -49,9 +49,9 @@ class Plan:
         """The plan of a run.
 
         Two buckets to the octave from 16 to 64, then four: 16, 24, 32, 48, 64, 80, 96, ... With some lanes
-        10 before them, with many four to the octave from 8 on: 4, 6, 8, 10, 12, 16, 20, 24, ... Of recorded
-        runs played again (`benchmarks/replay.py`), those of 25 to 50 lanes were quickest with 3 drains, those
-        of 128 with 6 to 9; there 13 cost 3 to 7% more, and waste fewer seats.
+        10 before them, with many four to the octave from 8 on: 4, 5, 6, 8, 10, 12, 16, 20, 24, ... Of
+        recorded runs played again (`benchmarks/replay.py`), those of 25 to 50 lanes were quickest with 3
+        drains, those of 128 with 6; there 11 cost 5 to 10% more, and waste fewer seats.
 
         Args:
             num_lanes: lanes of the whole run.
@@ -60,14 +60,14 @@ class Plan:
         """
         many = num_lanes >= MANY_LANES
         if many:
-            lengths = [4, 6, 8, 10, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64]
+            lengths = [4, 5, 6, 8, 10, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64]
         else:
             lengths = [*([10] if num_lanes >= SOME_LANES else []), 16, 24, 32, 48, 64]
         while lengths[-1] < longest:
             octave = lengths[-1]
             lengths += [octave + quarter * octave // 4 for quarter in (1, 2, 3, 4)]
         needed = next(i for i, length in enumerate(lengths) if length >= longest)
-        return cls((*lengths[:needed], min(lengths[needed], max_positions)), 13 if many else 3)
+        return cls((*lengths[:needed], min(lengths[needed], max_positions)), 11 if many else 3)
 
 
 class Scheduler:
