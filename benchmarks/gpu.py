@@ -1,6 +1,6 @@
 """jaxcram's passes on one GPU, for model shapes of random weights in bf16, and PyTorch's beside them.
 
-    python benchmarks/gpu.py --json=benchmarks/results/gpu.jsonl        (under ten minutes, no network)
+    PYTHONPATH=. python benchmarks/gpu.py --json=benchmarks/results/gpu.jsonl  (under ten minutes, no network)
 
 Every stage is a process of its own, so that each has the GPU's memory to itself:
 
