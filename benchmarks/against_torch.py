@@ -194,7 +194,7 @@ def pass_record(
     ours, theirs = [], []
     for _ in range(repeats):
         tally = chunk()
-        ours.append(tally.wall_s / tally.passes)
+        ours.append(tally.wall_s * places / tally.passes)
         theirs += [seconds / passes for seconds in measure.seconds(their_chunk, 1)]
     return {
         "measurement": "pass",

@@ -23,6 +23,7 @@ from jaxcram.cram.rows import Outcome
 from jaxcram.cram.settings import CramSettings, StageSettings
 from jaxcram.cram.start import jobs_of
 from jaxcram.models.decoder import Decoder
+from jaxcram.packed import Packed
 from jaxcram.text import Sample
 
 
@@ -60,19 +61,20 @@ def full_bucket(
     # A rate so small that nothing is learned: no lane ever ends.
     peak_S = jnp.full(seats, 1e-9)
     pool = lanes.init_pool(jnp.asarray(tokens_SxT), length_S, peak_S, jnp.asarray(mem_SxKxD), settings)
-    pool, slots_S = mesh.replicated(pool, devices), np.arange(seats, dtype=np.int32)
+    pool = mesh.replicated(Packed.of(pool, mesh.places(devices)), devices)
 
     flops = measure.pass_flops(model, bucket, num_memory)
 
     def chunk() -> Tally:
         nonlocal pool
         start = time.perf_counter()
-        pool, result = jax.block_until_ready(lanes.run_chunk(model, pool, slots_S, bucket, settings, devices))
+        pool, result = jax.block_until_ready(lanes.run_chunk(model, pool, bucket, settings, devices))
         wall_s = time.perf_counter() - start
-        passes_R = np.asarray(result.passes)
+        result = jax.device_get(result).unpack()
+        passes_R = result.passes
         passes = int(passes_R.max())  # devices that wait for the slowest are paid for
         return Tally(
-            passes,
+            passes * len(passes_R),
             int(result.lane_steps.sum()),
             int(result.useful_tokens.sum()),
             passes * seats * bucket.tokens,
@@ -92,14 +94,14 @@ def metered() -> Iterator[dict[Bucket, Tally]]:
     part of the host that the device does not hide.
     """
     tallies: dict[Bucket, Tally] = {}
-    take, last = run.Run._take, time.perf_counter()
+    take, last = run.Run._book, time.perf_counter()
 
     @functools.wraps(take)
-    def watched(self: run.Run, chunk: Any) -> Any:
+    def watched(self: run.Run, chunk: Any, result: Any) -> Any:
         nonlocal last
         before = dataclasses.replace(self.progress)
-        ended = take(self, chunk)
-        now, tally = time.perf_counter(), tallies.setdefault(chunk.bucket, Tally())
+        ended = take(self, chunk, result)
+        now, tally = time.perf_counter(), tallies.setdefault(chunk.turn.bucket, Tally())
         for name in ("passes", "lane_steps", "useful_tokens", "paid_tokens"):
             more = getattr(self.progress, name) - getattr(before, name)
             setattr(tally, name, getattr(tally, name) + more)
@@ -107,7 +109,7 @@ def metered() -> Iterator[dict[Bucket, Tally]]:
         last = now
         return ended
 
-    with mock.patch.object(run.Run, "_take", watched):
+    with mock.patch.object(run.Run, "_book", watched):
         yield tallies
 
 
@@ -128,8 +130,7 @@ def whole_run(model: Decoder, samples: list[Sample], settings: CramSettings) -> 
         whole = run.Run(model, samples, settings, jobs, len(jobs))
         finished = {outcome.job: outcome for outcome, _ in whole.lanes(lambda progress: None)}
         wall_s = time.perf_counter() - start
-    places = mesh.places(mesh.of(model))
     for bucket, tally in buckets.items():
-        tally.flops = tally.passes * places * measure.pass_flops(model, bucket, settings.num_memory)
+        tally.flops = tally.passes * measure.pass_flops(model, bucket, settings.num_memory)
     total = dataclasses.replace(sum(buckets.values(), Tally()), wall_s=wall_s)
     return RunResult([finished[job] for job in jobs], total, dict(buckets))

@@ -10,10 +10,10 @@ they are those of its summary. (Other shapes round differently: a real run of th
 has another share by a hundredth or so.) --lengths and --drains try another plan than the run's own. One
 JSON line each:
 
-  passes        as one device counts them; the others wait for the slowest
+  passes        of all devices
   useful_share  tokens of unfinished lanes' current prefixes / padded tokens paid for
-  cost          time, in the tokens a device could have done meanwhile, per useful token: passes count
-                knee + their own tokens
+  cost          time that devices work, in the tokens they could have done meanwhile, per useful token:
+                passes count knee + their own tokens
 """
 
 from __future__ import annotations
@@ -123,41 +123,38 @@ def play(lanes: list[Lane], plan: Plan, cost: PassCost, devices: int, chunk_pass
         chunk_passes: passes of a chunk, at most.
     """
     count = len(lanes)
-    scheduler = Scheduler(count, plan, cost, count, devices)
+    scheduler = Scheduler(count, plan, cost, count, devices, groups=devices)
     prefix_N = np.array([lane.first for lane in lanes], np.int32)
     done_N, stop_N = np.zeros(count, int), np.full(count, Stop.RUNNING)
     scheduler.observe(np.arange(count), prefix_N, stop_N)
     chunks = passes = useful = paid = time = 0
-    while (choice := scheduler.next()) is not None:
-        bucket, seated = choice
-        longest_share = 0
-        for device in range(devices):
-            active, share = seated[device::devices].tolist(), 0
-            while share < chunk_passes and len(active) >= max(1, scheduler.floor(len(seated))):
-                useful += int(prefix_N[active].sum())
-                share += 1
-                for slot in list(active):
-                    _, of_steps, last = lanes[slot]
-                    steps_left = done_N[slot] < len(of_steps)
-                    prefix = of_steps[done_N[slot]] if steps_left else last
-                    if prefix > bucket.tokens:
-                        prefix_N[slot] = bucket.tokens + 1  # it sees no further here
-                    elif steps_left:
-                        prefix_N[slot] = prefix
-                        done_N[slot] += 1
-                        continue
-                    else:  # the pass measures that the lane has ended
-                        stop_N[slot] = Stop.COMPLETE
-                    active.remove(slot)
-            longest_share = max(longest_share, share)
+    while scheduler.turns() or scheduler.under_way:
+        turn = scheduler.due(chunk_passes)
+        bucket, active, run = turn.bucket, turn.seated.tolist(), 0
+        while run < chunk_passes and len(active) >= turn.floor:
+            useful += int(prefix_N[active].sum())
+            run += 1
+            for slot in list(active):
+                _, of_steps, last = lanes[slot]
+                steps_left = done_N[slot] < len(of_steps)
+                prefix = of_steps[done_N[slot]] if steps_left else last
+                if prefix > bucket.tokens:
+                    prefix_N[slot] = bucket.tokens + 1  # it sees no further here
+                elif steps_left:
+                    prefix_N[slot] = prefix
+                    done_N[slot] += 1
+                    continue
+                else:  # the pass measures that the lane has ended
+                    stop_N[slot] = Stop.COMPLETE
+                active.remove(slot)
         chunks += 1
-        passes += longest_share
-        paid += longest_share * devices * bucket.lanes * bucket.tokens
-        time += longest_share * (cost.knee + bucket.lanes * bucket.tokens)
-        scheduler.observe(seated, prefix_N[seated], stop_N[seated])
+        passes += run
+        paid += run * bucket.lanes * bucket.tokens
+        time += run * (cost.knee + bucket.lanes * bucket.tokens)
+        scheduler.done(turn, run, prefix_N[turn.seated], stop_N[turn.seated])
     return {
         **{"chunks": chunks, "passes": passes},
-        **{"useful_share": useful / paid, "cost": time * devices / useful},
+        **{"useful_share": useful / paid, "cost": time / useful},
     }
 
 

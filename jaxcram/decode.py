@@ -43,7 +43,7 @@ def _teacher_forced(model: Decoder, mem_SxKxD: jax.Array, tokens_SxT: jax.Array,
     def share(model: Decoder, mem_BxKxD: jax.Array, tokens_BxT: jax.Array) -> jax.Array:
         return _argmax(model, framing.predict(model, mem_BxKxD, tokens_BxT))
 
-    return mesh.spread(share, devices)(model, mem_SxKxD, tokens_SxT)
+    return mesh.spread(share, devices)(model, mem_SxKxD, tokens_SxT).unpack()
 
 
 def cached(model: Decoder, mem_SxKxD: np.ndarray, length: int) -> jax.Array:
@@ -60,7 +60,7 @@ def _cached(model: Decoder, mem_SxKxD: jax.Array, length: int, devices: Mesh) ->
             model, mem_BxKxD.astype(model.dtype), cache, no_keys, lambda hidden, _: _argmax(model, hidden)
         )
 
-    return mesh.spread(share, devices)(model, mem_SxKxD)
+    return mesh.spread(share, devices)(model, mem_SxKxD).unpack()
 
 
 def exact(model: Decoder, mem_SxKxD: np.ndarray, draft_SxT: np.ndarray) -> tuple[np.ndarray, int]:

@@ -6,7 +6,7 @@
            they are used
 
 Lanes exchange nothing, so each place on the `lanes` axis runs its own passes and no collective stands
-inside the loop. Whatever decides what runs next (the pool of lanes) is replicated.
+inside the loop. Devices of one process that share nothing do not even wait for each other (`apart`).
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxcram.errors import UserError
+from jaxcram.packed import Packed
 
 LANES, FSDP, MODEL = "lanes", "fsdp", "model"
 _AXES = LANES, FSDP, MODEL  # the last ones vary fastest: devices that share weights are neighbours
@@ -119,12 +120,61 @@ def of(tree: Any) -> Mesh:
     return _mesh((1, 1, 1), list(sharding.device_set))
 
 
-def places(mesh: Mesh) -> int:
+def places(mesh: Mesh | AbstractMesh) -> int:
     """How many shares the lanes of a pass are dealt into."""
     return mesh.shape[LANES] * mesh.shape[FSDP]
 
 
-def exchanges(mesh: Mesh) -> bool:
+def apart(tree: T) -> list[T]:
+    """Each place on the `lanes` axis by itself: the arrays of a pytree as its devices have them, not copied.
+
+    Of several processes each gets its own places. All stay together where the weights are cut over devices
+    of several processes, and on TPU, where a program would be compiled for every chip anew. (On CPU it is
+    too, but a compilation takes 2 s there; on GPU the later ones come from the cache.)
+    """
+    whole = of(tree)
+    if whole.devices.flat[0].platform == "tpu" or (whole.is_multi_process and exchanges(whole)):
+        return [tree]
+
+    def on(devices: Any) -> T:
+        mesh = _mesh((1, *devices.shape[1:]), list(devices.flat))
+
+        def there(x: jax.Array) -> jax.Array:
+            spec = x.sharding.spec if isinstance(x.sharding, NamedSharding) else PartitionSpec()
+            pieces = {piece.device: piece.data for piece in x.addressable_shards}
+            own = [pieces[device] for device in mesh.devices.flat]
+            return jax.make_array_from_single_device_arrays(x.shape, NamedSharding(mesh, spec), own)
+
+        return jax.tree.map(there, tree)
+
+    here = jax.process_index()
+    return [on(devices[None]) for devices in whole.devices if devices.flat[0].process_index == here]
+
+
+def together(pieces: list[T], mesh: Mesh) -> T:
+    """What places on the `lanes` axis have, [1, ..] each, side by side on the mesh, [R, ..]; not copied.
+
+    Args:
+        pieces: of this process's places.
+        mesh: of one device a place.
+    """
+    sharding = NamedSharding(mesh, PartitionSpec(LANES))
+
+    def whole(*own: jax.Array) -> jax.Array:
+        here = [piece.addressable_data(0) for piece in own]
+        return jax.make_array_from_single_device_arrays((places(mesh), *own[0].shape[1:]), sharding, here)
+
+    return jax.tree.map(whole, *pieces)
+
+
+def local(x: jax.Array, mesh: Mesh) -> jax.Array:
+    """An array that is whole on every device, as one device, the only one of `mesh`, has it."""
+    (device,) = mesh.devices.flat
+    (own,) = (piece.data for piece in x.addressable_shards if piece.device == device)
+    return jax.make_array_from_single_device_arrays(x.shape, NamedSharding(mesh, PartitionSpec()), [own])
+
+
+def exchanges(mesh: Mesh | AbstractMesh) -> bool:
     """Whether devices exchange something in every pass, so that all of them must run it."""
     return math.prod(mesh.shape.values()) > mesh.shape[LANES]
 
@@ -134,12 +184,12 @@ def replicated(tree: Any, mesh: Mesh) -> Any:
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
-def replicate(tree: Any, mesh: Mesh) -> Any:
+def replicate(tree: Any, mesh: Mesh | AbstractMesh) -> Any:
     """As `replicated`, of values inside `jax.jit`."""
     return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, PartitionSpec()))
 
 
-def spread(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
+def spread(function: Callable[..., Any], mesh: Mesh | AbstractMesh) -> Callable[..., Packed]:
     """`function(model, *per_lane)` for S lanes in all, each place of the mesh doing its share.
 
     Args:
@@ -149,19 +199,16 @@ def spread(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
         mesh: S must be a multiple of its `places`.
 
     Returns:
-        The function of whole arrays, to be called inside `jax.jit`; its results are whole on every device.
+        The function of whole arrays, to be called inside `jax.jit`; its results are packed, so that devices
+        meet once for each dtype, and whole on every device.
     """
 
-    shapes: list[Any] = []
-
-    def share(model: Any, *per_lane: Any) -> Any:
+    def share(model: Any, *per_lane: Any) -> Packed:
         if mesh.shape[FSDP] > 1:
             per_lane = jax.lax.with_sharding_constraint(per_lane, PartitionSpec(FSDP))
-        results = function(model, *per_lane)
-        shapes[:] = [jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), results)]
-        return _packed(results)
+        return Packed.of(function(model, *per_lane))
 
-    def whole(model: Any, *per_lane: Any) -> Any:
+    def whole(model: Any, *per_lane: Any) -> Packed:
         packed = jax.shard_map(
             share,
             mesh=mesh,
@@ -172,31 +219,9 @@ def spread(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
             # The devices run different numbers of passes, which the check of replication does not know.
             check_vma=False,
         )(model, *replicate(per_lane, mesh))
-        return _unpacked(replicate(packed, mesh), shapes[0])
+        return replicate(packed, mesh)
 
     return whole
-
-
-def _packed(tree: Any) -> dict[str, jax.Array]:
-    """The arrays of one place in one row of each dtype, [1, n], so that devices meet once for each dtype."""
-    rows: dict[str, list[jax.Array]] = {}
-    for leaf in jax.tree.leaves(tree):
-        rows.setdefault(str(leaf.dtype), []).append(leaf.reshape(1, -1))
-    return {dtype: jnp.concatenate(row, axis=1) for dtype, row in rows.items()}
-
-
-def _unpacked(packed: dict[str, jax.Array], shapes: Any) -> Any:
-    """The arrays of all R places from what they have packed, [R, n], one place after the other."""
-    begin = dict.fromkeys(packed, 0)
-
-    def of_all(leaf: jax.ShapeDtypeStruct) -> jax.Array:
-        dtype = str(leaf.dtype)
-        end = begin[dtype] + math.prod(leaf.shape)
-        piece = packed[dtype][:, begin[dtype] : end]
-        begin[dtype] = end
-        return piece.reshape(-1, *leaf.shape[1:])
-
-    return jax.tree.map(of_all, shapes)
 
 
 def on_each_device(

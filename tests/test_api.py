@@ -11,7 +11,7 @@ from tokenizers import models, pre_tokenizers
 
 from jaxcram import api, decode
 from jaxcram.cram import lanes
-from jaxcram.cram.run import Run
+from jaxcram.cram.places import Places
 from jaxcram.cram.settings import CramSettings, StageSettings
 from jaxcram.cram.start import initial_embeddings
 from jaxcram.errors import UserError
@@ -168,11 +168,11 @@ def test_an_interrupted_run_keeps_its_finished_lanes(model, texts, tmp_path, mon
 def test_out_of_memory_halves_the_budget_tells_and_goes_on(model, texts, tmp_path, monkeypatch, run):
     original, tried = lanes.run_chunk, []
 
-    def small_device(model_, pool, slots, bucket, *others):
+    def small_device(model_, seats, bucket, *others):
         tried.append(bucket.tokens * bucket.lanes)
         if tried[-1] > 32:
             raise JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
-        return original(model_, pool, slots, bucket, *others)
+        return original(model_, seats, bucket, *others)
 
     monkeypatch.setattr(lanes, "run_chunk", small_device)
     finished = api.cram(model, texts, out=tmp_path / "small", settings=SETTINGS)
@@ -189,30 +189,30 @@ def test_out_of_memory_halves_the_budget_tells_and_goes_on(model, texts, tmp_pat
 def test_memory_that_runs_out_inside_a_chunk_loses_nothing(
     model, texts, tmp_path, monkeypatch, fitting, at_once
 ):
-    """The pool was given away by then: its lanes go on from what the host knows of them.
+    """The seats were given away by then: their lanes go on from what the host knows of them.
 
     A device says so at once, or, as most do, when what the chunk has measured is read.
     """
-    run_chunk, take, large = lanes.run_chunk, Run._take, []
+    run_chunk, wait, large = lanes.run_chunk, Places.wait, []
 
     def check(bucket):
         large.append(bucket.tokens * bucket.lanes > 32)
         if sum(large) > fitting and large[-1]:
             raise JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
 
-    def started(model_, pool, slots, bucket, *others):
-        after = run_chunk(model_, pool, slots, bucket, *others)
+    def started(model_, seats, bucket, *others):
+        after = run_chunk(model_, seats, bucket, *others)
         check(bucket)
         return after
 
-    def read(self, chunk):
-        check(chunk.bucket)
-        return take(self, chunk)
+    def read(self, turn):
+        check(turn.bucket)
+        return wait(self, turn)
 
     if at_once:
         monkeypatch.setattr(lanes, "run_chunk", started)
     else:
-        monkeypatch.setattr(Run, "_take", read)
+        monkeypatch.setattr(Places, "wait", read)
     smaller = dataclasses.replace(SETTINGS, stages=dataclasses.replace(STAGES, max_steps=60))
     finished = api.cram(model, texts, out=tmp_path / "small", settings=smaller, verbose=False)
     assert finished.summary["token_budget"] == 32
@@ -243,11 +243,11 @@ def test_no_room_at_all_is_the_users_error(model, texts, tmp_path, monkeypatch):
 def test_one_lane_that_does_not_fit_is_recomputed(model, texts, tmp_path, monkeypatch):
     original, tried = lanes.run_chunk, []
 
-    def small_device(model_, pool, slots, bucket, settings, *others):
+    def small_device(model_, seats, bucket, settings, *others):
         tried.append((bucket.lanes, settings.remat))
         if not settings.remat:
             raise JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
-        return original(model_, pool, slots, bucket, settings, *others)
+        return original(model_, seats, bucket, settings, *others)
 
     monkeypatch.setattr(lanes, "run_chunk", small_device)
     finished = api.cram(model, texts, out=tmp_path / "out", settings=SETTINGS, verbose=False)

@@ -84,3 +84,11 @@ def test_every_core_is_a_device_of_a_run_from_the_command_line(tiny_model, own_d
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     assert len(results.load_summary(tmp_path / "run")["devices"]) == cores
     assert results.load_rows(tmp_path / "run", ["mesh"])["mesh"][0].as_py() == f"lanes:{cores},fsdp:1,model:1"
+
+
+def test_a_lone_device_is_all_of_its_mesh():
+    made = MeshShape(lanes=1).make()
+    tree = {"x": mesh.replicated(np.arange(3.0), made)}
+    (part,) = mesh.apart(tree)
+    assert mesh.of(part) == made
+    assert part["x"].unsafe_buffer_pointer() == tree["x"].unsafe_buffer_pointer()

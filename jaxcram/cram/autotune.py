@@ -25,6 +25,7 @@ from jaxcram.cram.scheduler import PassCost
 from jaxcram.cram.settings import StageSettings
 from jaxcram.errors import UserError
 from jaxcram.models.decoder import Decoder
+from jaxcram.packed import Packed
 
 LENGTH = 64  # tokens of a lane in the passes that are timed
 MOST_TOKENS = 65_536
@@ -123,11 +124,11 @@ def _seconds(model: Decoder, bucket: Bucket, num_memory: int, remat: bool) -> fl
         jnp.zeros((seats, num_memory, model.config.width)),
         settings,
     )
-    pool, slots = mesh.replicated(pool, devices), np.arange(seats, dtype=np.int32)
+    pool = mesh.replicated(Packed.of(pool, mesh.places(devices)), devices)
     best = float("inf")
     for again in range(3):  # the first one compiles
         start = time.perf_counter()
-        pool, _ = jax.block_until_ready(lanes.run_chunk(model, pool, slots, bucket, settings, devices))
+        pool, _ = jax.block_until_ready(lanes.run_chunk(model, pool, bucket, settings, devices))
         taken = time.perf_counter() - start
         best = min(best, taken)
         if again and _agreed(1, taken).knee > SLOW * _PASSES:

@@ -1,8 +1,8 @@
-"""Lanes on the device: the pool, one pass, and a chunk of passes in one device loop.
+"""Lanes on the device: one pass, and a chunk of passes in one device loop.
 
-A lane is one problem: a text, a learning rate, a seed. The pool holds the state of all lanes of a run;
-a chunk gathers the lanes of one bucket from it, runs passes over them, and scatters them back. Prefix
-lengths, step counts and schedules are arrays: growth changes a number, never a shape.
+A lane is one problem: a text, a learning rate, a seed. The pool holds all lanes of a run, on the host; a
+chunk is sent those of one bucket, runs passes over them, and reports what they have come to. Prefix lengths,
+step counts and schedules are arrays: growth changes a number, never a shape.
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
-from jax.sharding import Mesh
+from jax.sharding import AbstractMesh, Mesh
 
 from jaxcram import framing
 from jaxcram.cram import objective, optimizer, stages
 from jaxcram.cram.settings import Objective, OptimizerSettings, StageSettings
 from jaxcram.cram.stages import Progress, Stop
-from jaxcram.mesh import exchanges, replicate, spread
+from jaxcram.mesh import exchanges, places, replicate, spread
 from jaxcram.models.decoder import Decoder
+from jaxcram.packed import Packed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,11 +115,12 @@ class Record(NamedTuple):
 
 
 class ChunkResult(NamedTuple):
-    """What a chunk reports beside the pool; S seats, device by device, on R devices.
+    """What a chunk reports beside its lanes; S seats, device by device, on R devices.
 
     Attributes:
         passes: passes that each place of the mesh ran [R].
         lane_steps, useful_tokens: steps taken, and tokens of unfinished lanes' prefixes, by device [R].
+        active: lanes that can go on after it, by device [R].
         state: of the seated lanes after the chunk, [S, ..].
         records: of every seat and pass, [S, P, ..]; those of a device are filled up to its number of passes.
     """
@@ -125,6 +128,7 @@ class ChunkResult(NamedTuple):
     passes: jax.Array
     lane_steps: jax.Array
     useful_tokens: jax.Array
+    active: jax.Array
     state: State
     records: Record
 
@@ -221,60 +225,56 @@ class Limits(NamedTuple):
 
     Attributes:
         floor: a device stops as soon as fewer of its lanes than this can go on.
-        quorum: with fewer lanes than this that can go on at its start, over all devices, the chunk is empty.
+        quorum: with fewer lanes than this that can go on at its start, the chunk is empty.
+        active: how many can, where seats on other meshes count too.
     """
 
     floor: jax.Array | int = 1
     quorum: jax.Array | int = 0
+    active: jax.Array | np.int32 = np.int32(0)
 
 
 ALL = Limits()  # every pass, as long as any lane can go on
 
 
-@functools.partial(jax.jit, static_argnames=("bucket", "settings", "mesh"), donate_argnames="pool")
+@functools.partial(jax.jit, static_argnames=("bucket", "settings", "mesh"), donate_argnames="seats")
 def run_chunk(
     model: Decoder,
-    pool: Lanes,
-    slots_S: jax.Array,
+    seats: Packed[Lanes],
     bucket: Bucket,
     settings: PassSettings,
-    mesh: Mesh,
+    mesh: Mesh | AbstractMesh,
     limits: Limits = ALL,
-) -> tuple[Lanes, ChunkResult]:
-    """Run passes over the lanes at `slots_S`, on every device of the mesh over its own share of them.
+) -> tuple[Packed[Lanes], Packed[ChunkResult]]:
+    """Run passes over lanes, on every place of the mesh over its own share of them.
 
     Args:
         model: the frozen decoder.
-        pool: all N lanes, whole on every device; donated, so the caller's arrays are gone.
-        slots_S: slots of the pool, int32, `bucket.lanes` for each place of the mesh in turn;
-            N or more marks a dummy that fills the bucket.
+        seats: the lanes, `bucket.lanes` for each place of the mesh in turn, whole on every device; donated,
+            so the caller's arrays are gone.
         bucket: the padded shape; one trace each.
         settings: the procedure.
-        mesh: the devices.
+        mesh: that of the model; its devices do not matter.
         limits: when to stop early.
 
     Returns:
-        The pool after the chunk, and the chunk's result, both whole on every device.
+        The lanes after the chunk, and the chunk's result, both whole on every device.
     """
-    seated = jax.tree.map(lambda x: jnp.take(x, slots_S, axis=0, mode="clip"), pool)
-    seated = replicate(seated, mesh)  # or XLA would count over devices what each has
-    vacant_S = slots_S >= pool.length.shape[0]
-    stop_S = jnp.where(vacant_S, Stop.COMPLETE, seated.progress.stop)
-    seated = seated._replace(progress=seated.progress._replace(stop=stop_S))
-    quorate = jnp.sum(_active(seated.progress, bucket.tokens)) >= limits.quorum
-    passes = jnp.where(quorate, settings.chunk_passes, 0)
+    lanes = replicate(seats.unpack(), mesh)  # or XLA would count over devices what each has
+    active = jnp.maximum(jnp.sum(_active(lanes.progress, bucket.tokens)), limits.active)
+    passes = jnp.where(active >= limits.quorum, settings.chunk_passes, 0)
     # Devices that share a model exchange something in every pass, so none of them may stop on its own.
     floor = 0 if exchanges(mesh) else limits.floor
 
     def share(model: Decoder, lanes: Lanes) -> ChunkResult:
         result = _passes(model, lanes, bucket.tokens, settings, passes, floor)
-        places = lanes.length.shape[0] // bucket.lanes
-        return result._replace(passes=jnp.full(places, result.passes))
+        here = lanes.length.shape[0] // bucket.lanes
+        return result._replace(passes=jnp.full(here, result.passes))
 
-    result = spread(share, mesh)(model, seated)
-    state = jax.tree.map(lambda x, y: x.at[slots_S].set(y, mode="drop"), pool.state, result.state)
-    # Whole on every device, as it came: otherwise the donated buffers would not fit it.
-    return replicate(pool._replace(**state._asdict()), mesh), result
+    result = spread(share, mesh)(model, lanes)
+    after = Packed.of(lanes._replace(**result.unpack().state._asdict()), places(mesh))
+    # Whole on every device, as they came: otherwise the donated buffers would not fit them.
+    return replicate(after, mesh), result
 
 
 def _passes(
@@ -308,4 +308,5 @@ def _passes(
     done, lane_steps, useful, lanes, records = jax.lax.while_loop(
         go_on, step, (zero, zero, zero, lanes, records)
     )
-    return ChunkResult(done, lane_steps[None], useful[None], lanes.state, records)
+    active = jnp.sum(_active(lanes.progress, length))
+    return ChunkResult(done, lane_steps[None], useful[None], active[None], lanes.state, records)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +13,8 @@ from jax.errors import JaxRuntimeError
 
 from jaxcram import mesh, processes
 from jaxcram.cram import autotune, lanes, memory, snapshot
-from jaxcram.cram.lanes import Bucket, ChunkResult, Lanes, Limits, PassSettings, Record
+from jaxcram.cram.lanes import ChunkResult, Lanes, PassSettings, Record
+from jaxcram.cram.places import Chunk, Places
 from jaxcram.cram.rows import LaneRows, Outcome, Row
 from jaxcram.cram.scheduler import PassCost, Plan, Scheduler
 from jaxcram.cram.settings import CramSettings, TokenBudget
@@ -40,7 +40,7 @@ class Progress:
     Attributes:
         lanes, alive: lanes of this start, and those that have not ended.
         exact_tokens: tokens of all longest exact prefixes together.
-        passes, lane_steps: forward-and-backward passes, and optimiser steps over all lanes.
+        passes, lane_steps: forward-and-backward passes of all devices, and optimiser steps of all lanes.
         ended_steps: those of the lanes that have ended.
         useful_tokens, paid_tokens: tokens of unfinished lanes' current prefixes, and padded tokens computed.
         token_budget: padded tokens of one pass.
@@ -63,27 +63,11 @@ class Progress:
     note: str = ""
 
 
-class _Chunk(NamedTuple):
-    """A chunk under way.
-
-    Attributes:
-        bucket: its padded shape.
-        seated: the lanes that it was chosen for.
-        slots: who sits where; a number beyond the lanes is an empty seat.
-        result: what it reports, when it is done.
-    """
-
-    bucket: Bucket
-    seated: np.ndarray
-    slots: np.ndarray
-    result: ChunkResult
-
-
 class Run:
-    """Lanes on the device, their rows on the host, and the loop between them.
+    """Lanes and their rows on the host, chunks of passes on the devices, and the loop between them.
 
-    Every chunk is given the pool's buffers for good. What its lanes have come to is read back with what it
-    measured, so the host has every lane as of its rows: to save it, and to go on when memory runs out.
+    What lanes have come to is read back with what a chunk measured, so the host has every lane as of its
+    rows: to seat it anywhere, to save it, and to go on when memory runs out.
 
     Args:
         model: the frozen decoder.
@@ -110,7 +94,7 @@ class Run:
         self._tokens = {sample.sample_id: sample.tokens for sample in samples if sample.sample_id in needed}
         length_N = np.array([len(self._tokens[job.sample_id]) for job in jobs], np.int32)
         self._mesh = mesh.of(model)
-        self._devices = mesh.places(self._mesh)
+        self._places = Places(model)
         # As in the start before, where that was the same: what was measured, or halved, decides the rounding.
         before = saved.fit if saved and self._asked == (saved.fit.asked, saved.fit.devices) else None
         cost, note = (before.cost, "") if before else self._cost()
@@ -119,7 +103,9 @@ class Run:
         # Shapes come from the whole run, not from what is missing of it, for the same reason.
         longest = max(len(sample.tokens) for sample in samples)
         plan = Plan.of(num_lanes, longest, room)
-        self._scheduler = Scheduler(len(jobs), plan, cost, num_lanes, self._devices)
+        self._scheduler = Scheduler(
+            len(jobs), plan, cost, num_lanes, mesh.places(self._mesh), len(self._places)
+        )
         self._pass = PassSettings(
             settings.objective,
             settings.optimizer,
@@ -133,14 +119,13 @@ class Run:
         nll = self._alone_nll()
         start_NxKxD = initial_embeddings(model, jobs, settings)
         self._lanes = self._fresh_lanes(length_N, start_NxKxD)
-        self._ahead: _Chunk | None = None
+        self._ended: list[LaneRows] = []  # not yet handed out
         self._rows = [
             LaneRows(job, nll[job.sample_id], start_KxD, settings.stages, settings.trajectory)
             for job, start_KxD in zip(jobs, start_NxKxD, strict=True)
         ]
         if saved:
             self._resume(saved)
-        self._pool: Lanes | None = None  # on the devices, up to a chunk ahead; None where that is lost
         now = self._lanes.progress
         self._scheduler.observe(np.arange(len(jobs)), np.asarray(now.prefix), np.asarray(now.stop))
         self._steps_before_N = now.total_steps.copy()
@@ -260,44 +245,40 @@ class Run:
         self.progress.remat = self._pass.remat
         self.progress.note = f"out of device memory: going on as with {instead}"
 
-    def _dispatch(self, bucket: Bucket, seated: np.ndarray, quorum: int = 0) -> _Chunk:
-        """Start a chunk; nothing waits for it."""
-        # Lanes are dealt out over the devices in turn, so that the last ones of a run share no device.
-        slots_BxR = np.full((bucket.lanes, self._devices), len(self._jobs), np.int32)
-        slots_BxR.flat[: len(seated)] = seated
-        slots = slots_BxR.T.reshape(-1)
-        limits = Limits(self._scheduler.floor(len(seated)), quorum)
-        # JAX may keep a numpy array that it is given, and these change: so it gets copies.
-        pool = self._pool or mesh.replicated(jax.tree.map(np.copy, self._lanes), self._mesh)
-        self._pool, result = lanes.run_chunk(self._model, pool, slots, bucket, self._pass, self._mesh, limits)
-        return _Chunk(bucket, seated, slots, result)
+    def _chunk(self) -> None:
+        """Wait for a chunk, start the next one in its place, and book the first."""
+        self._places.start(self._scheduler, self._lanes, self._pass)
+        chunk, result = self._places.wait(self._scheduler.due(self._pass.chunk_passes))
+        taken = chunk.slots < len(self._jobs)
+        for of_all, of_seats in zip(*map(jax.tree.leaves, (self._lanes.state, result.state)), strict=True):
+            of_all[chunk.slots[taken]] = of_seats[taken]
+        seated, progress = chunk.turn.seated, self._lanes.progress
+        prefix_B, stop_B = np.asarray(progress.prefix)[seated], np.asarray(progress.stop)[seated]
+        self._scheduler.done(chunk.turn, int(result.passes.max()), prefix_B, stop_B)
+        try:  # the device is not to wait for the booking
+            self._places.start(self._scheduler, self._lanes, self._pass)
+        finally:
+            self._book(chunk, result)
 
-    def _take(self, chunk: _Chunk) -> list[LaneRows]:
-        """Wait for a chunk and book it; the lanes that ended in it."""
-        bucket, result = chunk.bucket, jax.device_get(chunk.result)
-        self.progress.passes += int(result.passes.max())
+    def _book(self, chunk: Chunk, result: ChunkResult) -> None:
+        """Take in what a chunk has measured."""
+        passes, places = int(result.passes.max()), len(result.passes)
+        self.progress.passes += passes * places  # who waits for the slowest is paid for
         self.progress.lane_steps += int(result.lane_steps.sum())
         self.progress.useful_tokens += int(result.useful_tokens.sum())
-        self.progress.paid_tokens += int(result.passes.max()) * len(chunk.slots) * bucket.tokens
-        taken = chunk.slots < len(self._jobs)
-        slots, after = chunk.slots[taken], result.state.progress
-        for of_all, of_seats in zip(*map(jax.tree.leaves, (self._lanes.state, result.state)), strict=True):
-            of_all[slots] = of_seats[taken]
-        self._scheduler.observe(slots, after.prefix[taken], after.stop[taken])
-        ended = []
-        for seat in np.flatnonzero(taken):
+        self.progress.paid_tokens += passes * len(chunk.slots) * chunk.turn.bucket.tokens
+        for seat in np.flatnonzero(chunk.slots < len(self._jobs)):
             slot = chunk.slots[seat]
             rows = self._rows[slot]
-            passes = result.passes[seat // bucket.lanes]
+            passes = int(result.passes[seat // chunk.turn.bucket.lanes])
             if not passes:
                 continue
             self.progress.exact_tokens -= rows.horizon
-            if rows.take(Record(*(field[seat, :passes] for field in result.records)), bucket):
-                ended.append(rows)
+            if rows.take(Record(*(field[seat, :passes] for field in result.records)), chunk.turn.bucket):
+                self._ended.append(rows)
                 self.progress.ended_steps += rows.steps - int(self._steps_before_N[slot])
             self.progress.exact_tokens += rows.horizon
         self.progress.alive = self._scheduler.alive
-        return ended
 
     def lanes(self, show: Callable[[Progress], None]) -> Iterator[tuple[Outcome, list[Row]]]:
         """Run to the end; yields every lane as soon as it has ended.
@@ -311,8 +292,7 @@ class Run:
     def chunks(self, show: Callable[[Progress], None]) -> Iterator[list[tuple[Outcome, list[Row]]]]:
         """Run to the end; yields after every chunk the lanes that ended in it.
 
-        While the host reads a chunk, the device is at the next one with the same lanes; if one of them has
-        left its seat, that chunk finds its quorum lacking and does nothing.
+        While the host reads a chunk, its device is at the next one with the same lanes.
 
         Args:
             show: called after every chunk.
@@ -329,21 +309,13 @@ class Run:
         """One chunk, in passes that fit the memory; the lanes that ended in it."""
         while True:
             try:
-                return self._chunk()
+                self._chunk()
+                break
             except JaxRuntimeError as error:
-                self._pool = None
+                self._places.drop()
+                self._scheduler.drop()
                 if not memory.ran_out(error):
                     raise
                 self._shrink(error)
-
-    def _chunk(self) -> list[LaneRows]:
-        chunk, self._ahead = self._ahead, None
-        if chunk is None:
-            choice = self._scheduler.next()
-            assert choice is not None, "a chunk was asked for after every lane had ended"
-            chunk = self._dispatch(*choice)
-        ahead = self._dispatch(chunk.bucket, chunk.seated, quorum=len(chunk.seated))
-        ended = self._take(chunk)
-        if self._scheduler.stays(chunk.bucket, chunk.seated):
-            self._ahead = ahead
+        ended, self._ended = self._ended, []
         return ended

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -38,36 +39,52 @@ class Plan:
 
     Attributes:
         lengths: padded target tokens of the buckets, ascending.
-        drains: in full passes a bucket, what it costs that buckets run dry (`Scheduler.bucket`).
+        drains: in full passes a bucket, what it costs that buckets run dry (`Scheduler.bucket`): as good as
+            any, of recorded runs of 25 to 128 lanes played again (`benchmarks/replay.py`).
     """
 
     lengths: tuple[int, ...]
-    drains: int
+    drains: int = 3
 
     @classmethod
     def of(cls, num_lanes: int, longest: int, max_positions: int) -> Plan:
         """The plan of a run.
 
         Two buckets to the octave from 16 to 64, then four: 16, 24, 32, 48, 64, 80, 96, ... With some lanes
-        10 before them, with many four to the octave from 8 on: 4, 5, 6, 8, 10, 12, 16, 20, 24, ... Of
-        recorded runs played again (`benchmarks/replay.py`), those of 25 to 50 lanes were quickest with 3
-        drains, those of 128 with 6; there 11 cost 5 to 10% more, and waste fewer seats.
+        10 before them, with many four to the octave from 8 on: 4, 6, 8, 10, 12, 16, 20, 24, ...
 
         Args:
             num_lanes: lanes of the whole run.
             longest: tokens of its longest target.
             max_positions: target tokens that the model has room for; cuts the last bucket.
         """
-        many = num_lanes >= MANY_LANES
-        if many:
-            lengths = [4, 5, 6, 8, 10, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64]
+        if num_lanes >= MANY_LANES:
+            lengths = [4, 6, 8, 10, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64]
         else:
             lengths = [*([10] if num_lanes >= SOME_LANES else []), 16, 24, 32, 48, 64]
         while lengths[-1] < longest:
             octave = lengths[-1]
             lengths += [octave + quarter * octave // 4 for quarter in (1, 2, 3, 4)]
         needed = next(i for i, length in enumerate(lengths) if length >= longest)
-        return cls((*lengths[:needed], min(lengths[needed], max_positions)), 11 if many else 3)
+        return cls((*lengths[:needed], min(lengths[needed], max_positions)))
+
+
+class Turn(NamedTuple):
+    """A chunk of one group of devices.
+
+    Attributes:
+        group: which.
+        bucket: the shape of its passes.
+        seated: the slots of its lanes.
+        stays: whether these are those of the group's last turn.
+        floor: with how few of its lanes that can go on a device still runs passes.
+    """
+
+    group: int
+    bucket: Bucket
+    seated: np.ndarray
+    stays: bool
+    floor: int
 
 
 class Scheduler:
@@ -78,16 +95,24 @@ class Scheduler:
         plan: of the whole run.
         cost: what passes cost.
         num_lanes: lanes of the whole run, also those that an earlier start has finished.
-        devices: places on the mesh's lanes axis.
+        devices: shares into which the lanes are dealt (`mesh.places`).
+        groups: into how many groups these are divided; each runs chunks by itself.
     """
 
-    def __init__(self, count: int, plan: Plan, cost: PassCost, num_lanes: int, devices: int) -> None:
+    def __init__(
+        self, count: int, plan: Plan, cost: PassCost, num_lanes: int, devices: int, groups: int = 1
+    ) -> None:
         self._lengths = plan.lengths
         self._drains = plan.drains
         self._prefix_N = np.ones(count, np.int32)
         self._alive_N = np.ones(count, bool)
+        self._seated_N = np.zeros(count, bool)
         self._num_lanes = num_lanes
         self._devices = devices
+        self._together = devices // groups
+        self._now: list[Turn | None] = [None] * groups
+        self._last: list[Turn | None] = [None] * groups
+        self._clock = [0.0] * groups  # when the turn of now began, or that of last ended
         self._knee = cost.knee
         self.token_budget = cost.token_budget
 
@@ -132,31 +157,77 @@ class Scheduler:
         self._alive_N[slots] = stop_B == Stop.RUNNING
 
     def next(self) -> tuple[Bucket, np.ndarray] | None:
-        """Bucket and lanes of the next chunk, at most as many as all devices seat; None when all have ended.
+        """Bucket and lanes of the next chunk, at most as many as a group seats; None when nobody waits.
 
-        The shortest bucket with enough lanes for a whole pass goes first; when none has, the shortest with
-        any: its lanes either end cheaply or move up, where they fill longer buckets. Lanes keep their seats
-        until they leave, so that only the last passes of a bucket are short of lanes.
+        The shortest bucket with enough waiting lanes for a whole pass goes first; when none has, the shortest
+        with any: its lanes either end cheaply or move up, where they fill longer buckets. Lanes keep their
+        seats until they leave, so that only the last passes of a bucket are short of lanes.
         """
         place_N = np.searchsorted(self._lengths, self._prefix_N)
-        waiting = [np.flatnonzero(self._alive_N & (place_N == i)) for i in range(len(self._lengths))]
+        waits_N = self._alive_N & ~self._seated_N
+        waiting = [np.flatnonzero(waits_N & (place_N == i)) for i in range(len(self._lengths))]
         occupied = [i for i, slots in enumerate(waiting) if len(slots)]
         if not occupied:
             return None
         buckets = [self.bucket(length) for length in self._lengths]
-        seats = [bucket.lanes * self._devices for bucket in buckets]
+        seats = [bucket.lanes * self._together for bucket in buckets]
         full = [i for i in occupied if len(waiting[i]) >= seats[i]]
         chosen = (full or occupied)[0]
         return buckets[chosen], waiting[chosen][: seats[chosen]]
 
-    def floor(self, seated: int) -> int:
-        """With how few of its lanes that can go on a device still runs passes, when a chunk seats so many.
+    def turns(self) -> list[Turn]:
+        """Seat waiting lanes wherever no chunk is under way; the chunks that are to start."""
+        made: list[Turn] = []
+        # Who has been at a chunk goes before those who had none: its lanes may keep their seats.
+        for group in sorted(range(len(self._now)), key=lambda group: self._last[group] is None):
+            if self._now[group]:
+                continue
+            choice, last = self.next(), self._last[group]
+            if not choice:
+                self._last[group] = None
+                continue
+            bucket, seated = choice
+            stays = last is not None and last.bucket == bucket and np.array_equal(last.seated, seated)
+            # On one device a chunk may end whenever seats are idle; several wait for each other.
+            floor = 1 if self._together > 1 else -(-3 * len(seated) // 4)
+            self._seated_N[seated] = True
+            made.append(Turn(group, bucket, seated, stays, floor))
+            self._now[group] = self._last[group] = made[-1]
+        return made
 
-        On one device a chunk may end whenever seats are idle; several wait for each other.
+    @property
+    def under_way(self) -> list[Turn]:
+        """The turns that have not been `done`."""
+        return [turn for turn in self._now if turn]
+
+    @property
+    def idle(self) -> bool:
+        """Whether some group has nothing to do."""
+        return None in self._now
+
+    def due(self, passes: int) -> Turn:
+        """The turn under way that ends first, if each runs so many passes.
+
+        Reckoned by what passes cost, not observed: so a run takes the same turns again on the same devices.
         """
-        return 1 if self._devices > 1 else -(-3 * seated // 4)
+        return min(self.under_way, key=lambda turn: self._clock[turn.group] + passes * self._cost(turn))
 
-    def stays(self, bucket: Bucket, seated: np.ndarray) -> bool:
-        """Whether the lanes of the last chunk are those of the next one."""
-        following = self.next()
-        return following is not None and following[0] == bucket and np.array_equal(following[1], seated)
+    def done(self, turn: Turn, passes: int, prefix_B: np.ndarray, stop_B: np.ndarray) -> None:
+        """Take in that a turn is over: after how many passes, and what its seated lanes have come to."""
+        self.observe(turn.seated, prefix_B, stop_B)
+        self._seated_N[turn.seated] = False
+        self._now[turn.group] = None
+        now = self._clock[turn.group] + passes * self._cost(turn)
+        for group in range(len(self._now)):
+            if not self._now[group]:
+                self._clock[group] = max(self._clock[group], now)
+
+    def drop(self) -> None:
+        """Take in that all turns under way are lost."""
+        self._seated_N[:] = False
+        self._now = [None] * len(self._now)
+        self._last = [None] * len(self._now)
+
+    def _cost(self, turn: Turn) -> float:
+        """That of a pass, in tokens."""
+        return self._knee + turn.bucket.lanes * turn.bucket.tokens

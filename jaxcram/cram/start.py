@@ -46,7 +46,7 @@ def _alone_nll(model: Decoder, tokens_SxT: jax.Array, devices: Mesh) -> jax.Arra
         scores, _ = objective.score(model.head_VxD, hidden, tokens_BxT[:, 1:], Objective())
         return jnp.pad(scores.nll, ((0, 0), (1, 0)))
 
-    return mesh.spread(share, devices)(model, tokens_SxT)
+    return mesh.spread(share, devices)(model, tokens_SxT).unpack()
 
 
 def alone_nll(model: Decoder, targets: dict[int, np.ndarray], length: int) -> dict[int, np.ndarray]:

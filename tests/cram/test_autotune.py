@@ -84,7 +84,7 @@ def test_a_pass_is_really_timed(tiny, monkeypatch):
 
     def watched(*arguments):
         pool, result = run_chunk(*arguments)
-        chunks.append(int(result.passes[0]))
+        chunks.append(int(result.unpack().passes[0]))
         return pool, result
 
     monkeypatch.setattr(lanes, "run_chunk", watched)
@@ -115,6 +115,6 @@ def test_auto_sizes_the_passes_of_a_run_and_says_so(tiny, samples, clock, cache)
     run = Run(tiny, samples, settings, jobs_of(samples, settings), 400)
     assert run.progress.token_budget == 1024
     assert run.progress.note.startswith("token budget 1024")
-    # 400 lanes, knee 100, one device: sqrt(400 * 100 / (11 * 24)) lanes in the bucket of 24 tokens.
-    assert run._scheduler.bucket(24).lanes == round(np.sqrt(400 * 100 / (11 * 24)))
+    # 400 lanes, knee 100, one device: sqrt(400 * 100 / (3 * 24)) lanes in the bucket of 24 tokens.
+    assert run._scheduler.bucket(24).lanes == round(np.sqrt(400 * 100 / (3 * 24)))
     assert run._lanes.length.tolist() == [len(sample.tokens) for sample in samples]

@@ -20,6 +20,7 @@ from jaxcram.cram.run import Run
 from jaxcram.cram.scheduler import PassCost
 from jaxcram.cram.settings import CramSettings
 from jaxcram.cram.snapshot import Fit, Snapshot
+from jaxcram.cram.stages import Stop
 from jaxcram.errors import Interrupted, StoppedError, UserError
 from jaxcram.results import Job, RunDirectory
 from jaxcram.text import Sample
@@ -406,9 +407,10 @@ def test_a_removed_shard_goes_on_from_the_checkpoint_that_has_its_lane(
     removed.unlink()
     original, first = lanes.run_chunk, []
 
-    def spying(decoder, pool, *others):
-        first.append(np.asarray(pool.progress.total_steps))
-        return original(decoder, pool, *others)
+    def spying(decoder, seats, *others):
+        progress = seats.unpack().progress
+        first.append(np.asarray(progress.total_steps)[np.asarray(progress.stop) == Stop.RUNNING])
+        return original(decoder, seats, *others)
 
     monkeypatch.setattr(lanes, "run_chunk", spying)
     again = api.cram(model, texts, **options)

@@ -8,6 +8,7 @@ from jaxcram.cram import lanes
 from jaxcram.cram.lanes import Bucket, PassSettings
 from jaxcram.cram.settings import StageSettings
 from jaxcram.cram.stages import Stop
+from jaxcram.packed import Packed
 
 SETTINGS = PassSettings(stages=StageSettings(max_steps_per_token=20), chunk_passes=12)
 
@@ -18,14 +19,26 @@ def pool_of(model, samples, seed=0, settings=SETTINGS, rate=0.5):
         row[: len(sample.tokens)] = sample.tokens
     length = jnp.array([len(sample.tokens) for sample in samples], jnp.int32)
     mem = jax.random.uniform(jax.random.key(seed), (len(samples), 1, model.config.width), maxval=0.02)
-    pool = lanes.init_pool(jnp.asarray(tokens), length, jnp.full(len(samples), rate), mem, settings)
-    return mesh.replicated(pool, mesh.of(model))
+    return lanes.init_pool(jnp.asarray(tokens), length, jnp.full(len(samples), rate), mem, settings)
+
+
+def seats_of(model, pool, slots, length=48):
+    """Lanes of a pool on the model's device, with an ended one where the number is beyond them."""
+    slots = np.asarray(slots)
+    vacant = slots >= len(pool.length)
+    seats = jax.tree.map(lambda x: np.array(x)[np.where(vacant, 0, slots)], pool)
+    seats.progress.stop[vacant] = Stop.COMPLETE
+    seats = seats._replace(tokens=seats.tokens[:, :length])
+    return mesh.replicated(Packed.of(seats), mesh.of(model))
 
 
 def run_chunk(model, pool, slots, bucket, settings, limits=lanes.ALL):
-    """A chunk that leaves the test its pool."""
-    mine = jax.tree.map(jnp.copy, pool)
-    return lanes.run_chunk(model, mine, jnp.asarray(slots), bucket, settings, mesh.of(model), limits)
+    """A chunk over some lanes of a pool; the pool after it, and what the chunk reports."""
+    seats = seats_of(model, pool, slots, bucket.tokens)
+    after, result = lanes.run_chunk(model, seats, bucket, settings, mesh.of(model), limits)
+    slots = jnp.asarray(slots)
+    state = jax.tree.map(lambda x, y: x.at[slots].set(y, mode="drop"), pool.state, after.unpack().state)
+    return pool._replace(**state._asdict()), result.unpack()
 
 
 def same_lane(one, i, other, j):
@@ -143,13 +156,13 @@ def test_without_its_quorum_a_chunk_does_nothing(tiny, samples):
         assert all(same_lane(after, 0, state, 0)) == (passes == 0)
 
 
-def test_the_pool_is_donated_and_goes_on_in_its_own_memory(tiny, samples):
-    pool = pool_of(tiny, samples)
-    given = (jnp.arange(3), Bucket(16, 3), SETTINGS, mesh.of(tiny))
-    aliased = lanes.run_chunk.lower(tiny, pool, *given).compile().memory_analysis().alias_size_in_bytes
-    assert aliased == sum(leaf.nbytes for leaf in jax.tree.leaves(pool))
-    after, _ = lanes.run_chunk(tiny, pool, *given)
-    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(pool))
+def test_seats_are_donated_and_go_on_in_their_own_memory(tiny, samples):
+    seats = seats_of(tiny, pool_of(tiny, samples), [0, 1, 2], 16)
+    given = (Bucket(16, 3), SETTINGS, mesh.of(tiny))
+    aliased = lanes.run_chunk.lower(tiny, seats, *given).compile().memory_analysis().alias_size_in_bytes
+    assert aliased == sum(leaf.nbytes for leaf in jax.tree.leaves(seats))
+    after, _ = lanes.run_chunk(tiny, seats, *given)
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(seats))
     assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(after))
 
 

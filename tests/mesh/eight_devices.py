@@ -25,6 +25,7 @@ from jaxcram.models import port
 from jaxcram.models.decoder import Decoder
 from jaxcram.models.llama import LlamaConfig
 from jaxcram.models.neox import NeoXConfig
+from jaxcram.packed import Packed
 from jaxcram.text import Sample, load_tokenizer
 
 SIZES = {"width": 32, "num_layers": 2, "num_heads": 4, "head_size": 8, "mlp_width": 64, "norm_eps": 1e-5}
@@ -70,9 +71,8 @@ def collectives(model: Decoder) -> dict[str, dict[str, int]]:
         jax.numpy.zeros((seats, 1, 32)),
         procedure,
     )
-    program = lanes.run_chunk.lower(
-        model, mesh.replicated(pool, devices), np.arange(seats), lanes.Bucket(16, 2), procedure, devices
-    ).compile()
+    packed = mesh.replicated(Packed.of(pool, mesh.places(devices)), devices)
+    program = lanes.run_chunk.lower(model, packed, lanes.Bucket(16, 2), procedure, devices).compile()
     text = program.as_text()
     blocks = dict(re.findall(r"^(?:ENTRY )?%?([\w.-]+) \(.*?\{\n(.*?)^\}", text, re.MULTILINE | re.DOTALL))
     inside: set[str] = set()
@@ -86,11 +86,31 @@ def collectives(model: Decoder) -> dict[str, dict[str, int]]:
     for name, body in blocks.items():
         found["inside" if name in inside else "outside"].update(re.findall(COLLECTIVE, body))
     memory = {
-        "pool": sum(leaf.nbytes for leaf in jax.tree.leaves(pool)),
+        "seats": sum(leaf.nbytes for leaf in jax.tree.leaves(pool)),
         "reused": program.memory_analysis().alias_size_in_bytes,
     }
     counts = {where: dict(counts) for where, counts in found.items()}
     return {"loops": {"count": len(inside)}, "memory": memory, **counts}
+
+
+def parts(model: Decoder) -> list[dict]:
+    """What becomes of a model that is taken apart: devices, mesh, and whether weights are where they were."""
+
+    def buffers(part: Decoder) -> set[int]:
+        return {
+            piece.data.unsafe_buffer_pointer()
+            for leaf in jax.tree.leaves(part)
+            for piece in leaf.addressable_shards
+        }
+
+    return [
+        {
+            "devices": [device.id for device in mesh.of(part).devices.flat],
+            "mesh": list(mesh.of(part).shape.values()),
+            "copied": not buffers(part) <= buffers(model),
+        }
+        for part in mesh.apart(model)
+    ]
 
 
 @jax.jit
@@ -137,6 +157,11 @@ def main(folder: Path) -> dict:
         for text in ("lanes:8", "lanes:2,model:4", "lanes:4,fsdp:2")
     }
 
+    found["apart"] = {
+        text: parts(on(text, checkpoints["llama"]))
+        for text in ("lanes:8", "lanes:2,model:4", "lanes:4,fsdp:2")
+    }
+
     tokens = np.random.default_rng(2).integers(0, 48, (4, 20))
     found["logits"] = {}
     for family, directory in checkpoints.items():
@@ -150,14 +175,14 @@ def main(folder: Path) -> dict:
     random = np.random.default_rng(3).integers(0, 48, (4, 12)).tolist()
     found["rows"] = {
         text: written(rows(on(text, checkpoints["llama"]), random, settings(0.1, 1.0, steps=30)))
-        for text in ("lanes:2", "lanes:4")
+        for text in ("lanes:1", "lanes:2", "lanes:4")
     }
     bundled = port.bundled_model()
     tokenizer = load_tokenizer(str(bundled))
     stories = [tokenizer.encode(text)[:12] for text in STORIES]
     found["horizons"] = {
         text: exact_prefixes(rows(on(text, bundled), stories, settings(0.05, 0.5, steps=60)))
-        for text in ("lanes:1", "lanes:1,model:2", "lanes:1,model:4")
+        for text in ("lanes:1", "lanes:1,model:2", "lanes:2,model:4")
     }
     return found
 

@@ -28,9 +28,9 @@ def test_lanes_exchange_nothing_inside_the_loop(measured):
 
 
 @pytest.mark.parametrize("shape", ["lanes:8", "lanes:2,model:4", "lanes:4,fsdp:2"])
-def test_the_pool_goes_on_in_its_own_memory_on_every_mesh(measured, shape):
+def test_seats_go_on_in_their_own_memory_on_every_mesh(measured, shape):
     memory = measured["collectives"][shape]["memory"]
-    assert memory["reused"] == memory["pool"] > 0
+    assert memory["reused"] == memory["seats"] > 0
 
 
 def test_a_cut_model_sums_up_in_every_layer_and_moves_no_weights(measured):
@@ -53,8 +53,8 @@ def test_a_cut_model_says_the_same(measured, family, shape):
     assert logits[f"{family} {shape}"] < 1e-4
 
 
-def test_a_lane_has_the_same_bits_on_two_devices_and_on_four(measured):
-    """XLA rounds some quotients otherwise in a program for a single device, which is left out for that."""
+def test_a_lane_has_the_same_bits_on_one_device_on_two_and_on_four(measured):
+    """Each of them takes lanes by itself: XLA rounds some quotients otherwise in a program for several."""
     alone, *others = measured["rows"].values()
     assert len(alone) == 8
     assert len(set(alone.values())) == 8
@@ -65,3 +65,13 @@ def test_the_bundled_model_reaches_the_same_horizons_when_it_is_cut(measured):
     alone, *others = measured["horizons"].values()
     assert max(len(prefixes) for prefixes in alone.values()) >= 3
     assert all(other == alone for other in others)
+
+
+@pytest.mark.parametrize(
+    ("text", "sizes"), [("lanes:8", [1, 1, 1]), ("lanes:2,model:4", [1, 1, 4]), ("lanes:4,fsdp:2", [1, 2, 1])]
+)
+def test_devices_that_share_nothing_are_taken_apart_with_the_weights_they_have(measured, text, sizes):
+    parts = measured["apart"][text]
+    assert [device for part in parts for device in part["devices"]] == list(range(8))
+    assert [part["mesh"] for part in parts] == [sizes] * len(parts)
+    assert not any(part["copied"] for part in parts)

@@ -107,7 +107,7 @@ def test_gradients_through_the_layers_are_those_of_the_plain_path(monkeypatch):
             return jax.grad(lambda inputs: jnp.sum(decoder(inputs)[..., 0] ** 2))(inputs)
 
         monkeypatch.setattr(layers, "attention_implementation", lambda query: implementation)
-        return jax.jit(mesh.spread(share, mesh.MeshShape(lanes=1).make()))(decoder, inputs_BxTxD)
+        return jax.jit(mesh.spread(share, mesh.MeshShape(lanes=1).make()))(decoder, inputs_BxTxD).unpack()
 
     ours, expected = gradient("splash"), gradient("plain")
     np.testing.assert_allclose(ours, expected, atol=1e-5 * np.abs(expected).max())

@@ -1,0 +1,189 @@
+"""Where chunks run: groups of devices that take lanes by themselves, and what each of them is at.
+
+The host has all lanes. A chunk is sent those that sit in it, unless they sat in the chunk before, which has
+left them on the devices.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxcram import mesh
+from jaxcram.cram import lanes
+from jaxcram.cram.lanes import ChunkResult, Lanes, Limits, PassSettings
+from jaxcram.cram.scheduler import Scheduler, Turn
+from jaxcram.cram.stages import Stop
+from jaxcram.models.decoder import Decoder
+from jaxcram.packed import Packed
+
+
+class Chunk(NamedTuple):
+    """A chunk under way.
+
+    Attributes:
+        turn: what the scheduler has chosen.
+        slots: who sits where [S]; a number beyond the lanes is an empty seat.
+        after: the seats after it, of each member.
+        active: how many lanes can go on after it, as each member is to know.
+        result: what it reports, when it is done.
+    """
+
+    turn: Turn
+    slots: np.ndarray
+    after: list[Packed[Lanes]]
+    active: list[jax.Array | np.int32]
+    result: Packed[ChunkResult]
+
+
+class _Member(NamedTuple):
+    """Devices that run one program: the frozen decoder on them, and they themselves."""
+
+    model: Decoder
+    mesh: Mesh
+
+
+@dataclasses.dataclass
+class _Place:
+    """Devices that take a turn together.
+
+    Attributes:
+        members: those of this process.
+        whole: the mesh of all of them.
+        chunk: what the host waits for, or has waited for last.
+        ahead: the chunk after it, if the lanes keep their seats.
+    """
+
+    members: list[_Member]
+    whole: Mesh
+    chunk: Chunk | None = None
+    ahead: Chunk | None = None
+
+    @property
+    def divided(self) -> bool:
+        """Whether the results of several members make up that of a chunk."""
+        return mesh.places(self.whole) > mesh.places(self.members[0].mesh)
+
+
+@functools.partial(jax.jit, static_argnames="whole")
+def _exchange(result: Packed[ChunkResult], whole: Mesh) -> tuple[Packed[ChunkResult], jax.Array]:
+    """A result whole on every device, and how many lanes can go on after it."""
+    result = mesh.replicate(result, whole)
+    return result, mesh.replicate(jnp.sum(result.unpack().active), whole)
+
+
+class Places:
+    """The devices of a run.
+
+    Those of one process take turns by themselves. Several processes take every turn together, since each of
+    them needs all results, but a lane's passes are the same program on one device: it has the same bits.
+
+    Args:
+        model: the frozen decoder.
+    """
+
+    def __init__(self, model: Decoder) -> None:
+        whole = mesh.of(model)
+        members = [_Member(part, mesh.of(part)) for part in mesh.apart(model)]
+        if whole.is_multi_process:
+            self._places = [_Place(members, whole)]
+        else:
+            self._places = [_Place([member], member.mesh) for member in members]
+        # On CPU the host needs one of the cores that compute.
+        self._host_is_free = jax.default_backend() != "cpu" or len(self._places) == 1
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def start(self, scheduler: Scheduler, pool: Lanes, settings: PassSettings) -> None:
+        """Start a chunk wherever none is under way and lanes wait; nothing waits for it.
+
+        Args:
+            scheduler: knows who waits.
+            pool: all lanes, as numpy arrays.
+            settings: the procedure.
+        """
+        for turn in scheduler.turns():
+            place = self._places[turn.group]
+            ahead, place.ahead = place.ahead, None
+            if not turn.stays:
+                place.chunk = self._dispatch(place, turn, pool, settings)
+            else:
+                place.chunk = ahead or self._dispatch(place, turn, pool, settings, before=place.chunk)
+        if self._host_is_free or scheduler.idle:
+            for turn in scheduler.under_way:
+                place = self._places[turn.group]
+                place.ahead = place.ahead or self._dispatch(place, turn, pool, settings, before=place.chunk)
+
+    def wait(self, turn: Turn) -> tuple[Chunk, ChunkResult]:
+        """The chunk of a turn, and what it has measured, on the host."""
+        chunk = self._places[turn.group].chunk
+        assert chunk is not None
+        return chunk, jax.device_get(chunk.result).unpack()
+
+    def drop(self) -> None:
+        """Forget all that is under way."""
+        for place in self._places:
+            place.chunk = place.ahead = None
+
+    def _dispatch(
+        self, place: _Place, turn: Turn, pool: Lanes, settings: PassSettings, before: Chunk | None = None
+    ) -> Chunk:
+        """Start a chunk.
+
+        Args:
+            place: where.
+            turn: who sits in it, in which shape.
+            pool: all lanes.
+            settings: the procedure.
+            before: the chunk with the same lanes that it follows; if one of them leaves its seat in that,
+                this one finds its quorum lacking and does nothing.
+        """
+        bucket, seated, devices = turn.bucket, turn.seated, mesh.places(place.whole)
+        if before:
+            slots, seats, active, quorum = before.slots, before.after, before.active, len(seated)
+        else:
+            # Lanes are dealt out over the devices in turn, so that the last ones of a run share no device.
+            slots_BxR = np.full((bucket.lanes, devices), len(pool.length), np.int32)
+            slots_BxR.flat[: len(seated)] = seated
+            slots, quorum = slots_BxR.T.reshape(-1), 0
+            packed = Packed.of(_seats(pool, slots, bucket.tokens), devices)
+            seats, active = zip(*(self._sent(place, member, packed) for member in place.members), strict=True)
+        chunks = [
+            # The mesh without its devices: a chunk is traced once for all of them.
+            lanes.run_chunk(
+                *(member.model, sent, bucket, settings, member.mesh.abstract_mesh),
+                Limits(turn.floor, quorum, can_go_on),
+            )
+            for member, sent, can_go_on in zip(place.members, seats, active, strict=True)
+        ]
+        after, results = [after for after, _ in chunks], [result for _, result in chunks]
+        if not place.divided:
+            return Chunk(turn, slots, after, list(active), results[0])
+        result, total = _exchange(mesh.together(results, place.whole), place.whole)
+        return Chunk(turn, slots, after, [mesh.local(total, member.mesh) for member in place.members], result)
+
+    @staticmethod
+    def _sent(
+        place: _Place, member: _Member, seats: Packed[Lanes]
+    ) -> tuple[Packed[Lanes], jax.Array | np.int32]:
+        """A member's own seats on its devices, and the number of active ones that it need not know yet."""
+        if not place.divided:
+            return mesh.replicated(seats, member.mesh), np.int32(0)
+        number = place.whole.devices.flatten().tolist().index(member.mesh.devices.flat[0])
+        own = jax.tree.map(lambda row_RxN: row_RxN[number : number + 1], seats)
+        return mesh.replicated((own, np.int32(0)), member.mesh)
+
+
+def _seats(pool: Lanes, slots_S: np.ndarray, length: int) -> Lanes:
+    """Copies of lanes, with `length` of their tokens; one that has ended in every empty seat."""
+    vacant_S = slots_S == len(pool.length)
+    seats = jax.tree.map(lambda x: x[np.where(vacant_S, 0, slots_S)], pool)
+    seats.progress.stop[vacant_S] = Stop.COMPLETE
+    return seats._replace(tokens=seats.tokens[:, :length])
