@@ -90,8 +90,8 @@ def full_bucket(
 def metered() -> Iterator[dict[Bucket, Tally]]:
     """Books the chunks that a run takes inside the block by their bucket; FLOPs are not counted.
 
-    A chunk's time goes from the one before it to the moment when its rows are booked, so it includes the
-    part of the host that the device does not hide.
+    A chunk's time goes from the one before it, on whichever device, to the moment when its rows are booked:
+    so the times add up to the run's, and include the part of the host that devices do not hide.
     """
     tallies: dict[Bucket, Tally] = {}
     take, last = run.Run._book, time.perf_counter()

@@ -5,10 +5,10 @@
 
 The rows tell how many steps a lane spent on every prefix, and a pass does the same to a lane whatever runs
 beside it: so the passes and the useful share of another schedule follow without computing one. For a run of
-one start, on a mesh of lanes alone and with stages of one token, played on its own devices and pass cost,
-they are those of its summary. (Other shapes round differently: a real run of them takes other steps, and
-has another share by a hundredth or so.) --lengths and --drains try another plan than the run's own. One
-JSON line each:
+one start in one process, on a mesh of lanes alone and with stages of one token, played on its own devices
+and pass cost, they are those of its summary. (Other shapes round differently: a real run of them takes other
+steps, and has another share by a hundredth or so.) --lengths and --drains try another plan than the run's
+own. One JSON line each:
 
   passes        of all devices
   useful_share  tokens of unfinished lanes' current prefixes / padded tokens paid for
@@ -150,7 +150,7 @@ def play(lanes: list[Lane], plan: Plan, cost: PassCost, devices: int, chunk_pass
         chunks += 1
         passes += run
         paid += run * bucket.lanes * bucket.tokens
-        time += run * (cost.knee + bucket.lanes * bucket.tokens)
+        time += run * scheduler.cost(bucket)
         scheduler.done(turn, run, prefix_N[turn.seated], stop_N[turn.seated])
     return {
         **{"chunks": chunks, "passes": passes},

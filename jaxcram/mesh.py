@@ -136,19 +136,26 @@ def apart(tree: T) -> list[T]:
     if whole.devices.flat[0].platform == "tpu" or (whole.is_multi_process and exchanges(whole)):
         return [tree]
 
-    def on(devices: Any) -> T:
-        mesh = _mesh((1, *devices.shape[1:]), list(devices.flat))
-
-        def there(x: jax.Array) -> jax.Array:
-            spec = x.sharding.spec if isinstance(x.sharding, NamedSharding) else PartitionSpec()
-            pieces = {piece.device: piece.data for piece in x.addressable_shards}
-            own = [pieces[device] for device in mesh.devices.flat]
-            return jax.make_array_from_single_device_arrays(x.shape, NamedSharding(mesh, spec), own)
-
-        return jax.tree.map(there, tree)
-
     here = jax.process_index()
-    return [on(devices[None]) for devices in whole.devices if devices.flat[0].process_index == here]
+    own = [devices for devices in whole.devices if devices.flat[0].process_index == here]
+    return [local(tree, _mesh((1, *devices.shape), list(devices.flat))) for devices in own]
+
+
+def local(tree: T, part: Mesh) -> T:
+    """The arrays of a pytree as the devices of a part of their mesh have them, not copied.
+
+    Args:
+        tree: arrays that are whole along every axis that `part` is cut from.
+        part: devices of this process.
+    """
+
+    def there(x: jax.Array) -> jax.Array:
+        spec = x.sharding.spec if isinstance(x.sharding, NamedSharding) else PartitionSpec()
+        pieces = {piece.device: piece.data for piece in x.addressable_shards}
+        own = [pieces[device] for device in part.devices.flat]
+        return jax.make_array_from_single_device_arrays(x.shape, NamedSharding(part, spec), own)
+
+    return jax.tree.map(there, tree)
 
 
 def together(pieces: list[T], mesh: Mesh) -> T:
@@ -165,13 +172,6 @@ def together(pieces: list[T], mesh: Mesh) -> T:
         return jax.make_array_from_single_device_arrays((places(mesh), *own[0].shape[1:]), sharding, here)
 
     return jax.tree.map(whole, *pieces)
-
-
-def local(x: jax.Array, mesh: Mesh) -> jax.Array:
-    """An array that is whole on every device, as one device, the only one of `mesh`, has it."""
-    (device,) = mesh.devices.flat
-    (own,) = (piece.data for piece in x.addressable_shards if piece.device == device)
-    return jax.make_array_from_single_device_arrays(x.shape, NamedSharding(mesh, PartitionSpec()), [own])
 
 
 def exchanges(mesh: Mesh | AbstractMesh) -> bool:

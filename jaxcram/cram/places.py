@@ -153,7 +153,7 @@ class Places:
             slots_BxR = np.full((bucket.lanes, devices), len(pool.length), np.int32)
             slots_BxR.flat[: len(seated)] = seated
             slots, quorum = slots_BxR.T.reshape(-1), 0
-            packed = Packed.of(_seats(pool, slots, bucket.tokens), devices)
+            packed = Packed.of(seated_lanes(pool, slots, bucket.tokens), devices)
             seats, active = zip(*(self._sent(place, member, packed) for member in place.members), strict=True)
         chunks = [
             # The mesh without its devices: a chunk is traced once for all of them.
@@ -181,8 +181,14 @@ class Places:
         return mesh.replicated((own, np.int32(0)), member.mesh)
 
 
-def _seats(pool: Lanes, slots_S: np.ndarray, length: int) -> Lanes:
-    """Copies of lanes, with `length` of their tokens; one that has ended in every empty seat."""
+def seated_lanes(pool: Lanes, slots_S: np.ndarray, length: int) -> Lanes:
+    """Copies of lanes, with `length` of their tokens; one that has ended in every empty seat.
+
+    Args:
+        pool: all N lanes, as numpy arrays.
+        slots_S: who sits where; N is an empty seat.
+        length: of the padded pass.
+    """
     vacant_S = slots_S == len(pool.length)
     seats = jax.tree.map(lambda x: x[np.where(vacant_S, 0, slots_S)], pool)
     seats.progress.stop[vacant_S] = Stop.COMPLETE

@@ -247,7 +247,8 @@ class Run:
 
     def _chunk(self) -> None:
         """Wait for a chunk, start the next one in its place, and book the first."""
-        self._places.start(self._scheduler, self._lanes, self._pass)
+        if not self._scheduler.under_way:  # at first, or after a loss
+            self._places.start(self._scheduler, self._lanes, self._pass)
         chunk, result = self._places.wait(self._scheduler.due(self._pass.chunk_passes))
         taken = chunk.slots < len(self._jobs)
         for of_all, of_seats in zip(*map(jax.tree.leaves, (self._lanes.state, result.state)), strict=True):
@@ -270,11 +271,11 @@ class Run:
         for seat in np.flatnonzero(chunk.slots < len(self._jobs)):
             slot = chunk.slots[seat]
             rows = self._rows[slot]
-            passes = int(result.passes[seat // chunk.turn.bucket.lanes])
-            if not passes:
+            own_passes = int(result.passes[seat // chunk.turn.bucket.lanes])
+            if not own_passes:
                 continue
             self.progress.exact_tokens -= rows.horizon
-            if rows.take(Record(*(field[seat, :passes] for field in result.records)), chunk.turn.bucket):
+            if rows.take(Record(*(field[seat, :own_passes] for field in result.records)), chunk.turn.bucket):
                 self._ended.append(rows)
                 self.progress.ended_steps += rows.steps - int(self._steps_before_N[slot])
             self.progress.exact_tokens += rows.horizon

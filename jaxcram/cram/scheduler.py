@@ -40,7 +40,7 @@ class Plan:
     Attributes:
         lengths: padded target tokens of the buckets, ascending.
         drains: in full passes a bucket, what it costs that buckets run dry (`Scheduler.bucket`): as good as
-            any, of recorded runs of 25 to 128 lanes played again (`benchmarks/replay.py`).
+            any, of recorded runs of 128 lanes played again (`benchmarks/replay.py`).
     """
 
     lengths: tuple[int, ...]
@@ -106,7 +106,6 @@ class Scheduler:
         self._drains = plan.drains
         self._prefix_N = np.ones(count, np.int32)
         self._alive_N = np.ones(count, bool)
-        self._seated_N = np.zeros(count, bool)
         self._num_lanes = num_lanes
         self._devices = devices
         self._together = devices // groups
@@ -143,6 +142,10 @@ class Scheduler:
             lanes = min(lanes, round(best))
         return Bucket(length, max(1, lanes))
 
+    def cost(self, bucket: Bucket) -> float:
+        """What a pass costs, in tokens."""
+        return self._knee + bucket.lanes * bucket.tokens
+
     def halve_budget(self) -> bool:
         """Halve the largest pass of several lanes after memory ran out; False when none has several."""
         buckets = [self.bucket(length) for length in self._lengths]
@@ -164,7 +167,9 @@ class Scheduler:
         seats until they leave, so that only the last passes of a bucket are short of lanes.
         """
         place_N = np.searchsorted(self._lengths, self._prefix_N)
-        waits_N = self._alive_N & ~self._seated_N
+        waits_N = self._alive_N.copy()
+        for turn in self.under_way:
+            waits_N[turn.seated] = False
         waiting = [np.flatnonzero(waits_N & (place_N == i)) for i in range(len(self._lengths))]
         occupied = [i for i, slots in enumerate(waiting) if len(slots)]
         if not occupied:
@@ -190,7 +195,6 @@ class Scheduler:
             stays = last is not None and last.bucket == bucket and np.array_equal(last.seated, seated)
             # On one device a chunk may end whenever seats are idle; several wait for each other.
             floor = 1 if self._together > 1 else -(-3 * len(seated) // 4)
-            self._seated_N[seated] = True
             made.append(Turn(group, bucket, seated, stays, floor))
             self._now[group] = self._last[group] = made[-1]
         return made
@@ -210,24 +214,18 @@ class Scheduler:
 
         Reckoned by what passes cost, not observed: so a run takes the same turns again on the same devices.
         """
-        return min(self.under_way, key=lambda turn: self._clock[turn.group] + passes * self._cost(turn))
+        return min(self.under_way, key=lambda turn: self._clock[turn.group] + passes * self.cost(turn.bucket))
 
     def done(self, turn: Turn, passes: int, prefix_B: np.ndarray, stop_B: np.ndarray) -> None:
         """Take in that a turn is over: after how many passes, and what its seated lanes have come to."""
         self.observe(turn.seated, prefix_B, stop_B)
-        self._seated_N[turn.seated] = False
         self._now[turn.group] = None
-        now = self._clock[turn.group] + passes * self._cost(turn)
+        now = self._clock[turn.group] + passes * self.cost(turn.bucket)
         for group in range(len(self._now)):
             if not self._now[group]:
                 self._clock[group] = max(self._clock[group], now)
 
     def drop(self) -> None:
         """Take in that all turns under way are lost."""
-        self._seated_N[:] = False
         self._now = [None] * len(self._now)
         self._last = [None] * len(self._now)
-
-    def _cost(self, turn: Turn) -> float:
-        """That of a pass, in tokens."""
-        return self._knee + turn.bucket.lanes * turn.bucket.tokens

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxcram import mesh
-from jaxcram.cram import lanes
+from jaxcram.cram import lanes, places
 from jaxcram.cram.lanes import Bucket, PassSettings
 from jaxcram.cram.settings import StageSettings
 from jaxcram.cram.stages import Stop
@@ -24,11 +24,7 @@ def pool_of(model, samples, seed=0, settings=SETTINGS, rate=0.5):
 
 def seats_of(model, pool, slots, length=48):
     """Lanes of a pool on the model's device, with an ended one where the number is beyond them."""
-    slots = np.asarray(slots)
-    vacant = slots >= len(pool.length)
-    seats = jax.tree.map(lambda x: np.array(x)[np.where(vacant, 0, slots)], pool)
-    seats.progress.stop[vacant] = Stop.COMPLETE
-    seats = seats._replace(tokens=seats.tokens[:, :length])
+    seats = places.seated_lanes(jax.tree.map(np.asarray, pool), np.asarray(slots), length)
     return mesh.replicated(Packed.of(seats), mesh.of(model))
 
 

@@ -182,7 +182,7 @@ def main(folder: Path) -> dict:
     stories = [tokenizer.encode(text)[:12] for text in STORIES]
     found["horizons"] = {
         text: exact_prefixes(rows(on(text, bundled), stories, settings(0.05, 0.5, steps=60)))
-        for text in ("lanes:1", "lanes:1,model:2", "lanes:2,model:4")
+        for text in ("lanes:1", "lanes:1,model:2", "lanes:1,model:4", "lanes:2,model:4")
     }
     return found
 
