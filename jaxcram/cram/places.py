@@ -6,8 +6,12 @@ left them on the devices.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
+import threading
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 import jax
@@ -17,11 +21,25 @@ from jax.sharding import Mesh
 
 from jaxcram import mesh
 from jaxcram.cram import lanes
-from jaxcram.cram.lanes import ChunkResult, Lanes, Limits, PassSettings
+from jaxcram.cram.lanes import Bucket, ChunkResult, Lanes, Limits, PassSettings
 from jaxcram.cram.scheduler import Scheduler, Turn
 from jaxcram.cram.stages import Stop
 from jaxcram.models.decoder import Decoder
 from jaxcram.packed import Packed
+
+
+class _Started(NamedTuple):
+    """What a chunk under way leaves on the devices, when it is done.
+
+    Attributes:
+        after: the seats after it, of each member.
+        active: how many lanes can go on after it, as each member is to know.
+        result: what it reports.
+    """
+
+    after: list[Packed[Lanes]]
+    active: list[jax.Array | np.int32]
+    result: Packed[ChunkResult]
 
 
 class Chunk(NamedTuple):
@@ -30,16 +48,12 @@ class Chunk(NamedTuple):
     Attributes:
         turn: what the scheduler has chosen.
         slots: who sits where [S]; a number beyond the lanes is an empty seat.
-        after: the seats after it, of each member.
-        active: how many lanes can go on after it, as each member is to know.
-        result: what it reports, when it is done.
+        started: what it leaves.
     """
 
     turn: Turn
     slots: np.ndarray
-    after: list[Packed[Lanes]]
-    active: list[jax.Array | np.int32]
-    result: Packed[ChunkResult]
+    started: Future[_Started]
 
 
 class _Member(NamedTuple):
@@ -56,12 +70,15 @@ class _Place:
     Attributes:
         members: those of this process.
         whole: the mesh of all of them.
+        thread: starts its chunks; XLA runs what one thread starts on a CPU device in turn, and what several
+            do at once.
         chunk: what the host waits for, or has waited for last.
         ahead: the chunk after it, if the lanes keep their seats.
     """
 
     members: list[_Member]
     whole: Mesh
+    thread: ThreadPoolExecutor = dataclasses.field(default_factory=lambda: ThreadPoolExecutor(1))
     chunk: Chunk | None = None
     ahead: Chunk | None = None
 
@@ -95,6 +112,7 @@ class Places:
             self._places = [_Place(members, whole)]
         else:
             self._places = [_Place([member], member.mesh) for member in members]
+        self._compiling: dict[Bucket, threading.Lock] = collections.defaultdict(threading.Lock)
         # On CPU the host needs one of the cores that compute.
         self._host_is_free = jax.default_backend() != "cpu" or len(self._places) == 1
 
@@ -125,7 +143,7 @@ class Places:
         """The chunk of a turn, and what it has measured, on the host."""
         chunk = self._places[turn.group].chunk
         assert chunk is not None
-        return chunk, jax.device_get(chunk.result).unpack()
+        return chunk, jax.device_get(chunk.started.result().result).unpack()
 
     def drop(self) -> None:
         """Forget all that is under way."""
@@ -145,29 +163,41 @@ class Places:
             before: the chunk with the same lanes that it follows; if one of them leaves its seat in that,
                 this one finds its quorum lacking and does nothing.
         """
-        bucket, seated, devices = turn.bucket, turn.seated, mesh.places(place.whole)
         if before:
-            slots, seats, active, quorum = before.slots, before.after, before.active, len(seated)
+            slots = before.slots
+            return Chunk(turn, slots, place.thread.submit(self._run, place, turn, settings, before.started))
+        # Lanes are dealt out over the devices in turn, so that the last ones of a run share no device.
+        bucket, seated, devices = turn.bucket, turn.seated, mesh.places(place.whole)
+        slots_BxR = np.full((bucket.lanes, devices), len(pool.length), np.int32)
+        slots_BxR.flat[: len(seated)] = seated
+        slots = slots_BxR.T.reshape(-1)
+        packed = Packed.of(seated_lanes(pool, slots, bucket.tokens), devices)
+        return Chunk(turn, slots, place.thread.submit(self._run, place, turn, settings, packed))
+
+    def _run(
+        self, place: _Place, turn: Turn, settings: PassSettings, seats: Packed[Lanes] | Future[_Started]
+    ) -> _Started:
+        """Start the programs of a chunk over seats from the host, or over those that one before it leaves."""
+        sent: Iterable[tuple[Packed[Lanes], jax.Array | np.int32]]
+        if isinstance(seats, Future):
+            before, quorum = seats.result(), len(turn.seated)
+            sent = zip(before.after, before.active, strict=True)
         else:
-            # Lanes are dealt out over the devices in turn, so that the last ones of a run share no device.
-            slots_BxR = np.full((bucket.lanes, devices), len(pool.length), np.int32)
-            slots_BxR.flat[: len(seated)] = seated
-            slots, quorum = slots_BxR.T.reshape(-1), 0
-            packed = Packed.of(seated_lanes(pool, slots, bucket.tokens), devices)
-            seats, active = zip(*(self._sent(place, member, packed) for member in place.members), strict=True)
-        chunks = [
-            # The mesh without its devices: a chunk is traced once for all of them.
-            lanes.run_chunk(
-                *(member.model, sent, bucket, settings, member.mesh.abstract_mesh),
-                Limits(turn.floor, quorum, can_go_on),
-            )
-            for member, sent, can_go_on in zip(place.members, seats, active, strict=True)
-        ]
+            quorum, sent = 0, [self._sent(place, member, seats) for member in place.members]
+        with self._compiling[turn.bucket]:  # what one thread compiles no other does
+            chunks = [
+                # The mesh without its devices: a chunk is traced once for all of them.
+                lanes.run_chunk(
+                    *(member.model, own, turn.bucket, settings, member.mesh.abstract_mesh),
+                    Limits(turn.floor, quorum, can_go_on),
+                )
+                for member, (own, can_go_on) in zip(place.members, sent, strict=True)
+            ]
         after, results = [after for after, _ in chunks], [result for _, result in chunks]
         if not place.divided:
-            return Chunk(turn, slots, after, list(active), results[0])
+            return _Started(after, [np.int32(0)], results[0])
         result, total = _exchange(mesh.together(results, place.whole), place.whole)
-        return Chunk(turn, slots, after, [mesh.local(total, member.mesh) for member in place.members], result)
+        return _Started(after, [mesh.local(total, member.mesh) for member in place.members], result)
 
     @staticmethod
     def _sent(

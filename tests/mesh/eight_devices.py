@@ -12,11 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from jaxcram import mesh
 from jaxcram.cram import lanes
+from jaxcram.cram.places import Places
 from jaxcram.cram.run import Run
 from jaxcram.cram.settings import CramSettings, OptimizerSettings, StageSettings
 from jaxcram.cram.start import jobs_of
@@ -65,10 +67,10 @@ def collectives(model: Decoder) -> dict[str, dict[str, int]]:
     seats = 2 * mesh.places(devices)
     procedure = lanes.PassSettings(chunk_passes=3)
     pool = lanes.init_pool(
-        jax.numpy.zeros((seats, 16), int),
-        jax.numpy.full(seats, 16),
-        jax.numpy.ones(seats),
-        jax.numpy.zeros((seats, 1, 32)),
+        jnp.zeros((seats, 16), int),
+        jnp.full(seats, 16),
+        jnp.ones(seats),
+        jnp.zeros((seats, 1, 32)),
         procedure,
     )
     packed = mesh.replicated(Packed.of(pool, mesh.places(devices)), devices)
@@ -111,6 +113,22 @@ def parts(model: Decoder) -> list[dict]:
         }
         for part in mesh.apart(model)
     ]
+
+
+@jax.jit
+def squared(x: jax.Array, times: int) -> jax.Array:
+    """Work of any length."""
+    return jax.lax.fori_loop(0, times, lambda _, x: jnp.tanh(x @ x), x)
+
+
+def overtakes(model: Decoder) -> bool:
+    """Whether short work of a second place is done while long work of the first goes on."""
+    first, second = Places(model)._places
+    x = jnp.ones((128, 128))
+    squared(x, 1).block_until_ready()
+    long, short = (place.thread.submit(squared, x, n).result() for place, n in ((first, 5000), (second, 1)))
+    short.block_until_ready()
+    return not long.is_ready()
 
 
 @jax.jit
@@ -162,6 +180,8 @@ def main(folder: Path) -> dict:
         for text in ("lanes:8", "lanes:2,model:4", "lanes:4,fsdp:2")
     }
 
+    found["overtakes"] = overtakes(on("lanes:2", checkpoints["llama"]))
+
     tokens = np.random.default_rng(2).integers(0, 48, (4, 20))
     found["logits"] = {}
     for family, directory in checkpoints.items():
@@ -173,10 +193,11 @@ def main(folder: Path) -> dict:
 
     # Two lanes of 16 tokens a pass, on however many devices.
     random = np.random.default_rng(3).integers(0, 48, (4, 12)).tolist()
-    found["rows"] = {
-        text: written(rows(on(text, checkpoints["llama"]), random, settings(0.1, 1.0, steps=30)))
-        for text in ("lanes:1", "lanes:2", "lanes:4")
-    }
+    found["rows"], found["programs"] = {}, {}
+    for text in ("lanes:1", "lanes:2", "lanes:4"):
+        ended = rows(on(text, checkpoints["llama"]), random, settings(0.1, 1.0, steps=30))
+        found["rows"][text] = written(ended)
+        found["programs"][text] = lanes.run_chunk._cache_size()
     bundled = port.bundled_model()
     tokenizer = load_tokenizer(str(bundled))
     stories = [tokenizer.encode(text)[:12] for text in STORIES]

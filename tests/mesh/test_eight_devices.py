@@ -68,10 +68,28 @@ def test_the_bundled_model_reaches_the_same_horizons_when_it_is_cut(measured):
 
 
 @pytest.mark.parametrize(
-    ("text", "sizes"), [("lanes:8", [1, 1, 1]), ("lanes:2,model:4", [1, 1, 4]), ("lanes:4,fsdp:2", [1, 2, 1])]
+    ("text", "devices", "sizes"),
+    [
+        ("lanes:8", [0] * 8, [1, 1, 1]),  # the devices of a CPU are the same cores
+        ("lanes:2,model:4", list(range(8)), [1, 1, 4]),
+        ("lanes:4,fsdp:2", list(range(8)), [1, 2, 1]),
+    ],
 )
-def test_devices_that_share_nothing_are_taken_apart_with_the_weights_they_have(measured, text, sizes):
+def test_devices_that_share_nothing_are_taken_apart_with_the_weights_they_have(
+    measured, text, devices, sizes
+):
     parts = measured["apart"][text]
-    assert [device for part in parts for device in part["devices"]] == list(range(8))
+    assert [device for part in parts for device in part["devices"]] == devices
     assert [part["mesh"] for part in parts] == [sizes] * len(parts)
     assert not any(part["copied"] for part in parts)
+
+
+def test_a_program_is_compiled_once_for_all_places_of_a_cpu(measured):
+    alone, *others = measured["programs"].values()
+    assert alone >= 1
+    assert others == [alone] * 2
+
+
+def test_places_of_one_cpu_device_work_at_the_same_time(measured):
+    """XLA runs what one thread starts on a CPU device in turn; each place has a thread of its own."""
+    assert measured["overtakes"]
