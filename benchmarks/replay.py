@@ -41,6 +41,7 @@ class Command:
 
     runs: tuple[str, ...] = ()
     devices: tuple[int, ...] = (2,)
+    spare: int = 1
     token_budget: int = DEFAULT_COST["cpu"].token_budget
     knee: float = DEFAULT_COST["cpu"].knee
     chunk_passes: int = CramSettings.chunk_passes
@@ -55,12 +56,12 @@ class Command:
             raise UserError(f"--lengths={','.join(map(str, self.lengths))}: give ascending lengths from 1 on")
         if (
             min(self.devices) < 1
-            or self.drains < 0
+            or min(self.spare, self.drains) < 0
             or min(self.token_budget, self.chunk_passes) < 1
             or not self.knee >= 0
         ):
             raise UserError(
-                "--devices, --token_budget and --chunk_passes start at 1, --knee and --drains at 0"
+                "--devices, --token_budget and --chunk_passes start at 1, --spare, --knee and --drains at 0"
             )
 
 
@@ -68,6 +69,7 @@ TOPICS = {
     "Lanes": {"runs": Doc("Directories of finished runs")},
     "Schedule": {
         "devices": Doc("Places on the mesh's lanes axis; one measurement each"),
+        "spare": Doc("Chunks that share the devices with one each; on CPU 1, elsewhere 0"),
         "token_budget": Doc("Padded tokens of one pass, at most", "tokens"),
         "knee": Doc("Tokens that cost as much as a pass without any", "tokens"),
         "chunk_passes": Doc("Passes between two looks of the host"),
@@ -112,7 +114,9 @@ def plan_for(lanes: list[Lane], longest: int, command: Command) -> Plan:
     return dataclasses.replace(plan, drains=command.drains or plan.drains)
 
 
-def play(lanes: list[Lane], plan: Plan, cost: PassCost, devices: int, chunk_passes: int) -> dict[str, Any]:
+def play(
+    lanes: list[Lane], plan: Plan, cost: PassCost, devices: int, spare: int, chunk_passes: int
+) -> dict[str, Any]:
     """What the schedule makes of lanes: counts as the columns name them.
 
     Args:
@@ -120,10 +124,12 @@ def play(lanes: list[Lane], plan: Plan, cost: PassCost, devices: int, chunk_pass
         plan: the buckets.
         cost: what passes cost.
         devices: places on the mesh's lanes axis.
+        spare: chunks beyond one a device, where there are several.
         chunk_passes: passes of a chunk, at most.
     """
     count = len(lanes)
-    scheduler = Scheduler(count, plan, cost, count, devices, groups=devices)
+    groups = devices + spare if devices > 1 else 1
+    scheduler = Scheduler(count, plan, cost, count, devices, groups)
     prefix_N = np.array([lane.first for lane in lanes], np.int32)
     done_N, stop_N = np.zeros(count, int), np.full(count, Stop.RUNNING)
     scheduler.observe(np.arange(count), prefix_N, stop_N)
@@ -165,7 +171,7 @@ def main(command: Command) -> None:
         lanes, longest = lanes_of(Path(run))
         plan = plan_for(lanes, longest, command)
         for devices in command.devices:
-            played = play(lanes, plan, cost, devices, command.chunk_passes)
+            played = play(lanes, plan, cost, devices, command.spare, command.chunk_passes)
             records.append({"run": Path(run).name, "lanes": len(lanes), "devices": devices, **played})
     machine = measure.machine()
     print(machine)

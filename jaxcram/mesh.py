@@ -130,9 +130,11 @@ def apart(tree: T) -> list[T]:
 
     Of several processes each gets its own places. All stay together where the weights are cut over devices
     of several processes, and on TPU, where a program would be compiled for every chip anew. (On GPU the later
-    ones come from the cache.) On CPU, where the devices are the same cores, each place is the first one over
-    again, so that a program is compiled once; those of several processes, whose results lie side by side,
-    keep their own.
+    ones come from the cache.)
+
+    On CPU, where the devices are the same cores, each place is the first one over again, so that a program is
+    compiled once. There is one place more than devices, to work wherever the others wait for the host. Those
+    of several processes, whose results lie side by side, keep their own devices.
     """
     whole = of(tree)
     if whole.devices.flat[0].platform == "tpu" or (whole.is_multi_process and exchanges(whole)):
@@ -141,7 +143,7 @@ def apart(tree: T) -> list[T]:
     here = jax.process_index()
     own = [devices for devices in whole.devices if devices.flat[0].process_index == here]
     if whole.devices.flat[0].platform == "cpu" and not whole.is_multi_process and not exchanges(whole):
-        own = [own[0]] * len(own)
+        own = [own[0]] * (len(own) + 1 if len(own) > 1 else 1)
     return [local(tree, _mesh((1, *devices.shape), list(devices.flat))) for devices in own]
 
 

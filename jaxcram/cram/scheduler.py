@@ -96,7 +96,8 @@ class Scheduler:
         cost: what passes cost.
         num_lanes: lanes of the whole run, also those that an earlier start has finished.
         devices: shares into which the lanes are dealt (`mesh.places`).
-        groups: into how many groups these are divided; each runs chunks by itself.
+        groups: into how many groups these are divided; each runs chunks by itself. More of them than devices
+            share these.
     """
 
     def __init__(
@@ -108,7 +109,7 @@ class Scheduler:
         self._alive_N = np.ones(count, bool)
         self._num_lanes = num_lanes
         self._devices = devices
-        self._together = devices // groups
+        self._together = -(-devices // groups)
         self._now: list[Turn | None] = [None] * groups
         self._last: list[Turn | None] = [None] * groups
         self._clock = [0.0] * groups  # when the turn of now began, or that of last ended
