@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
-from jaxcram.mesh import gathered
+from jaxcram import mesh
 from jaxcram.models import splash
 from jaxcram.models.config import Block, DecoderConfig
 from jaxcram.models.layers import attend, knockout_mask, rotary_tables, rotate
@@ -32,6 +33,12 @@ class Cache(NamedTuple):
     keys: jax.Array
     values: jax.Array
     position: jax.Array  # int32 scalar
+
+
+def _is_whole(x: Any) -> bool:
+    """Whether this process has the values of an array, uncut."""
+    known = isinstance(x, jax.Array) and not isinstance(x, jax.core.Tracer)
+    return known and x.is_fully_addressable and x.is_fully_replicated
 
 
 def keep_products(primitive: Any, *args: Any, **params: Any) -> bool:
@@ -78,12 +85,14 @@ class Decoder(nnx.Module):
     @property
     def head_VxD(self) -> jax.Array:  # noqa: N802
         """The output embedding [V, D]; the input embedding itself where the head is tied."""
-        return gathered((self.embedding_VxD if self.untied_head_VxD is None else self.untied_head_VxD)[...])
+        return mesh.gathered(
+            (self.embedding_VxD if self.untied_head_VxD is None else self.untied_head_VxD)[...]
+        )
 
     def embed(self, tokens_BxT: jax.Array) -> jax.Array:
         """Input embeddings [B, T, D] of token ids (int), in the decoder's dtype."""
         with jax.named_scope("embed"):
-            return gathered(self.embedding_VxD[...])[tokens_BxT]
+            return mesh.gathered(self.embedding_VxD[...])[tokens_BxT]
 
     def __call__(
         self,
@@ -103,7 +112,7 @@ class Decoder(nnx.Module):
         tables = rotary_tables(self.config.rotary_frequencies(), jnp.arange(length))
 
         def step(x_BxTxD: jax.Array, layer: tuple[Block, jax.Array | None]) -> tuple[jax.Array, None]:
-            block, knocked_B = gathered(layer[0]), layer[1]
+            block, knocked_B = mesh.gathered(layer[0]), layer[1]
             with jax.named_scope("attention"):
                 query, key, value = block.qkv(x_BxTxD)
                 mask = None if knocked_B is None else knockout_mask(knocked_B, num_memory, length)
@@ -116,7 +125,7 @@ class Decoder(nnx.Module):
         layers = self._stacked() if remat else self.layers
         knockout_LxB = None if knockout_BxL is None else knockout_BxL.T
         hidden_BxTxD = _through(layers, step, inputs_BxTxD.astype(self.dtype), knockout_LxB)
-        return gathered(self.final_norm)(hidden_BxTxD)
+        return mesh.gathered(self.final_norm)(hidden_BxTxD)
 
     @property
     def is_apart(self) -> bool:
@@ -138,7 +147,13 @@ class Decoder(nnx.Module):
     def apart(self) -> "Decoder":
         """The same decoder with the weights of every layer as arrays of their own."""
         decoder: Any = copy.copy(self)
-        decoder.layers = nnx.List(self.blocks)
+        if all(map(_is_whole, jax.tree.leaves(self.layers))):
+            # Cut on the host: on the device each cut is a program to compile, half a second of every start.
+            host = jax.tree.map(np.asarray, self.layers)
+            layers = [jax.tree.map(lambda x, i=i: x[i], host) for i in range(self.config.num_layers)]
+            decoder.layers = nnx.List(mesh.replicated(layers, mesh.of(self.layers)))
+        else:
+            decoder.layers = nnx.List(self.blocks)
         return decoder
 
     def for_backend(self) -> "Decoder":
@@ -173,7 +188,7 @@ class Decoder(nnx.Module):
         # The whole cache is carried, and one slab of it written per layer, so that XLA can update it in
         # place.
         def step(carry: Any, layer: tuple[Block, jax.Array]) -> tuple[Any, None]:
-            (x_BxTxD, keys, values), block, index = carry, gathered(layer[0]), layer[1]
+            (x_BxTxD, keys, values), block, index = carry, mesh.gathered(layer[0]), layer[1]
             with jax.named_scope("attention"):
                 query, key, value = block.qkv(x_BxTxD)
                 corner = (index, 0, seen, 0, 0)
@@ -185,4 +200,4 @@ class Decoder(nnx.Module):
         carry = (inputs_BxTxD.astype(self.dtype), cache.keys, cache.values)
         numbers_L = jnp.arange(self.config.num_layers)
         hidden_BxTxD, keys, values = _through(self.layers, step, carry, numbers_L)
-        return gathered(self.final_norm)(hidden_BxTxD), Cache(keys, values, seen + length)
+        return mesh.gathered(self.final_norm)(hidden_BxTxD), Cache(keys, values, seen + length)
