@@ -114,22 +114,21 @@ def plan_for(lanes: list[Lane], longest: int, command: Command) -> Plan:
     return dataclasses.replace(plan, drains=command.drains or plan.drains)
 
 
-def play(
-    lanes: list[Lane], plan: Plan, cost: PassCost, devices: int, spare: int, chunk_passes: int
-) -> dict[str, Any]:
-    """What the schedule makes of lanes: counts as the columns name them.
+def scheduler_for(count: int, plan: Plan, cost: PassCost, devices: int, spare: int) -> Scheduler:
+    """That of a run of so many lanes; `spare` chunks are under way beside one a device, where several are."""
+    groups = devices + spare if devices > 1 else 1
+    return Scheduler(count, plan, cost, count, devices, groups)
+
+
+def play(lanes: list[Lane], scheduler: Scheduler, chunk_passes: int) -> dict[str, Any]:
+    """What a schedule makes of lanes: counts as the columns name them.
 
     Args:
         lanes: in the order of their slots.
-        plan: the buckets.
-        cost: what passes cost.
-        devices: places on the mesh's lanes axis.
-        spare: chunks beyond one a device, where there are several.
+        scheduler: fresh, of as many lanes.
         chunk_passes: passes of a chunk, at most.
     """
     count = len(lanes)
-    groups = devices + spare if devices > 1 else 1
-    scheduler = Scheduler(count, plan, cost, count, devices, groups)
     prefix_N = np.array([lane.first for lane in lanes], np.int32)
     done_N, stop_N = np.zeros(count, int), np.full(count, Stop.RUNNING)
     scheduler.observe(np.arange(count), prefix_N, stop_N)
@@ -171,7 +170,8 @@ def main(command: Command) -> None:
         lanes, longest = lanes_of(Path(run))
         plan = plan_for(lanes, longest, command)
         for devices in command.devices:
-            played = play(lanes, plan, cost, devices, command.spare, command.chunk_passes)
+            scheduler = scheduler_for(len(lanes), plan, cost, devices, command.spare)
+            played = play(lanes, scheduler, command.chunk_passes)
             records.append({"run": Path(run).name, "lanes": len(lanes), "devices": devices, **played})
     machine = measure.machine()
     print(machine)

@@ -142,8 +142,9 @@ def apart(tree: T) -> list[T]:
 
     here = jax.process_index()
     own = [devices for devices in whole.devices if devices.flat[0].process_index == here]
-    if whole.devices.flat[0].platform == "cpu" and not whole.is_multi_process and not exchanges(whole):
-        own = [own[0]] * (len(own) + 1 if len(own) > 1 else 1)
+    shared = whole.devices.flat[0].platform == "cpu" and not whole.is_multi_process and not exchanges(whole)
+    if shared and len(own) > 1:
+        own = own[:1] * (len(own) + 1)
     return [local(tree, _mesh((1, *devices.shape), list(devices.flat))) for devices in own]
 
 

@@ -10,7 +10,7 @@ import collections
 import dataclasses
 import functools
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -28,17 +28,27 @@ from jaxcram.models.decoder import Decoder
 from jaxcram.packed import Packed
 
 
+class _Seats(NamedTuple):
+    """What a member has on its devices when a chunk begins.
+
+    Attributes:
+        lanes: those that sit there.
+        active: how many can go on, where those of other members count too.
+    """
+
+    lanes: Packed[Lanes]
+    active: jax.Array | np.int32
+
+
 class _Started(NamedTuple):
     """What a chunk under way leaves on the devices, when it is done.
 
     Attributes:
-        after: the seats after it, of each member.
-        active: how many lanes can go on after it, as each member is to know.
+        seats: those of each member.
         result: what it reports.
     """
 
-    after: list[Packed[Lanes]]
-    active: list[jax.Array | np.int32]
+    seats: list[_Seats]
     result: Packed[ChunkResult]
 
 
@@ -54,6 +64,10 @@ class Chunk(NamedTuple):
     turn: Turn
     slots: np.ndarray
     started: Future[_Started]
+
+    def seats_after(self) -> list[_Seats]:
+        """Those of each member, when it has been started."""
+        return self.started.result().seats
 
 
 class _Member(NamedTuple):
@@ -163,52 +177,57 @@ class Places:
             before: the chunk with the same lanes that it follows; if one of them leaves its seat in that,
                 this one finds its quorum lacking and does nothing.
         """
+        seats: Callable[[], list[_Seats]]  # in the place's thread
         if before:
-            slots = before.slots
-            return Chunk(turn, slots, place.thread.submit(self._run, place, turn, settings, before.started))
-        # Lanes are dealt out over the devices in turn, so that the last ones of a run share no device.
-        bucket, seated, devices = turn.bucket, turn.seated, mesh.places(place.whole)
-        slots_BxR = np.full((bucket.lanes, devices), len(pool.length), np.int32)
-        slots_BxR.flat[: len(seated)] = seated
-        slots = slots_BxR.T.reshape(-1)
-        packed = Packed.of(seated_lanes(pool, slots, bucket.tokens), devices)
-        return Chunk(turn, slots, place.thread.submit(self._run, place, turn, settings, packed))
+            slots, quorum = before.slots, len(turn.seated)
+            seats = before.seats_after
+        else:
+            # Lanes are dealt out over the devices in turn, so that the last ones of a run share no device.
+            devices, quorum = mesh.places(place.whole), 0
+            slots_BxR = np.full((turn.bucket.lanes, devices), len(pool.length), np.int32)
+            slots_BxR.flat[: len(turn.seated)] = turn.seated
+            slots = slots_BxR.T.reshape(-1)
+            packed = Packed.of(seated_lanes(pool, slots, turn.bucket.tokens), devices)
+            seats = functools.partial(self._sent, place, packed)
+        return Chunk(turn, slots, place.thread.submit(self._run, place, turn, settings, seats, quorum))
 
     def _run(
-        self, place: _Place, turn: Turn, settings: PassSettings, seats: Packed[Lanes] | Future[_Started]
+        self,
+        place: _Place,
+        turn: Turn,
+        settings: PassSettings,
+        seats: Callable[[], list[_Seats]],
+        quorum: int,
     ) -> _Started:
-        """Start the programs of a chunk over seats from the host, or over those that one before it leaves."""
-        sent: Iterable[tuple[Packed[Lanes], jax.Array | np.int32]]
-        if isinstance(seats, Future):
-            before, quorum = seats.result(), len(turn.seated)
-            sent = zip(before.after, before.active, strict=True)
-        else:
-            quorum, sent = 0, [self._sent(place, member, seats) for member in place.members]
+        """Start the programs of a chunk over the seats of each member."""
+        before = seats()
         with self._compiling[turn.bucket]:  # what one thread compiles no other does
             chunks = [
                 # The mesh without its devices: a chunk is traced once for all of them.
                 lanes.run_chunk(
-                    *(member.model, own, turn.bucket, settings, member.mesh.abstract_mesh),
-                    Limits(turn.floor, quorum, can_go_on),
+                    *(member.model, own.lanes, turn.bucket, settings, member.mesh.abstract_mesh),
+                    Limits(turn.floor, quorum, own.active),
                 )
-                for member, (own, can_go_on) in zip(place.members, sent, strict=True)
+                for member, own in zip(place.members, before, strict=True)
             ]
         after, results = [after for after, _ in chunks], [result for _, result in chunks]
         if not place.divided:
-            return _Started(after, [np.int32(0)], results[0])
+            return _Started([_Seats(after[0], np.int32(0))], results[0])
         result, total = _exchange(mesh.together(results, place.whole), place.whole)
-        return _Started(after, [mesh.local(total, member.mesh) for member in place.members], result)
+        active = [mesh.local(total, member.mesh) for member in place.members]
+        return _Started(list(map(_Seats, after, active)), result)
 
     @staticmethod
-    def _sent(
-        place: _Place, member: _Member, seats: Packed[Lanes]
-    ) -> tuple[Packed[Lanes], jax.Array | np.int32]:
-        """A member's own seats on its devices, and the number of active ones that it need not know yet."""
+    def _sent(place: _Place, packed: Packed[Lanes]) -> list[_Seats]:
+        """Each member's own seats on its devices, and the number of active ones that it need not know yet."""
         if not place.divided:
-            return mesh.replicated(seats, member.mesh), np.int32(0)
-        number = place.whole.devices.flatten().tolist().index(member.mesh.devices.flat[0])
-        own = jax.tree.map(lambda row_RxN: row_RxN[number : number + 1], seats)
-        return mesh.replicated((own, np.int32(0)), member.mesh)
+            return [_Seats(mesh.replicated(packed, member.mesh), np.int32(0)) for member in place.members]
+        devices, sent = place.whole.devices.flatten().tolist(), []
+        for member in place.members:
+            row = devices.index(member.mesh.devices.flat[0])
+            own = jax.tree.map(lambda row_RxN, row=row: row_RxN[row : row + 1], packed)
+            sent.append(_Seats(*mesh.replicated((own, np.int32(0)), member.mesh)))
+        return sent
 
 
 def seated_lanes(pool: Lanes, slots_S: np.ndarray, length: int) -> Lanes:

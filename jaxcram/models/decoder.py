@@ -35,12 +35,6 @@ class Cache(NamedTuple):
     position: jax.Array  # int32 scalar
 
 
-def _is_whole(x: Any) -> bool:
-    """Whether this process has the values of an array, uncut."""
-    known = isinstance(x, jax.Array) and not isinstance(x, jax.core.Tracer)
-    return known and x.is_fully_addressable and x.is_fully_replicated
-
-
 def keep_products(primitive: Any, *args: Any, **params: Any) -> bool:
     """What the forward pass stores for the way back: products with weights, and attention by a kernel.
 
@@ -147,7 +141,7 @@ class Decoder(nnx.Module):
     def apart(self) -> "Decoder":
         """The same decoder with the weights of every layer as arrays of their own."""
         decoder: Any = copy.copy(self)
-        if all(map(_is_whole, jax.tree.leaves(self.layers))):
+        if all(x.is_fully_addressable and x.is_fully_replicated for x in jax.tree.leaves(self.layers)):
             # Cut on the host: on the device each cut is a program to compile, half a second of every start.
             host = jax.tree.map(np.asarray, self.layers)
             layers = [jax.tree.map(lambda x, i=i: x[i], host) for i in range(self.config.num_layers)]

@@ -41,9 +41,11 @@ def test_played_on_its_own_devices_a_run_has_its_own_passes(tmp_path, own_device
         assert len(lanes) == 120
         assert sum(len(lane.of_steps) for lane in lanes) == summary["lane_steps"]
         plan = Plan.of(len(lanes), longest, 64)
-        played = replay.play(lanes, plan, cost, devices, 1, CramSettings.chunk_passes)
+        scheduler = replay.scheduler_for(len(lanes), plan, cost, devices, spare=1)
+        played = replay.play(lanes, scheduler, CramSettings.chunk_passes)
         assert (played["passes"], played["useful_share"]) == (summary["passes"], summary["useful_share"])
         assert 0 < played["useful_share"] < 1
         fuller = dataclasses.replace(plan, drains=1000)
-        other = replay.play(lanes, fuller, PassCost(10_000, 15.0), devices, 1, CramSettings.chunk_passes)
+        scheduler = replay.scheduler_for(len(lanes), fuller, PassCost(10_000, 15.0), devices, spare=1)
+        other = replay.play(lanes, scheduler, CramSettings.chunk_passes)
         assert other["useful_share"] > played["useful_share"]
