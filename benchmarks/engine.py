@@ -134,3 +134,54 @@ def whole_run(model: Decoder, samples: list[Sample], settings: CramSettings) -> 
         tally.flops = tally.passes * measure.pass_flops(model, bucket, settings.num_memory)
     total = dataclasses.replace(sum(buckets.values(), Tally()), wall_s=wall_s)
     return RunResult([finished[job] for job in jobs], total, dict(buckets))
+
+
+class _Turns:
+    """A run that goes on for a while at a time, and the time it takes for itself."""
+
+    def __init__(self, model: Decoder, samples: list[Sample], settings: CramSettings) -> None:
+        start = time.perf_counter()
+        self._jobs = jobs_of(samples, settings)
+        self._run = run.Run(model, samples, settings, self._jobs, len(self._jobs))
+        self._lanes: list[Outcome] = []
+        self._chunks = self._run.chunks(lambda progress: None)
+        self._wall_s = time.perf_counter() - start
+        self.ended = False
+
+    def go_on(self, seconds: float) -> None:
+        """Take chunks for so long, and leave the devices idle."""
+        start = time.perf_counter()
+        while not self.ended and time.perf_counter() - start < seconds:
+            chunk = next(self._chunks, None)
+            self.ended = chunk is None
+            self._lanes += [outcome for outcome, _ in chunk or ()]
+        for place in self._run._places._places:
+            for under_way in filter(None, (place.chunk, place.ahead)):
+                jax.block_until_ready(under_way.started.result().result)
+        self._wall_s += time.perf_counter() - start
+
+    def result(self) -> RunResult:
+        done, lanes_by_job = self._run.progress, {outcome.job: outcome for outcome in self._lanes}
+        total = Tally(done.passes, done.lane_steps, done.useful_tokens, done.paid_tokens, wall_s=self._wall_s)
+        return RunResult([lanes_by_job[job] for job in self._jobs], total, {})
+
+
+def runs_in_turns(
+    model: Decoder, samples: list[Sample], several: list[CramSettings], seconds: float = 1.0
+) -> list[RunResult]:
+    """Whole runs that take turns, so that a machine that gets slower meanwhile does so for all of them.
+
+    At the end of its turn a run waits for what it has under way: a few hundredths of a second that it would
+    not lose by itself.
+
+    Args:
+        model: the frozen decoder.
+        samples: the texts of every run.
+        several: the settings of each.
+        seconds: of a turn.
+    """
+    turns = [_Turns(model, samples, settings) for settings in several]
+    while under_way := [one for one in turns if not one.ended]:
+        for one in [*under_way, *reversed(under_way)]:
+            one.go_on(seconds)
+    return [one.result() for one in turns]

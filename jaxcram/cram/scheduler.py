@@ -39,12 +39,13 @@ class Plan:
 
     Attributes:
         lengths: padded target tokens of the buckets, ascending.
-        drains: in full passes a bucket, what it costs that buckets run dry (`Scheduler.bucket`): as good as
-            any, of recorded runs of 128 lanes played again (`benchmarks/replay.py`).
+        drains: in full passes a bucket, what it costs that buckets run dry (`Scheduler.bucket`): 3 with many
+            lanes, as good as any of recorded runs played again (`benchmarks/replay.py`); else 2, which 8 to
+            32 lanes measured best.
     """
 
     lengths: tuple[int, ...]
-    drains: int = 3
+    drains: int
 
     @classmethod
     def of(cls, num_lanes: int, longest: int, max_positions: int) -> Plan:
@@ -58,7 +59,8 @@ class Plan:
             longest: tokens of its longest target.
             max_positions: target tokens that the model has room for; cuts the last bucket.
         """
-        if num_lanes >= MANY_LANES:
+        many = num_lanes >= MANY_LANES
+        if many:
             lengths = [4, 6, 8, 10, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64]
         else:
             lengths = [*([10] if num_lanes >= SOME_LANES else []), 16, 24, 32, 48, 64]
@@ -66,7 +68,7 @@ class Plan:
             octave = lengths[-1]
             lengths += [octave + quarter * octave // 4 for quarter in (1, 2, 3, 4)]
         needed = next(i for i, length in enumerate(lengths) if length >= longest)
-        return cls((*lengths[:needed], min(lengths[needed], max_positions)))
+        return cls((*lengths[:needed], min(lengths[needed], max_positions)), drains=3 if many else 2)
 
 
 class Turn(NamedTuple):

@@ -88,12 +88,25 @@ def test_a_mistake_is_one_line(program, flag, complaint):
 def test_records_of_the_schedule(model, samples):
     command = schedule.Command(Workload(max_steps=30, max_steps_per_token=10), learning_rates=(0.1, 1.0))
     with mock.patch.object(Workload, "samples", return_value=samples):
-        both, *alone = schedule.measured(model, command)
+        both, *alone = schedule.compared(schedule.loops(model, command))
     assert [one["rates"] for one in (both, *alone)] == ["0.1,1", "0.1", "1"]
     assert [one["lanes"] for one in (both, *alone)] == [8, 4, 4]
     assert both["lane_steps"] == sum(one["lane_steps"] for one in alone)
     assert both["over_one"] == pytest.approx(2 * both["wall_s"] / sum(one["wall_s"] for one in alone))
     assert set(schedule.COLUMNS) <= set(both)
+    # A run by itself does the same as one that takes turns.
+    whole = engine.whole_run(model, samples, command.workload.settings(0.1, 1.0)).total
+    assert (both["passes"], both["lane_steps"]) == (whole.passes, whole.lane_steps)
+    assert both["useful_share"] == whole.useful_tokens / whole.paid_tokens
+
+
+@pytest.mark.slow
+def test_records_of_whole_commands():
+    work = Workload(texts="stories", num_samples=2, max_tokens=3, max_steps=2)
+    both, *alone = schedule.whole_commands(schedule.Command(work, learning_rates=(0.1, 1.0), commands=True))
+    assert [one["rates"] for one in (both, *alone)] == ["0.1,1", "0.1", "1"]
+    assert [one["lanes"] for one in (both, *alone)] == [4, 2, 2]
+    assert both["lane_steps"] == sum(one["lane_steps"] for one in alone)
 
 
 def test_passages_are_drawn_without_repetition_and_again_the_same(tmp_path):

@@ -37,7 +37,8 @@ def test_a_pass_holds_the_lanes_that_cost_least():
     """The shapes of the cost model, checked against a search over all numbers of lanes."""
 
     def total(lanes, length, num_lanes):  # in tokens, per step of a lane, on two devices
-        return (num_lanes / 2 / lanes + 3) * (15 + lanes * length)
+        drains = 3 if num_lanes >= 96 else 2
+        return (num_lanes / 2 / lanes + drains) * (15 + lanes * length)
 
     for num_lanes in (8, 32, 128, 1024):
         made = scheduler_of(num_lanes, 400, PassCost(10_000, 15.0), devices=2)
@@ -45,6 +46,7 @@ def test_a_pass_holds_the_lanes_that_cost_least():
             best = min(range(1, 200), key=lambda b: total(b, length, num_lanes))
             assert abs(made.bucket(length).lanes - best) <= 1
     assert made.bucket(16).lanes == 13
+    assert scheduler_of(32, 400, PassCost(10_000, 15.0), devices=2).bucket(16).lanes == 3
     assert scheduler_of(32, 400, PassCost(40, 15.0), devices=2).bucket(24).lanes == 1
 
 
