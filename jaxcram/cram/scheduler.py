@@ -40,8 +40,8 @@ class Plan:
     Attributes:
         lengths: padded target tokens of the buckets, ascending.
         drains: in full passes a bucket, what it costs that buckets run dry (`Scheduler.bucket`): 3 with many
-            lanes, as good as any of recorded runs played again (`benchmarks/replay.py`); else 2, which 8 to
-            32 lanes measured best.
+            lanes, as good as any of recorded runs played again (`benchmarks/replay.py`); else 2, measured
+            with 8 to 32 lanes.
     """
 
     lengths: tuple[int, ...]
