@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import math
 import operator
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from jaxcram.cram.settings import CramSettings, StageSettings
 from jaxcram.cram.start import jobs_of
 from jaxcram.models.decoder import Decoder
 from jaxcram.packed import Packed
+from jaxcram.results import Job
 from jaxcram.text import Sample
 
 
@@ -122,53 +124,64 @@ class RunResult:
     buckets: dict[Bucket, Tally]
 
 
-def whole_run(model: Decoder, samples: list[Sample], settings: CramSettings) -> RunResult:
-    """Cram all samples at all learning rates; the time includes set-up and what has to be compiled."""
-    jobs = jobs_of(samples, settings)
-    start = time.perf_counter()
-    with metered() as buckets:
-        whole = run.Run(model, samples, settings, jobs, len(jobs))
-        finished = {outcome.job: outcome for outcome, _ in whole.lanes(lambda progress: None)}
-        wall_s = time.perf_counter() - start
-    for bucket, tally in buckets.items():
-        tally.flops = tally.passes * measure.pass_flops(model, bucket, settings.num_memory)
-    total = dataclasses.replace(sum(buckets.values(), Tally()), wall_s=wall_s)
-    return RunResult([finished[job] for job in jobs], total, dict(buckets))
+class _Running:
+    """A run under a stopwatch that can be stopped.
 
-
-class _Turns:
-    """A run that goes on for a while at a time, and the time it takes for itself."""
+    Attributes:
+        wall_s: time it has taken for itself; set-up and what has to be compiled are in it.
+        ended: whether all its lanes have.
+        progress: what it has done.
+    """
 
     def __init__(self, model: Decoder, samples: list[Sample], settings: CramSettings) -> None:
         start = time.perf_counter()
         self._jobs = jobs_of(samples, settings)
         self._run = run.Run(model, samples, settings, self._jobs, len(self._jobs))
-        self._lanes: list[Outcome] = []
+        self._finished: dict[Job, Outcome] = {}
         self._chunks = self._run.chunks(lambda progress: None)
-        self._wall_s = time.perf_counter() - start
+        self.progress = self._run.progress
         self.ended = False
+        self.wall_s = time.perf_counter() - start
 
-    def go_on(self, seconds: float) -> None:
-        """Take chunks for so long, and leave the devices idle."""
+    def go_on(self, seconds: float = math.inf) -> None:
+        """Take chunks for so long, or to the end."""
         start = time.perf_counter()
         while not self.ended and time.perf_counter() - start < seconds:
-            chunk = next(self._chunks, None)
-            self.ended = chunk is None
-            self._lanes += [outcome for outcome, _ in chunk or ()]
+            finished = next(self._chunks, None)
+            self.ended = finished is None
+            self._finished |= {outcome.job: outcome for outcome, _ in finished or ()}
+        self.wall_s += time.perf_counter() - start
+
+    def settle(self) -> None:
+        """Wait until the devices are idle."""
+        start = time.perf_counter()
         for place in self._run._places._places:
             for under_way in filter(None, (place.chunk, place.ahead)):
                 jax.block_until_ready(under_way.started.result().result)
-        self._wall_s += time.perf_counter() - start
+        self.wall_s += time.perf_counter() - start
 
-    def result(self) -> RunResult:
-        done, lanes_by_job = self._run.progress, {outcome.job: outcome for outcome in self._lanes}
-        total = Tally(done.passes, done.lane_steps, done.useful_tokens, done.paid_tokens, wall_s=self._wall_s)
-        return RunResult([lanes_by_job[job] for job in self._jobs], total, {})
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """Its lanes in the order of its jobs, when it has ended."""
+        return [self._finished[job] for job in self._jobs]
+
+
+def whole_run(model: Decoder, samples: list[Sample], settings: CramSettings) -> RunResult:
+    """Cram all samples at all learning rates; the time includes set-up and what has to be compiled."""
+    start = time.perf_counter()
+    with metered() as buckets:
+        one = _Running(model, samples, settings)
+        one.go_on()
+        wall_s = time.perf_counter() - start
+    for bucket, tally in buckets.items():
+        tally.flops = tally.passes * measure.pass_flops(model, bucket, settings.num_memory)
+    total = dataclasses.replace(sum(buckets.values(), Tally()), wall_s=wall_s)
+    return RunResult(one.outcomes, total, dict(buckets))
 
 
 def runs_in_turns(
     model: Decoder, samples: list[Sample], several: list[CramSettings], seconds: float = 1.0
-) -> list[RunResult]:
+) -> list[tuple[list[Outcome], Tally]]:
     """Whole runs that take turns, so that a machine that gets slower meanwhile does so for all of them.
 
     At the end of its turn a run waits for what it has under way: a few hundredths of a second that it would
@@ -179,9 +192,25 @@ def runs_in_turns(
         samples: the texts of every run.
         several: the settings of each.
         seconds: of a turn.
+
+    Returns:
+        The lanes of each, in the order of its jobs, and its work; FLOPs are not counted.
     """
-    turns = [_Turns(model, samples, settings) for settings in several]
-    while under_way := [one for one in turns if not one.ended]:
+    runs = [_Running(model, samples, settings) for settings in several]
+    while under_way := [one for one in runs if not one.ended]:
         for one in [*under_way, *reversed(under_way)]:
             one.go_on(seconds)
-    return [one.result() for one in turns]
+            one.settle()
+    return [
+        (
+            one.outcomes,
+            Tally(
+                passes=one.progress.passes,
+                lane_steps=one.progress.lane_steps,
+                useful_tokens=one.progress.useful_tokens,
+                paid_tokens=one.progress.paid_tokens,
+                wall_s=one.wall_s,
+            ),
+        )
+        for one in runs
+    ]

@@ -18,6 +18,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import statistics
+import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ import workload
 from workload import Workload
 
 from jaxcram.cli.flags import Doc
+from jaxcram.errors import UserError
 from jaxcram.models.decoder import Decoder
 
 
@@ -75,37 +77,54 @@ def loops(model: Decoder, command: Command) -> list[dict[str, Any]]:
     return [
         {
             "timed": "loop",
-            "rates": ",".join(f"{rate:g}" for rate in settings.learning_rates),
-            "lanes": len(result.outcomes),
-            "wall_s": result.total.wall_s,
-            "passes": result.total.passes,
-            "lane_steps": result.total.lane_steps,
-            "useful_share": result.total.useful_tokens / result.total.paid_tokens,
+            "rates": _given(settings.learning_rates),
+            "lanes": len(outcomes),
+            "wall_s": total.wall_s,
+            "passes": total.passes,
+            "lane_steps": total.lane_steps,
+            "useful_share": total.useful_tokens / total.paid_tokens,
+            "mean_horizon": statistics.fmean(outcome.horizon for outcome in outcomes),
         }
-        for settings, result in zip(several, engine.runs_in_turns(model, samples, several), strict=True)
+        for settings, (outcomes, total) in zip(
+            several, engine.runs_in_turns(model, samples, several), strict=True
+        )
     ]
 
 
 def whole_commands(command: Command) -> list[dict[str, Any]]:
-    """One record a command."""
-    work, groups = command.workload, command.groups()
-    texts = str(Path(work.texts).resolve()) if Path(work.texts).exists() else work.texts
-    flags = {name: value for name, value in dataclasses.asdict(work).items() if value and name != "json"}
-    arguments = ["cram", "--trajectory=none"]
-    arguments += [f"--{name}={value}" for name, value in (flags | {"texts": texts}).items()]
-    records = []
+    """One record a command; raises UserError with what a command says of a mistake in the flags."""
+    flags = {name: value for name, value in workload.described(command.workload).items() if value}
+    arguments = ["cram", "--trajectory=none", *(f"--{name}={value}" for name, value in flags.items())]
+    groups, records = command.groups(), []
+    compile_first = groups[:2]  # those of one rate have the same programs
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        for number, rates in enumerate([*groups[:2], *groups]):
-            given, out = ",".join(f"{rate:g}" for rate in rates), folder / str(number)
-            wall_s = startup.timed(
-                [*arguments, f"--learning_rates={given}", f"--out={out}"], folder, folder / "cache"
-            )
+        for number, rates in enumerate([*compile_first, *groups]):
+            out = Path(name) / str(number)
+            own = [*arguments, f"--learning_rates={_given(rates)}", f"--out={out}"]
+            try:
+                wall_s = startup.timed(own, Path.cwd(), Path(name) / "cache")
+            except subprocess.CalledProcessError as error:
+                if error.returncode != 2:
+                    raise
+                complaint = error.stderr.decode().strip().splitlines()[-1]
+                raise UserError(complaint.partition("error: ")[2]) from error
             summary = json.loads((out / "summary.json").read_text())
-            counts = {key: summary[key] for key in ("passes", "lane_steps", "useful_share")}
-            lanes = len(list((out / "rows").iterdir()))
-            records.append({"timed": "command", "rates": given, "lanes": lanes, "wall_s": wall_s, **counts})
-    return records[len(groups[:2]) :]  # those before have compiled the programs
+            records.append(
+                {
+                    "timed": "command",
+                    "rates": _given(rates),
+                    "lanes": len(summary["lanes"]),
+                    "wall_s": wall_s,
+                    **{key: summary[key] for key in ("passes", "lane_steps", "useful_share")},
+                    "mean_horizon": statistics.fmean(lane["horizon"] for lane in summary["lanes"]),
+                }
+            )
+    return records[len(compile_first) :]
+
+
+def _given(rates: tuple[float, ...]) -> str:
+    """Learning rates as a flag takes them."""
+    return ",".join(f"{rate:g}" for rate in rates)
 
 
 def compared(records: list[dict[str, Any]]) -> list[dict[str, Any]]:

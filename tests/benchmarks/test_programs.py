@@ -98,6 +98,7 @@ def test_records_of_the_schedule(model, samples):
     whole = engine.whole_run(model, samples, command.workload.settings(0.1, 1.0)).total
     assert (both["passes"], both["lane_steps"]) == (whole.passes, whole.lane_steps)
     assert both["useful_share"] == whole.useful_tokens / whole.paid_tokens
+    assert 2 * both["mean_horizon"] == pytest.approx(sum(one["mean_horizon"] for one in alone))
 
 
 @pytest.mark.slow
@@ -107,6 +108,13 @@ def test_records_of_whole_commands():
     assert [one["rates"] for one in (both, *alone)] == ["0.1,1", "0.1", "1"]
     assert [one["lanes"] for one in (both, *alone)] == [4, 2, 2]
     assert both["lane_steps"] == sum(one["lane_steps"] for one in alone)
+
+
+@pytest.mark.slow
+def test_a_mistake_in_the_flags_of_commands_is_theirs_to_tell():
+    command = schedule.Command(Workload(texts="absent.txt"), commands=True)
+    with pytest.raises(UserError, match=r"^--texts='absent.txt': no such file"):
+        schedule.whole_commands(command)
 
 
 def test_passages_are_drawn_without_repetition_and_again_the_same(tmp_path):
