@@ -21,6 +21,8 @@ from jaxcram.cram.lanes import Bucket
 from jaxcram.models.decoder import Decoder
 
 ROOT = Path(__file__).resolve().parents[1]
+# Processes ready to run before this program has done anything: neighbours.
+LOAD_BEFORE = round(os.getloadavg()[0], 2)
 
 
 def _version(package: str) -> str | None:
@@ -49,12 +51,15 @@ def _cpu() -> str:
 
 
 def machine() -> dict[str, Any]:
-    """What a figure cannot be read without; `load`, processes ready to run, tells of neighbours."""
+    """What a figure cannot be read without; `load`, processes ready to run at the start, tells of neighbours.
+
+    It starts JAX, which takes most of a GPU's memory: who times other processes asks after them.
+    """
     mesh.use_cores()  # asking JAX for its devices starts it, and fixes how many there are
     return {
         "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "load": round(os.getloadavg()[0], 2),
+        "load": LOAD_BEFORE,
         "backend": jax.default_backend(),
         "devices": [device.device_kind for device in jax.devices()],
         "jax": _version("jax"),

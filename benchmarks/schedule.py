@@ -134,11 +134,11 @@ def compared(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def main(command: Command) -> None:
-    machine = measure.machine()
     if command.commands:
         records = compared(whole_commands(command))
     else:
         records = compared(loops(command.workload.decoder(), command))
+    machine = measure.machine()
     print(machine)
     print(measure.table(records, COLUMNS))
     common = {"benchmark": "schedule", "machine": machine, "settings": workload.described(command)}

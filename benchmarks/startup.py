@@ -67,8 +67,8 @@ def measured(repeats: int) -> list[dict[str, Any]]:
 
 
 def main(command: Command) -> None:
-    machine = measure.machine()
     records = measured(command.repeats)
+    machine = measure.machine()
     print(machine)
     print(measure.table(records, {"start": "", "wall_s": ".2f"}))
     common = {"benchmark": "startup", "machine": machine}

@@ -1,4 +1,4 @@
-"""Shared fixtures: where the optional reference material lies, and a quick run order."""
+"""Shared fixtures: where the optional reference material lies, a quick run order, and quick compilation."""
 
 import os
 from pathlib import Path
@@ -32,6 +32,23 @@ def shared() -> Path:
     return folder
 
 
+def _runs_optimised(item: pytest.Item) -> bool:
+    return item.get_closest_marker("optimised") is not None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Fast tests first, so that a broken build says so early."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+    """Fast tests first, so that a broken build says so early; XLA changes its mind as seldom as possible."""
+    items.sort(key=lambda item: (item.get_closest_marker("slow") is not None, _runs_optimised(item)))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Has XLA take its time over programs, here and in subprocesses, only where a test is about these.
+
+    Compiling is half of what tests do. A hook and no fixture, for it has to come before those of modules.
+    """
+    hasty = not _runs_optimised(item)
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(int(hasty))
+    if jax.config.read("jax_disable_most_optimizations") != hasty:
+        jax.config.update("jax_disable_most_optimizations", hasty)
+        jax.clear_caches()

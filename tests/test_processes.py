@@ -32,25 +32,19 @@ GLOO = re.compile(
 ENDLESS = ("--max_steps=100000000", "--max_steps_per_token=100000000", "--schedule=constant")
 
 
-def start(model: Path, out: Path, *flags: str, devices: int, fast: bool = False) -> subprocess.Popen:
-    """`jaxcram cram` as a process with some CPU devices; only if `fast`, XLA takes its time to optimise."""
+def start(model: Path, out: Path, *flags: str, devices: int) -> subprocess.Popen:
+    """`jaxcram cram` as a process with some CPU devices."""
     command = [sys.executable, "-c", "import sys; from jaxcram.cli.main import main; sys.exit(main())"]
     return subprocess.Popen(
         [*command, "cram", f"--model={model}", f"--out={out}", *FLAGS, *flags],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={
-            **os.environ,
-            "JAX_NUM_CPU_DEVICES": str(devices),
-            "JAX_DISABLE_MOST_OPTIMIZATIONS": str(int(not fast)),
-        },
+        env={**os.environ, "JAX_NUM_CPU_DEVICES": str(devices)},
     )
 
 
-def start_all(
-    model: Path, out: Path, count: int, *flags: str, of_each: list | None = None, fast: bool = False
-) -> list:
+def start_all(model: Path, out: Path, count: int, *flags: str, of_each: list | None = None) -> list:
     """Several processes of two devices each as one run; `of_each` are further flags, one for each."""
     with socket.socket() as free:
         free.bind(("", 0))
@@ -58,7 +52,7 @@ def start_all(
     shared = [*flags, f"--coordinator_address=127.0.0.1:{port}", f"--num_processes={count}"]
     own = of_each or [""] * count
     return [
-        start(model, out, *shared, f"--process_id={i}", *filter(None, [own[i]]), devices=2, fast=fast)
+        start(model, out, *shared, f"--process_id={i}", *filter(None, [own[i]]), devices=2)
         for i in range(count)
     ]
 
@@ -89,12 +83,12 @@ def rows(out: Path) -> list[dict[str, Any]]:
     return results.load_rows(out).to_pylist()
 
 
-@pytest.mark.parametrize(("count", "fast"), [(2, True), (4, False)])
-def test_processes_together_have_the_rows_of_one(count, fast, tiny_model, tmp_path):  # noqa: F811
+@pytest.mark.parametrize("count", [pytest.param(2, marks=pytest.mark.optimised), 4])
+def test_processes_together_have_the_rows_of_one(count, tiny_model, tmp_path):  # noqa: F811
     """All columns to the bit, those that say on which devices they were measured included."""
     alone, together = tmp_path / "alone", tmp_path / "together"
-    one = start(tiny_model, alone, devices=2 * count, fast=fast)
-    (code, _, err), first, *others = ends([one, *start_all(tiny_model, together, count, fast=fast)])
+    one = start(tiny_model, alone, devices=2 * count)
+    (code, _, err), first, *others = ends([one, *start_all(tiny_model, together, count)])
     assert code == 0, err
     assert (first[0], first[1].split()[:3]) == (0, ["texts", "lr", "lanes"]), first[2]
     # Only the first one shows anything.

@@ -59,6 +59,7 @@ def test_pass_flops_are_the_matrix_products_of_the_traced_pass(llama, num_layers
     assert measure.pass_flops(model.apart(), bucket, num_memory) == product_flops(traced.jaxpr)
 
 
+@pytest.mark.optimised
 def test_pass_flops_agree_with_the_compilers_count(llama):
     """XLA counts element-wise work too, a few per cent of a model with wide matrices; one layer, for it does
     not multiply a loop's body by its turns.

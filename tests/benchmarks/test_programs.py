@@ -117,6 +117,23 @@ def test_a_mistake_in_the_flags_of_commands_is_theirs_to_tell():
         schedule.whole_commands(command)
 
 
+@pytest.mark.parametrize(
+    ("program", "timing", "command"),
+    [
+        (schedule, "whole_commands", schedule.Command(commands=True)),
+        (startup, "measured", startup.Command()),
+    ],
+)
+def test_jax_starts_after_the_processes_that_are_timed(program, timing, command):
+    """On a GPU they would find its memory taken."""
+    calls = mock.Mock()
+    calls.timed.return_value = []
+    calls.machine.return_value = {}
+    with mock.patch.object(program, timing, calls.timed), mock.patch("measure.machine", calls.machine):
+        program.main(command)
+    assert [name for name, *_ in calls.mock_calls] == ["timed", "machine"]
+
+
 def test_passages_are_drawn_without_repetition_and_again_the_same(tmp_path):
     long = [f"{word} " * 3 for word in ("one", "two", "six")]
     (tmp_path / "a.txt").write_text("\n".join(["short", *long, long[0]]))

@@ -45,6 +45,7 @@ def same_lane(one, i, other, j):
     ]
 
 
+@pytest.mark.optimised
 def test_neighbours_real_or_dummy_change_no_bit(tiny, samples):
     bucket = Bucket(16, 3)
     together, _ = run_chunk(tiny, pool_of(tiny, samples), jnp.array([0, 1, 2]), bucket, SETTINGS)
@@ -152,6 +153,7 @@ def test_without_its_quorum_a_chunk_does_nothing(tiny, samples):
         assert all(same_lane(after, 0, state, 0)) == (passes == 0)
 
 
+@pytest.mark.optimised
 def test_seats_are_donated_and_go_on_in_their_own_memory(tiny, samples):
     seats = seats_of(tiny, pool_of(tiny, samples), [0, 1, 2], 16)
     given = (Bucket(16, 3), SETTINGS, mesh.of(tiny))

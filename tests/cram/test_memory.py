@@ -100,6 +100,7 @@ def compiled(model: Decoder, remat: bool) -> int:
     return step.lower(model, pool).compile().memory_analysis().temp_size_in_bytes
 
 
+@pytest.mark.optimised
 @pytest.mark.parametrize("remat", [False, True])
 def test_the_account_agrees_with_the_compiled_pass(remat):
     """In fp32, for a CPU computes bf16 in fp32."""

@@ -13,6 +13,8 @@ from jaxcram.models import port
 from jaxcram.text import Sample
 from tests.cram import plain
 
+pytestmark = pytest.mark.optimised
+
 
 def assert_same_as_plain(decoder, samples, settings, num_lanes=None):
     jobs = jobs_of(samples, settings)

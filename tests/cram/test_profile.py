@@ -8,6 +8,7 @@ from jaxcram.cram.start import jobs_of
 from jaxcram.errors import UserError
 
 
+@pytest.mark.optimised
 def test_the_trace_names_the_parts_of_a_pass(tiny, samples, tmp_path):
     settings = CramSettings(
         learning_rates=(0.1,), stages=StageSettings(max_steps=12), token_budget=64, chunk_passes=2

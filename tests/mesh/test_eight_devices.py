@@ -10,7 +10,7 @@ import pytest
 
 PROGRAM = Path(__file__).with_name("eight_devices.py")
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.optimised]
 
 
 @pytest.fixture(scope="module")

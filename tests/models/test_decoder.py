@@ -151,6 +151,7 @@ def test_layers_that_lie_apart_say_the_same_without_a_scan(decoder: Decoder):
     assert scans == [True, False]
 
 
+@pytest.mark.optimised
 def test_recomputation_saves_memory_where_layers_lie_apart():
     config = dataclasses.replace(CONFIGS["llama"], width=64, mlp_width=512, num_layers=6)
     apart, x_BxTxD = random_decoder(config, seed=0).apart(), jnp.ones((4, 128, 64))

@@ -5,6 +5,7 @@ import re
 import jax
 import numpy as np
 import optax
+import pytest
 
 from jaxcram.models import port
 from jaxcram.models.decoder import Decoder
@@ -14,6 +15,8 @@ from jaxcram.text import load_tokenizer
 
 CARD = (port.bundled_model() / "README.md").read_text(encoding="utf-8")
 NUM_STORIES = 32
+
+pytestmark = pytest.mark.optimised
 
 
 def card(pattern: str) -> float:

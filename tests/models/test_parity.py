@@ -16,6 +16,8 @@ from jaxcram.models.layers import attend, rotary_tables, rotate
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 TOLERANCE = 1e-4
 
+pytestmark = pytest.mark.optimised
+
 
 def load_maker() -> ModuleType:
     spec = importlib.util.spec_from_file_location("make_parity", FIXTURES / "make_parity.py")

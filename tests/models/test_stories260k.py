@@ -4,9 +4,12 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import pytest
 from tokenizers import Tokenizer
 
 from jaxcram.models import port
+
+pytestmark = pytest.mark.optimised
 
 TEXT = (
     "Zoo was a little girl named Lily. She loved to play outside in the park. One day, she "
