@@ -292,7 +292,7 @@ _READERS: dict[str, Callable[[Path, str], Iterator[str]]] = {
 def _hub(spec: str, split: str, column: str) -> Iterator[str]:
     match = _HUB_NAME.fullmatch(spec)
     if match is None or Path(spec).suffix in _READERS:
-        raise UserError(f"--texts={spec[:80]!r}: no such file or directory; check the path")
+        raise UserError(f"--texts={spec!r}: no such file or directory; check the path")
     try:
         from datasets import load_dataset
     except ImportError as error:

@@ -36,9 +36,16 @@ def _runs_optimised(item: pytest.Item) -> bool:
     return item.get_closest_marker("optimised") is not None
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Fast tests first, so that a broken build says so early; XLA changes its mind as seldom as possible."""
+    """Fast tests first, so that a broken build says so early; XLA changes its mind as seldom as possible.
+
+    The fast tests of a file, and its slow ones, go to one worker, which sets up what they share once.
+    """
     items.sort(key=lambda item: (item.get_closest_marker("slow") is not None, _runs_optimised(item)))
+    for item in items:
+        speed = "slow" if item.get_closest_marker("slow") else "fast"
+        item.add_marker(pytest.mark.xdist_group(f"{speed}-{item.location[0]}"))
 
 
 @pytest.hookimpl(tryfirst=True)
