@@ -292,7 +292,9 @@ _READERS: dict[str, Callable[[Path, str], Iterator[str]]] = {
 def _hub(spec: str, split: str, column: str) -> Iterator[str]:
     match = _HUB_NAME.fullmatch(spec)
     if match is None or Path(spec).suffix in _READERS:
-        raise UserError(f"--texts={spec!r}: no such file or directory; check the path")
+        # It may be a text, where a path was wanted.
+        shown = repr(spec) if len(spec) <= 200 else f"{spec[:80]!r}..."
+        raise UserError(f"--texts={shown}: no such file or directory; check the path")
     try:
         from datasets import load_dataset
     except ImportError as error:

@@ -266,7 +266,13 @@ def test_a_text_in_place_of_a_path_is_refused_in_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     message = refusal("Once upon a time\nthere was " * 50, 1)
     assert message.startswith("--texts='Once upon a time\\nthere was ")
+    assert message.endswith("'...: no such file or directory; check the path")
     assert len(message) < 200
+
+
+def test_a_long_path_is_told_whole():
+    missing = f"/absent/{'long' * 20}/missing.txt"
+    assert refusal(missing, 1) == f"--texts={missing!r}: no such file or directory; check the path"
 
 
 # The Hub
