@@ -32,8 +32,8 @@ def shared() -> Path:
     return folder
 
 
-def _runs_optimised(item: pytest.Item) -> bool:
-    return item.get_closest_marker("optimised") is not None
+def _marked(item: pytest.Item, name: str) -> bool:
+    return item.get_closest_marker(name) is not None
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
@@ -42,9 +42,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     The fast tests of a file, and its slow ones, go to one worker, which sets up what they share once.
     """
-    items.sort(key=lambda item: (item.get_closest_marker("slow") is not None, _runs_optimised(item)))
+    items.sort(key=lambda item: (_marked(item, "slow"), _marked(item, "optimised")))
     for item in items:
-        speed = "slow" if item.get_closest_marker("slow") else "fast"
+        speed = "slow" if _marked(item, "slow") else "fast"
         item.add_marker(pytest.mark.xdist_group(f"{speed}-{item.location[0]}"))
 
 
@@ -54,7 +54,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
     Compiling is half of what tests do. A hook and no fixture, for it has to come before those of modules.
     """
-    hasty = not _runs_optimised(item)
+    hasty = not _marked(item, "optimised")
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(int(hasty))
     if jax.config.read("jax_disable_most_optimizations") != hasty:
         jax.config.update("jax_disable_most_optimizations", hasty)
