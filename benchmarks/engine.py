@@ -130,7 +130,6 @@ class _Running:
     Attributes:
         wall_s: time it has taken for itself; set-up and what has to be compiled are in it.
         ended: whether all its lanes have.
-        progress: what it has done.
     """
 
     def __init__(self, model: Decoder, samples: list[Sample], settings: CramSettings) -> None:
@@ -139,7 +138,6 @@ class _Running:
         self._run = run.Run(model, samples, settings, self._jobs, len(self._jobs))
         self._finished: dict[Job, Outcome] = {}
         self._chunks = self._run.chunks(lambda progress: None)
-        self.progress = self._run.progress
         self.ended = False
         self.wall_s = time.perf_counter() - start
 
@@ -165,17 +163,27 @@ class _Running:
         """Its lanes in the order of its jobs, when it has ended."""
         return [self._finished[job] for job in self._jobs]
 
+    @property
+    def total(self) -> Tally:
+        """Its work so far; FLOPs are not counted."""
+        done = self._run.progress
+        return Tally(
+            passes=done.passes,
+            lane_steps=done.lane_steps,
+            useful_tokens=done.useful_tokens,
+            paid_tokens=done.paid_tokens,
+            wall_s=self.wall_s,
+        )
+
 
 def whole_run(model: Decoder, samples: list[Sample], settings: CramSettings) -> RunResult:
     """Cram all samples at all learning rates; the time includes set-up and what has to be compiled."""
-    start = time.perf_counter()
     with metered() as buckets:
         one = _Running(model, samples, settings)
         one.go_on()
-        wall_s = time.perf_counter() - start
     for bucket, tally in buckets.items():
         tally.flops = tally.passes * measure.pass_flops(model, bucket, settings.num_memory)
-    total = dataclasses.replace(sum(buckets.values(), Tally()), wall_s=wall_s)
+    total = dataclasses.replace(sum(buckets.values(), Tally()), wall_s=one.wall_s)
     return RunResult(one.outcomes, total, dict(buckets))
 
 
@@ -201,16 +209,4 @@ def runs_in_turns(
         for one in [*under_way, *reversed(under_way)]:
             one.go_on(seconds)
             one.settle()
-    return [
-        (
-            one.outcomes,
-            Tally(
-                passes=one.progress.passes,
-                lane_steps=one.progress.lane_steps,
-                useful_tokens=one.progress.useful_tokens,
-                paid_tokens=one.progress.paid_tokens,
-                wall_s=one.wall_s,
-            ),
-        )
-        for one in runs
-    ]
+    return [(one.outcomes, one.total) for one in runs]

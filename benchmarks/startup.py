@@ -21,6 +21,7 @@ import measure
 import workload
 
 from jaxcram.cli.flags import Doc
+from jaxcram.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,14 +41,18 @@ TOPICS = {
 
 
 def timed(arguments: list[str], folder: Path, cache: Path) -> float:
-    """Seconds of `jaxcram ARGUMENTS` in a folder."""
+    """Seconds of `jaxcram ARGUMENTS` in a folder; raises UserError with what it says of a mistake in them."""
     environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
     environment.pop("JAX_COMPILATION_CACHE_DIR", None)
     code = "import sys; from jaxcram.cli.main import main; sys.exit(main(sys.argv[1:]))"
     start = time.perf_counter()
     command = [sys.executable, "-c", code, *arguments]
-    subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
-    return time.perf_counter() - start
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=False)
+    seconds = time.perf_counter() - start
+    if done.returncode == UserError.exit_code:
+        raise UserError(done.stderr.decode().strip().splitlines()[-1].partition("error: ")[2])
+    done.check_returncode()
+    return seconds
 
 
 def measured(repeats: int) -> list[dict[str, Any]]:
