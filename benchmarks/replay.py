@@ -5,9 +5,10 @@
 
 The rows tell how many steps a lane spent on every prefix, and a pass does the same to a lane whatever runs
 beside it: so the passes and the useful share of another schedule follow without computing one. For a run of
-one start in one process, on a mesh of lanes alone and with stages of one token, played on its own devices
-and pass cost, they are those of its summary. (Other shapes round differently: a real run of them takes other
-steps, and has another share by a hundredth or so.) --lengths and --drains try another plan than the run's
+one start in one process, on one device and with stages of one token, played with its own pass cost, they are
+those of its summary. On several devices who ends first, and so who sits together next, is up to the machine;
+here it follows from what passes cost, and the share is another by a hundredth or so. (Other shapes round
+differently too: a real run of them takes other steps.) --lengths and --drains try another plan than the run's
 own. One JSON line each:
 
   passes        of all devices
@@ -18,7 +19,9 @@ own. One JSON line each:
 
 from __future__ import annotations
 
+import collections
 import dataclasses
+import heapq
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +32,7 @@ import workload
 from jaxcram import results
 from jaxcram.cli.flags import Doc
 from jaxcram.cram.run import DEFAULT_COST
-from jaxcram.cram.scheduler import PassCost, Plan, Scheduler
+from jaxcram.cram.scheduler import PassCost, Plan, Scheduler, Turn
 from jaxcram.cram.settings import CramSettings
 from jaxcram.cram.stages import Stop
 from jaxcram.errors import UserError
@@ -114,53 +117,83 @@ def plan_for(lanes: list[Lane], longest: int, command: Command) -> Plan:
     return dataclasses.replace(plan, drains=command.drains or plan.drains)
 
 
-def scheduler_for(count: int, plan: Plan, cost: PassCost, devices: int, spare: int) -> Scheduler:
-    """That of a run of so many lanes; `spare` chunks are under way beside one a device, where several are."""
-    groups = devices + spare if devices > 1 else 1
-    return Scheduler(count, plan, cost, count, devices, groups)
+class Played(NamedTuple):
+    """A chunk played: its turn, passes, and tokens of unfinished lanes' prefixes in them."""
+
+    turn: Turn
+    passes: int
+    useful: int
 
 
-def play(lanes: list[Lane], scheduler: Scheduler, chunk_passes: int) -> dict[str, Any]:
-    """What a schedule makes of lanes: counts as the columns name them.
+class Replay:
+    """The lanes of a finished run under a schedule.
 
     Args:
         lanes: in the order of their slots.
-        scheduler: fresh, of as many lanes.
+        plan: chooses the shapes.
+        cost: what passes cost.
+        devices: each works off one chunk after the other.
+        spare: chunks under way beside one a device, where several are; they begin as devices become free.
         chunk_passes: passes of a chunk, at most.
     """
-    count = len(lanes)
-    prefix_N = np.array([lane.first for lane in lanes], np.int32)
-    done_N, stop_N = np.zeros(count, int), np.full(count, Stop.RUNNING)
-    scheduler.observe(np.arange(count), prefix_N, stop_N)
-    chunks = passes = useful = paid = time = 0
-    while scheduler.turns() or scheduler.under_way:
-        turn = scheduler.due(chunk_passes)
-        bucket, active, run = turn.bucket, turn.seated.tolist(), 0
-        while run < chunk_passes and len(active) >= turn.floor:
-            useful += int(prefix_N[active].sum())
-            run += 1
+
+    def __init__(
+        self, lanes: list[Lane], plan: Plan, cost: PassCost, devices: int, spare: int, chunk_passes: int
+    ) -> None:
+        self._lanes = lanes
+        self._knee = cost.knee
+        self._devices = devices
+        self._chunk_passes = chunk_passes
+        groups = devices + spare if devices > 1 else 1
+        self._scheduler = Scheduler(len(lanes), plan, cost, len(lanes), devices, groups)
+        self._prefix_N = np.array([lane.first for lane in lanes], np.int32)
+        self._done_N, self._stop_N = np.zeros(len(lanes), int), np.full(len(lanes), Stop.RUNNING)
+        self._scheduler.observe(np.arange(len(lanes)), self._prefix_N, self._stop_N)
+
+    def _chunk(self, turn: Turn) -> Played:
+        """What a turn makes of its lanes."""
+        tokens, active, passes, useful = turn.bucket.tokens, turn.seated.tolist(), 0, 0
+        while passes < self._chunk_passes and len(active) >= turn.floor:
+            useful += int(self._prefix_N[active].sum())
+            passes += 1
             for slot in list(active):
-                _, of_steps, last = lanes[slot]
-                steps_left = done_N[slot] < len(of_steps)
-                prefix = of_steps[done_N[slot]] if steps_left else last
-                if prefix > bucket.tokens:
-                    prefix_N[slot] = bucket.tokens + 1  # it sees no further here
+                _, of_steps, last = self._lanes[slot]
+                steps_left = self._done_N[slot] < len(of_steps)
+                prefix = of_steps[self._done_N[slot]] if steps_left else last
+                if prefix > tokens:
+                    self._prefix_N[slot] = tokens + 1  # it sees no further here
                 elif steps_left:
-                    prefix_N[slot] = prefix
-                    done_N[slot] += 1
+                    self._prefix_N[slot] = prefix
+                    self._done_N[slot] += 1
                     continue
                 else:  # the pass measures that the lane has ended
-                    stop_N[slot] = Stop.COMPLETE
+                    self._stop_N[slot] = Stop.COMPLETE
                 active.remove(slot)
-        chunks += 1
-        passes += run
-        paid += run * bucket.lanes * bucket.tokens
-        time += run * scheduler.cost(bucket)
-        scheduler.done(turn, run, prefix_N[turn.seated], stop_N[turn.seated])
-    return {
-        **{"chunks": chunks, "passes": passes},
-        **{"useful_share": useful / paid, "cost": time / useful},
-    }
+        return Played(turn, passes, useful)
+
+    def play(self) -> dict[str, Any]:
+        """Counts as the columns name them; the host takes no time."""
+        waiting: collections.deque[Turn] = collections.deque(self._scheduler.turns())
+        running: list[tuple[float, int, Played]] = []  # a heap: the first to end, then the first to begin
+        now, chunks, passes, useful, paid, time = 0.0, 0, 0, 0, 0, 0.0
+        while waiting or running:
+            while waiting and len(running) < self._devices:
+                played = self._chunk(waiting.popleft())
+                bucket = played.turn.bucket
+                duration = played.passes * (self._knee + bucket.lanes * bucket.tokens)
+                heapq.heappush(running, (now + duration, chunks, played))
+                chunks += 1
+                passes += played.passes
+                useful += played.useful
+                paid += played.passes * bucket.lanes * bucket.tokens
+                time += duration
+            now, _, (turn, _, _) = heapq.heappop(running)
+            self._scheduler.done(turn, self._prefix_N[turn.seated], self._stop_N[turn.seated])
+            waiting.extend(self._scheduler.turns())
+        return {
+            **{"chunks": chunks, "passes": passes},
+            **{"useful_share": useful / paid, "cost": time / useful},
+        }
 
 
 def main(command: Command) -> None:
@@ -170,8 +203,7 @@ def main(command: Command) -> None:
         lanes, longest = lanes_of(Path(run))
         plan = plan_for(lanes, longest, command)
         for devices in command.devices:
-            scheduler = scheduler_for(len(lanes), plan, cost, devices, command.spare)
-            played = play(lanes, scheduler, command.chunk_passes)
+            played = Replay(lanes, plan, cost, devices, command.spare, command.chunk_passes).play()
             records.append({"run": Path(run).name, "lanes": len(lanes), "devices": devices, **played})
     machine = measure.machine()
     print(machine)

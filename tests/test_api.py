@@ -205,9 +205,10 @@ def test_memory_that_runs_out_inside_a_chunk_loses_nothing(
         check(bucket)
         return after
 
-    def read(self, turn):
-        check(turn.bucket)
-        return wait(self, turn)
+    def read(self, turns):
+        chunk, result = wait(self, turns)
+        check(chunk.turn.bucket)
+        return chunk, result
 
     if at_once:
         monkeypatch.setattr(lanes, "run_chunk", started)

@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import threading
 from collections.abc import Callable
+from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -59,11 +60,13 @@ class Chunk(NamedTuple):
         turn: what the scheduler has chosen.
         slots: who sits where [S]; a number beyond the lanes is an empty seat.
         started: what it leaves.
+        result: what it has measured, on the host.
     """
 
     turn: Turn
     slots: np.ndarray
     started: Future[_Started]
+    result: Future[ChunkResult]
 
     def seats_after(self) -> list[_Seats]:
         """Those of each member, when it has been started."""
@@ -86,6 +89,7 @@ class _Place:
         whole: the mesh of all of them.
         thread: starts its chunks; XLA runs what one thread starts on a CPU device in turn, and what several
             do at once.
+        reader: waits for its results and fetches them.
         chunk: what the host waits for, or has waited for last.
         ahead: the chunk after it, if the lanes keep their seats.
     """
@@ -93,6 +97,7 @@ class _Place:
     members: list[_Member]
     whole: Mesh
     thread: ThreadPoolExecutor = dataclasses.field(default_factory=lambda: ThreadPoolExecutor(1))
+    reader: ThreadPoolExecutor = dataclasses.field(default_factory=lambda: ThreadPoolExecutor(1))
     chunk: Chunk | None = None
     ahead: Chunk | None = None
 
@@ -153,11 +158,12 @@ class Places:
                 place = self._places[turn.group]
                 place.ahead = place.ahead or self._dispatch(place, turn, pool, settings, before=place.chunk)
 
-    def wait(self, turn: Turn) -> tuple[Chunk, ChunkResult]:
-        """The chunk of a turn, and what it has measured, on the host."""
-        chunk = self._places[turn.group].chunk
-        assert chunk is not None
-        return chunk, jax.device_get(chunk.started.result().result).unpack()
+    def wait(self, turns: list[Turn]) -> tuple[Chunk, ChunkResult]:
+        """A chunk that has ended, and what it has measured: of the first such among turns under way."""
+        chunks = [chunk for turn in turns if (chunk := self._places[turn.group].chunk)]
+        futures.wait([chunk.result for chunk in chunks], return_when=futures.FIRST_COMPLETED)
+        ended = next(chunk for chunk in chunks if chunk.result.done())
+        return ended, ended.result.result()
 
     def drop(self) -> None:
         """Forget all that is under way."""
@@ -189,7 +195,8 @@ class Places:
             slots = slots_BxR.T.reshape(-1)
             packed = Packed.of(seated_lanes(pool, slots, turn.bucket.tokens), devices)
             seats = functools.partial(self._sent, place, packed)
-        return Chunk(turn, slots, place.thread.submit(self._run, place, turn, settings, seats, quorum))
+        started = place.thread.submit(self._run, place, turn, settings, seats, quorum)
+        return Chunk(turn, slots, started, place.reader.submit(self._fetched, started))
 
     def _run(
         self,
@@ -216,6 +223,11 @@ class Places:
         result, total = _exchange(mesh.together(results, place.whole), place.whole)
         active = [mesh.local(total, member.mesh) for member in place.members]
         return _Started(list(map(_Seats, after, active)), result)
+
+    @staticmethod
+    def _fetched(started: Future[_Started]) -> ChunkResult:
+        """What a chunk has measured, when it has ended."""
+        return jax.device_get(started.result().result).unpack()
 
     @staticmethod
     def _sent(place: _Place, packed: Packed[Lanes]) -> list[_Seats]:

@@ -249,13 +249,13 @@ class Run:
         """Wait for a chunk, start the next one in its place, and book the first."""
         if not self._scheduler.under_way:  # at first, or after a loss
             self._places.start(self._scheduler, self._lanes, self._pass)
-        chunk, result = self._places.wait(self._scheduler.due(self._pass.chunk_passes))
+        chunk, result = self._places.wait(self._scheduler.under_way)
         taken = chunk.slots < len(self._jobs)
         for of_all, of_seats in zip(*map(jax.tree.leaves, (self._lanes.state, result.state)), strict=True):
             of_all[chunk.slots[taken]] = of_seats[taken]
         seated, progress = chunk.turn.seated, self._lanes.progress
         prefix_B, stop_B = np.asarray(progress.prefix)[seated], np.asarray(progress.stop)[seated]
-        self._scheduler.done(chunk.turn, int(result.passes.max()), prefix_B, stop_B)
+        self._scheduler.done(chunk.turn, prefix_B, stop_B)
         try:  # the device is not to wait for the booking
             self._places.start(self._scheduler, self._lanes, self._pass)
         finally:

@@ -112,9 +112,8 @@ class Scheduler:
         self._num_lanes = num_lanes
         self._devices = devices
         self._together = -(-devices // groups)
-        self._now: list[Turn | None] = [None] * groups
+        self._now: dict[int, Turn] = {}  # by group, in the order in which they were made
         self._last: list[Turn | None] = [None] * groups
-        self._clock = [0.0] * groups  # when the turn of now began, or that of last ended
         self._knee = cost.knee
         self.token_budget = cost.token_budget
 
@@ -144,10 +143,6 @@ class Scheduler:
             best = math.sqrt(self._num_lanes * self._knee / (self._devices * self._drains * length))
             lanes = min(lanes, round(best))
         return Bucket(length, max(1, lanes))
-
-    def cost(self, bucket: Bucket) -> float:
-        """What a pass costs, in tokens."""
-        return self._knee + bucket.lanes * bucket.tokens
 
     def halve_budget(self) -> bool:
         """Halve the largest pass of several lanes after memory ran out; False when none has several."""
@@ -187,8 +182,8 @@ class Scheduler:
         """Seat waiting lanes wherever no chunk is under way; the chunks that are to start."""
         made: list[Turn] = []
         # Who has been at a chunk goes before those who had none: its lanes may keep their seats.
-        for group in sorted(range(len(self._now)), key=lambda group: self._last[group] is None):
-            if self._now[group]:
+        for group in sorted(range(len(self._last)), key=lambda group: self._last[group] is None):
+            if group in self._now:
                 continue
             choice, last = self.next(), self._last[group]
             if not choice:
@@ -204,31 +199,20 @@ class Scheduler:
 
     @property
     def under_way(self) -> list[Turn]:
-        """The turns that have not been `done`."""
-        return [turn for turn in self._now if turn]
+        """The turns that have not been `done`, in the order in which they were made."""
+        return list(self._now.values())
 
     @property
     def idle(self) -> bool:
         """Whether some group has nothing to do."""
-        return None in self._now
+        return len(self._now) < len(self._last)
 
-    def due(self, passes: int) -> Turn:
-        """The turn under way that ends first, if each runs so many passes.
-
-        Reckoned by what passes cost, not observed: so a run takes the same turns again on the same devices.
-        """
-        return min(self.under_way, key=lambda turn: self._clock[turn.group] + passes * self.cost(turn.bucket))
-
-    def done(self, turn: Turn, passes: int, prefix_B: np.ndarray, stop_B: np.ndarray) -> None:
-        """Take in that a turn is over: after how many passes, and what its seated lanes have come to."""
+    def done(self, turn: Turn, prefix_B: np.ndarray, stop_B: np.ndarray) -> None:
+        """Take in that a turn is over, and what its seated lanes have come to."""
         self.observe(turn.seated, prefix_B, stop_B)
-        self._now[turn.group] = None
-        now = self._clock[turn.group] + passes * self.cost(turn.bucket)
-        for group in range(len(self._now)):
-            if not self._now[group]:
-                self._clock[group] = max(self._clock[group], now)
+        del self._now[turn.group]
 
     def drop(self) -> None:
         """Take in that all turns under way are lost."""
-        self._now = [None] * len(self._now)
-        self._last = [None] * len(self._now)
+        self._now.clear()
+        self._last = [None] * len(self._last)

@@ -115,8 +115,8 @@ def taking_turns(prefixes, num_lanes=0):
     return made
 
 
-def finish(made, turn, passes, prefixes):
-    made.done(turn, passes, np.array(prefixes), np.full(len(prefixes), Stop.RUNNING))
+def finish(made, turn, prefixes):
+    made.done(turn, np.array(prefixes), np.full(len(prefixes), Stop.RUNNING))
 
 
 def test_no_lane_sits_in_two_groups():
@@ -126,7 +126,7 @@ def test_no_lane_sits_in_two_groups():
     assert (two.group, two.bucket, two.seated.tolist()) == (1, Bucket(16, 2), [2, 3])
     assert made.turns() == []
     assert not made.idle
-    finish(made, two, 16, [17, 18])
+    finish(made, two, [17, 18])
     (three,) = made.turns()
     assert (three.group, three.bucket, three.seated.tolist()) == (1, Bucket(24, 1), [2])
 
@@ -135,10 +135,10 @@ def test_lanes_keep_their_seats_where_they_are():
     made = taking_turns([1, 2, 3])
     one, two = made.turns()
     assert (one.stays, two.stays) == (False, False)
-    finish(made, two, 16, [5])
+    finish(made, two, [5])
     (again,) = made.turns()
     assert (again.group, again.stays, again.seated.tolist()) == (1, True, [2])
-    finish(made, one, 16, [6, 40])
+    finish(made, one, [6, 40])
     (moved,) = made.turns()
     assert (moved.group, moved.stays, moved.bucket, moved.seated.tolist()) == (0, False, Bucket(48, 1), [1])
     assert made.next()[1].tolist() == [0]
@@ -149,34 +149,20 @@ def test_a_group_that_had_nothing_to_do_leaves_seats_to_their_lanes():
     (one,) = made.turns()
     assert (one.group, made.idle) == (0, True)
     for _ in range(2):
-        finish(made, one, 16, [3, 3])
+        finish(made, one, [3, 3])
         (one,) = made.turns()
         assert (one.group, one.stays) == (0, True)
 
 
-def test_the_chunk_that_costs_least_is_due_first_whoever_began_it():
-    made = taking_turns([1, 2, 30])  # passes of 32 tokens each, and no knee
+def test_what_is_under_way_is_told_in_the_order_of_its_beginning():
+    made = taking_turns([1, 2, 30])
     one, two = made.turns()
-    assert made.due(16) is one, "both cost as much: the first goes first"
-    finish(made, one, 3, [3, 3])
+    assert made.under_way == [one, two]
+    finish(made, one, [3, 3])
     (again,) = made.turns()
-    assert made.due(16) is two, "the other one began 3 passes later"
-    finish(made, two, 16, [40])
-    (longer,) = made.turns()
-    assert (longer.bucket, made.under_way) == (Bucket(48, 1), [again, longer])
-    assert made.due(16) is again
-
-
-def test_an_idle_group_does_not_make_up_for_the_time_it_had_nothing_to_do():
-    made = taking_turns([1, 2], num_lanes=4)
-    for _ in range(5):
-        (one,) = made.turns()
-        finish(made, one, 16, [3, 3])
-    (one,) = made.turns()
-    finish(made, one, 16, [3, 20])
-    first, second = made.turns()
-    assert (first.bucket, second.bucket) == (Bucket(24, 1), Bucket(16, 2))
-    assert made.due(16) is first, "24 tokens a pass end before 32"
+    assert (again.group, made.under_way) == (0, [two, again])
+    finish(made, again, [40, 3])
+    assert made.under_way == [two]
 
 
 def test_what_was_under_way_is_seated_anew_after_a_loss():

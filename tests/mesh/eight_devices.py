@@ -3,13 +3,16 @@
 A process of its own, since JAX fixes the number of devices when it starts.
 """
 
+import contextlib
 import json
+import random
 import re
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -131,6 +134,14 @@ def overtakes(model: Decoder) -> bool:
     return not long.is_ready()
 
 
+@contextlib.contextmanager
+def taken_in_at_random() -> Iterator[None]:
+    """The host takes in any chunk under way, not the first that ends."""
+    wait, rng = Places.wait, random.Random(0)
+    with mock.patch.object(Places, "wait", lambda self, turns: wait(self, [rng.choice(turns)])):
+        yield
+
+
 @jax.jit
 def logits(model: Decoder, tokens_BxT: jax.Array) -> jax.Array:
     """Scores of a plain text."""
@@ -192,12 +203,15 @@ def main(folder: Path) -> dict:
             found["logits"][f"{family} {text}"] = float(np.abs(others - whole).max())
 
     # Two lanes of 16 tokens a pass, on however many devices.
-    random = np.random.default_rng(3).integers(0, 48, (4, 12)).tolist()
+    texts = np.random.default_rng(3).integers(0, 48, (4, 12)).tolist()
     found["rows"], found["programs"] = {}, {}
     for text in ("lanes:1", "lanes:2", "lanes:4"):
-        ended = rows(on(text, checkpoints["llama"]), random, settings(0.1, 1.0, steps=30))
+        ended = rows(on(text, checkpoints["llama"]), texts, settings(0.1, 1.0, steps=30))
         found["rows"][text] = written(ended)
         found["programs"][text] = lanes.run_chunk._cache_size()
+    with taken_in_at_random():
+        ended = rows(on("lanes:4", checkpoints["llama"]), texts, settings(0.1, 1.0, steps=30))
+        found["rows"]["lanes:4, in any order"] = written(ended)
     bundled = port.bundled_model()
     tokenizer = load_tokenizer(str(bundled))
     stories = [tokenizer.encode(text)[:12] for text in STORIES]
