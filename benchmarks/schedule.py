@@ -2,7 +2,7 @@
 
     python benchmarks/schedule.py --texts=stories --num_samples=32 --json=results.jsonl
 
-All learning rates at once, and each of them alone, in turns of a second, after a run of either kind has
+All learning rates at once, and each of them alone, in turns of ten seconds, after a run of either kind has
 compiled all programs. With --commands, whole commands one after the other, each in a process of its own with
 all programs in the cache: what a user waits for, with loading, decoding back and the figure.
 One JSON line each:
