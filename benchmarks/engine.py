@@ -159,6 +159,11 @@ class _Running:
         self.wall_s += time.perf_counter() - start
 
     @property
+    def num_lanes(self) -> int:
+        """Those that have ended, too."""
+        return len(self._jobs)
+
+    @property
     def outcomes(self) -> list[Outcome]:
         """Its lanes in the order of its jobs, when it has ended."""
         return [self._finished[job] for job in self._jobs]
@@ -190,25 +195,27 @@ def whole_run(model: Decoder, samples: list[Sample], settings: CramSettings) -> 
 
 
 def runs_in_turns(
-    model: Decoder, samples: list[Sample], several: list[CramSettings], seconds: float = 10.0
+    model: Decoder, samples: list[Sample], several: list[CramSettings], seconds: float = 2.0
 ) -> list[tuple[list[Outcome], Tally]]:
     """Whole runs that take turns, so that a machine that gets slower meanwhile does so for all of them.
 
-    At the end of its turn a run waits for what it has under way, while devices fall idle: with 128 lanes on two
-    cores some 0.06 s that it would not lose by itself, with 32 some 0.04.
+    Turns are as long as a run has lanes, so that all runs take part to the end, about. When its turn is over, a
+    run waits for what it has under way, and meanwhile devices fall idle: some hundredths of a second that it
+    would not lose by itself.
 
     Args:
         model: the frozen decoder.
         samples: the texts of every run.
         several: the settings of each.
-        seconds: of a turn.
+        seconds: of a turn of the run with the fewest lanes.
 
     Returns:
         The lanes of each, in the order of its jobs, and its work; FLOPs are not counted.
     """
     runs = [_Running(model, samples, settings) for settings in several]
+    fewest = min(one.num_lanes for one in runs)
     while under_way := [one for one in runs if not one.ended]:
         for one in [*under_way, *reversed(under_way)]:
-            one.go_on(seconds)
+            one.go_on(seconds * one.num_lanes / fewest)
             one.settle()
     return [(one.outcomes, one.total) for one in runs]

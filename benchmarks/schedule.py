@@ -2,8 +2,8 @@
 
     python benchmarks/schedule.py --texts=stories --num_samples=32 --json=results.jsonl
 
-All learning rates at once, and each of them alone, in turns of ten seconds, after a run of either kind has
-compiled all programs. With --commands, whole commands one after the other, each in a process of its own with
+All learning rates at once, and each of them alone, in turns of two seconds for each rate, after a run of
+either kind has compiled all programs. With --commands, whole commands one after the other, each in a process of its own with
 all programs in the cache: what a user waits for, with loading, decoding back and the figure.
 One JSON line each:
 
