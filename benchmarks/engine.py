@@ -199,9 +199,9 @@ def runs_in_turns(
 ) -> list[tuple[list[Outcome], Tally]]:
     """Whole runs that take turns, so that a machine that gets slower meanwhile does so for all of them.
 
-    Turns are as long as a run has lanes, so that all runs take part to the end, about. When its turn is over, a
-    run waits for what it has under way, and meanwhile devices fall idle: some hundredths of a second that it
-    would not lose by itself.
+    Turns are as long as a run has lanes, so that all runs take part to the end, about. When its turn is over,
+    a run waits for what it has under way, and meanwhile devices fall idle: some hundredths of a second that
+    it would not lose by itself.
 
     Args:
         model: the frozen decoder.

@@ -3,8 +3,8 @@
     python benchmarks/schedule.py --texts=stories --num_samples=32 --json=results.jsonl
 
 All learning rates at once, and each of them alone, in turns of two seconds for each rate, after a run of
-either kind has compiled all programs. With --commands, whole commands one after the other, each in a process of its own with
-all programs in the cache: what a user waits for, with loading, decoding back and the figure.
+either kind has compiled all programs. With --commands, whole commands one after the other, each in a process
+of its own with all programs in the cache: what a user waits for, with loading, decoding back and the figure.
 One JSON line each:
 
   timed         loop or command
