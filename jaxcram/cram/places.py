@@ -159,7 +159,10 @@ class Places:
                 place.ahead = place.ahead or self._dispatch(place, turn, pool, settings, before=place.chunk)
 
     def wait(self, turns: list[Turn]) -> tuple[Chunk, ChunkResult]:
-        """A chunk that has ended, and what it has measured: of the first such among turns under way."""
+        """Wait until a chunk of some turns under way has ended: it, and what it has measured.
+
+        Of several that have, it is the one of the first turn. A chunk that failed raises what it failed with.
+        """
         chunks = [chunk for turn in turns if (chunk := self._places[turn.group].chunk)]
         futures.wait([chunk.result for chunk in chunks], return_when=futures.FIRST_COMPLETED)
         ended = next(chunk for chunk in chunks if chunk.result.done())
