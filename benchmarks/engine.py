@@ -40,8 +40,16 @@ class Tally:
     flops: int = 0
     wall_s: float = 0.0
 
+    @classmethod
+    def of(cls, done: run.Progress, wall_s: float) -> Tally:
+        """What a run has done so far, in so long; FLOPs are not counted."""
+        return cls(done.passes, done.lane_steps, done.useful_tokens, done.paid_tokens, wall_s=wall_s)
+
     def __add__(self, other: Tally) -> Tally:
         return Tally(*map(operator.add, dataclasses.astuple(self), dataclasses.astuple(other)))
+
+    def __sub__(self, other: Tally) -> Tally:
+        return Tally(*map(operator.sub, dataclasses.astuple(self), dataclasses.astuple(other)))
 
 
 def full_bucket(
@@ -101,14 +109,10 @@ def metered() -> Iterator[dict[Bucket, Tally]]:
     @functools.wraps(take)
     def watched(self: run.Run, chunk: Any, result: Any) -> Any:
         nonlocal last
-        before = dataclasses.replace(self.progress)
+        before = Tally.of(self.progress, last)
         ended = take(self, chunk, result)
-        now, tally = time.perf_counter(), tallies.setdefault(chunk.turn.bucket, Tally())
-        for name in ("passes", "lane_steps", "useful_tokens", "paid_tokens"):
-            more = getattr(self.progress, name) - getattr(before, name)
-            setattr(tally, name, getattr(tally, name) + more)
-        tally.wall_s += now - last
-        last = now
+        last, bucket = time.perf_counter(), chunk.turn.bucket
+        tallies[bucket] = tallies.get(bucket, Tally()) + (Tally.of(self.progress, last) - before)
         return ended
 
     with mock.patch.object(run.Run, "_book", watched):
@@ -171,14 +175,7 @@ class _Running:
     @property
     def total(self) -> Tally:
         """Its work so far; FLOPs are not counted."""
-        done = self._run.progress
-        return Tally(
-            passes=done.passes,
-            lane_steps=done.lane_steps,
-            useful_tokens=done.useful_tokens,
-            paid_tokens=done.paid_tokens,
-            wall_s=self.wall_s,
-        )
+        return Tally.of(self._run.progress, self.wall_s)
 
 
 def whole_run(model: Decoder, samples: list[Sample], settings: CramSettings) -> RunResult:

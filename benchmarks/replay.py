@@ -117,14 +117,6 @@ def plan_for(lanes: list[Lane], longest: int, command: Command) -> Plan:
     return dataclasses.replace(plan, drains=command.drains or plan.drains)
 
 
-class Played(NamedTuple):
-    """A chunk played: its turn, passes, and tokens of unfinished lanes' prefixes in them."""
-
-    turn: Turn
-    passes: int
-    useful: int
-
-
 class Replay:
     """The lanes of a finished run under a schedule.
 
@@ -150,8 +142,8 @@ class Replay:
         self._done_N, self._stop_N = np.zeros(len(lanes), int), np.full(len(lanes), Stop.RUNNING)
         self._scheduler.observe(np.arange(len(lanes)), self._prefix_N, self._stop_N)
 
-    def _chunk(self, turn: Turn) -> Played:
-        """What a turn makes of its lanes."""
+    def _chunk(self, turn: Turn) -> tuple[int, int]:
+        """Move a turn's lanes on: its passes, and the tokens of unfinished lanes' prefixes in them."""
         tokens, active, passes, useful = turn.bucket.tokens, turn.seated.tolist(), 0, 0
         while passes < self._chunk_passes and len(active) >= turn.floor:
             useful += int(self._prefix_N[active].sum())
@@ -169,25 +161,26 @@ class Replay:
                 else:  # the pass measures that the lane has ended
                     self._stop_N[slot] = Stop.COMPLETE
                 active.remove(slot)
-        return Played(turn, passes, useful)
+        return passes, useful
 
     def play(self) -> dict[str, Any]:
         """Counts as the columns name them; the host takes no time."""
         waiting: collections.deque[Turn] = collections.deque(self._scheduler.turns())
-        running: list[tuple[float, int, Played]] = []  # a heap: the first to end, then the first to begin
+        running: list[tuple[float, int, Turn]] = []  # a heap: the first to end, then the first to begin
         now, chunks, passes, useful, paid, time = 0.0, 0, 0, 0, 0, 0.0
         while waiting or running:
             while waiting and len(running) < self._devices:
-                played = self._chunk(waiting.popleft())
-                bucket = played.turn.bucket
-                duration = played.passes * (self._knee + bucket.lanes * bucket.tokens)
-                heapq.heappush(running, (now + duration, chunks, played))
+                turn = waiting.popleft()
+                own_passes, own_useful = self._chunk(turn)
+                own_paid = own_passes * turn.bucket.lanes * turn.bucket.tokens
+                duration = own_passes * self._knee + own_paid
+                heapq.heappush(running, (now + duration, chunks, turn))
                 chunks += 1
-                passes += played.passes
-                useful += played.useful
-                paid += played.passes * bucket.lanes * bucket.tokens
+                passes += own_passes
+                useful += own_useful
+                paid += own_paid
                 time += duration
-            now, _, (turn, _, _) = heapq.heappop(running)
+            now, _, turn = heapq.heappop(running)
             self._scheduler.done(turn, self._prefix_N[turn.seated], self._stop_N[turn.seated])
             waiting.extend(self._scheduler.turns())
         return {

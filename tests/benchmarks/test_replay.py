@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from replay import Replay, lanes_of
+from replay import Lane, Replay, lanes_of
 
 from jaxcram.cram.run import DEFAULT_COST
 from jaxcram.cram.scheduler import PassCost, Plan
@@ -19,6 +19,19 @@ FLAGS = (
     *("--learning_rates=0.1,0.5,1.0,2.0", "--seeds=0,1,2", "--max_steps_per_token=60", "--max_steps=300"),
     "--trajectory=none",
 )
+
+
+@pytest.mark.parametrize(("spare", "chunks", "passes"), [(0, 4, 32), (1, 5, 35)])
+def test_two_devices_work_off_chunks_in_the_order_of_their_start(spare, chunks, passes):
+    """Two lanes to a pass of 16 tokens; a pass more measures that a lane has ended."""
+    lanes = [Lane(1, [1] * steps, 1) for steps in (3, 20, 10, 10, 2)]
+    # Lanes 0 and 1 take 4 passes, lanes 2 and 3 at the same time 11. Then lane 4 takes 3: with a spare chunk
+    # it had to begin by itself, else it sits with lane 1, which takes what is left, 16 steps to a chunk.
+    played = Replay(lanes, Plan.of(5, 10, 64), PassCost(32, 0.0), 2, spare, 16).play()
+    assert (played["chunks"], played["passes"]) == (chunks, passes)
+    measured = 4 + 21 + 11 + 11 + 3
+    assert played["useful_share"] == measured / (passes * 32)
+    assert played["cost"] == passes * 32 / measured
 
 
 @pytest.mark.slow
