@@ -157,12 +157,13 @@ class Scheduler:
         self._prefix_N[slots] = prefix_B
         self._alive_N[slots] = stop_B == Stop.RUNNING
 
-    def next(self) -> tuple[Bucket, np.ndarray] | None:
-        """Bucket and lanes of the next chunk, at most as many as a group seats; None when nobody waits.
+    def next(self, group: int = 0) -> tuple[Bucket, np.ndarray] | None:
+        """Bucket and lanes of a group's next chunk, as many as it seats at most; None when nobody waits.
 
         The shortest bucket with enough waiting lanes for a whole pass goes first; when none has, the shortest
         with any: its lanes either end cheaply or move up, where they fill longer buckets. Lanes keep their
-        seats until they leave, so that only the last passes of a bucket are short of lanes.
+        seats until they leave, whoever has come to their bucket meanwhile: only the last passes of a bucket
+        are short of lanes, and what was started ahead for the same lanes is not in vain.
         """
         place_N = np.searchsorted(self._lengths, self._prefix_N)
         waits_N = self._alive_N.copy()
@@ -176,7 +177,10 @@ class Scheduler:
         seats = [bucket.lanes * self._together for bucket in buckets]
         full = [i for i in occupied if len(waiting[i]) >= seats[i]]
         chosen = (full or occupied)[0]
-        return buckets[chosen], waiting[chosen][: seats[chosen]]
+        last = self._last[group]
+        sat = np.isin(waiting[chosen], last.seated if last else ())
+        first = np.argsort(~sat, kind="stable")[: seats[chosen]]
+        return buckets[chosen], np.sort(waiting[chosen][first])
 
     def turns(self) -> list[Turn]:
         """Seat waiting lanes wherever no chunk is under way; the chunks that are to start."""
@@ -185,7 +189,7 @@ class Scheduler:
         for group in sorted(range(len(self._last)), key=lambda group: self._last[group] is None):
             if group in self._now:
                 continue
-            choice, last = self.next(), self._last[group]
+            choice, last = self.next(group), self._last[group]
             if not choice:
                 self._last[group] = None
                 continue

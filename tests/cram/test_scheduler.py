@@ -144,6 +144,18 @@ def test_lanes_keep_their_seats_where_they_are():
     assert made.next()[1].tolist() == [0]
 
 
+def test_who_comes_to_a_bucket_takes_no_seat_from_those_who_stay():
+    made = taking_turns([1, 2, 17, 18])
+    one, two = made.turns()
+    assert (one.seated.tolist(), two.seated.tolist()) == ([0, 1], [2])
+    finish(made, one, [19, 20])  # both now have slots before that of the lane which sits
+    (upper,) = made.turns()
+    assert (upper.bucket, upper.seated.tolist()) == (Bucket(24, 1), [0])
+    finish(made, two, [18])
+    (again,) = made.turns()
+    assert (again.group, again.stays, again.seated.tolist()) == (1, True, [2])
+
+
 def test_a_group_that_had_nothing_to_do_leaves_seats_to_their_lanes():
     made = taking_turns([1, 2], num_lanes=4)
     (one,) = made.turns()
