@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import logging
+import math
 import os
+import time
 from pathlib import Path
 from typing import Any, Self
 
@@ -10,13 +14,14 @@ import jax
 
 _COMPILED = "/jax/core/compile/backend_compile_duration"
 _SAVED = "/jax/compilation_cache/compile_time_saved_sec"
+_LOGGER = logging.getLogger("jaxcram")
 
 
 def use_cache() -> None:
     """Keep compiled programs in `$XDG_CACHE_HOME/jaxcram/xla` (by default under ~/.cache).
 
-    A directory that is set already, by `JAX_COMPILATION_CACHE_DIR` or in JAX's configuration, stays; a home
-    that cannot be written leaves the cache off.
+    A directory that is set already, by `JAX_COMPILATION_CACHE_DIR` or in JAX's configuration, stays; one that
+    cannot be written leaves the cache off, which is told.
     """
     config: Any = jax.config  # its options are not typed
     if not config.jax_enable_compilation_cache:
@@ -30,7 +35,14 @@ def use_cache() -> None:
     directory = Path(base, "jaxcram", "xla")
     try:
         directory.mkdir(parents=True, exist_ok=True)
-    except OSError:
+        if not os.access(directory, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        _LOGGER.warning(
+            "compiled programs are not kept for the next start: %s cannot be written (%s); "
+            "JAX_COMPILATION_CACHE_DIR=DIR keeps them elsewhere",
+            *(directory, error.strerror),
+        )
         return
     jax.config.update("jax_compilation_cache_dir", str(directory))
 
@@ -42,11 +54,11 @@ def cache_directory() -> Path | None:
 
 
 class CompileTime:
-    """Seconds spent on compilation, and seconds that the cache saved, while the context is open."""
+    """Time in which programs were compiled, and what the cache saved, while the context is open."""
 
     def __init__(self) -> None:
-        self.spent_s = 0.0
-        self.saved_s = 0.0
+        self._spans: list[tuple[float, float]] = []  # of all threads
+        self._saved: list[float] = []
 
     def __enter__(self) -> Self:
         jax.monitoring.register_event_duration_secs_listener(self._listen)
@@ -55,8 +67,24 @@ class CompileTime:
     def __exit__(self, *error: object) -> None:
         jax.monitoring.unregister_event_duration_listener(self._listen)
 
+    @property
+    def spent_s(self) -> float:
+        """Seconds of wall time in which some thread was compiling."""
+        spent, until = 0.0, -math.inf
+        for start, end in sorted(self._spans):
+            spent += max(0.0, end - max(start, until))
+            until = max(until, end)
+        return spent
+
+    @property
+    def saved_s(self) -> float:
+        """Seconds of compilation that the cache saved, those of all threads together."""
+        return sum(self._saved)
+
     def _listen(self, event: str, duration_secs: float, **_: str | int) -> None:
+        seconds = max(0.0, duration_secs)  # JAX takes these from a clock that may be set back
         if event == _COMPILED:
-            self.spent_s += max(0.0, duration_secs)  # JAX takes these from a clock that may be set back
+            now = time.perf_counter()
+            self._spans.append((now - seconds, now))
         elif event == _SAVED:
-            self.saved_s += max(0.0, duration_secs)
+            self._saved.append(seconds)

@@ -1,3 +1,6 @@
+import os
+import time
+
 import jax
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
@@ -57,14 +60,29 @@ def test_time_spent_and_saved_is_counted_while_the_clock_is_open():
     assert clock.spent_s == after, "a closed clock goes on"
 
 
+def test_what_threads_compile_at_once_counts_once(monkeypatch):
+    compiled = "/jax/core/compile/backend_compile_duration"
+    clock = CompileTime()
+    for now, seconds in ((10.0, 2.0), (11.0, 2.5), (11.5, 0.25), (20.0, 1.0), (21.0, -1.0)):
+        monkeypatch.setattr(time, "perf_counter", lambda now=now: now)
+        clock._listen(compiled, seconds)
+    assert clock.spent_s == 3.0 + 0.25 + 1.0  # 8 to 11, the last quarter before 11.5, 19 to 20
+
+
 def test_a_directory_that_is_set_already_stays(cache, tmp_path):
     jax.config.update("jax_compilation_cache_dir", str(tmp_path / "mine"))
     use_cache()
     assert jax.config.jax_compilation_cache_dir == str(tmp_path / "mine")
 
 
-def test_a_home_that_cannot_be_written_leaves_the_cache_off(cache, monkeypatch, tmp_path):
+@pytest.mark.parametrize(("kept", "why"), [("file", "Not a directory"), ("folder", "Permission denied")])
+def test_a_place_that_cannot_be_written_leaves_the_cache_off(cache, monkeypatch, tmp_path, caplog, kept, why):
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / kept))
     use_cache()
     assert jax.config.jax_compilation_cache_dir is None
+    assert caplog.messages == [
+        f"compiled programs are not kept for the next start: {tmp_path / kept / 'jaxcram' / 'xla'} cannot be "
+        f"written ({why}); JAX_COMPILATION_CACHE_DIR=DIR keeps them elsewhere"
+    ]
