@@ -1,6 +1,7 @@
 """`jaxcram cram`: texts into embeddings, every claimed token decoded back."""
 
 import dataclasses
+from pathlib import Path
 
 from jaxcram.cli.flags import Doc
 from jaxcram.cli.spread import TOPIC, Spread
@@ -116,3 +117,5 @@ def run(command: Command) -> None:
         )
         if processes.number() == 0:
             show.present(run)
+            if command.profile_dir and any(Path(command.profile_dir).rglob("*.xplane.pb")):
+                print(f"trace     {command.profile_dir} (for XProf, TensorBoard or Perfetto)")

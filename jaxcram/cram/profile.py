@@ -45,9 +45,9 @@ class Profile:
 
     def __exit__(self, *error: object) -> None:
         self._stop()
-        if self._directory is not None and self._chunks < FIRST:
+        if self._directory is not None and self._chunks <= FIRST:
             _LOGGER.warning(
-                "no trace in %s: a trace begins after %d chunks of passes, and there were %d",
+                "no passes in the trace in %s: it begins after %d chunks of them, and there were %d",
                 *(self._directory, FIRST, self._chunks),
             )
 

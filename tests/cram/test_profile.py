@@ -43,12 +43,15 @@ def test_only_a_few_chunks_are_traced(tmp_path, monkeypatch):
     assert len(calls) == 2
 
 
-def test_a_run_too_short_for_a_trace_says_so(tmp_path, caplog):
+@pytest.mark.parametrize("chunks", [1, 2, 3])
+def test_a_run_too_short_for_a_trace_says_so(tmp_path, caplog, monkeypatch, chunks):
+    monkeypatch.setattr(profile.jax.profiler, "start_trace", lambda where: None)
+    monkeypatch.setattr(profile.jax.profiler, "stop_trace", lambda: None)
     with Profile(str(tmp_path)) as trace:
-        trace.after_chunk()
-    assert caplog.messages == [
-        f"no trace in {tmp_path}: a trace begins after 2 chunks of passes, and there were 1"
-    ]
+        for _ in range(chunks):
+            trace.after_chunk()
+    told = f"no passes in the trace in {tmp_path}: it begins after 2 chunks of them, and there were {chunks}"
+    assert caplog.messages == ([told] if chunks < 3 else [])
 
 
 def test_a_second_profiler_is_told_in_a_line(tmp_path):
