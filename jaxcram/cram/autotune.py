@@ -8,6 +8,7 @@ import importlib.metadata
 import json
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def pass_cost(model: Decoder, num_memory: int, remat: bool) -> tuple[PassCost, s
     identity = [
         repr(model.config),
         str(model.dtype),
-        jax.devices()[0].device_kind,
+        _device(),
         mesh.of(model).shape_tuple,
         num_memory,
         remat,
@@ -55,7 +56,7 @@ def pass_cost(model: Decoder, num_memory: int, remat: bool) -> tuple[PassCost, s
     file = None if directory is None else directory / f"pass_cost_{key}.json"
     known = _agreed(*(_stored(file) or (0, 0.0)))
     if known.token_budget:
-        return known, f"{_told(known)} (as measured before: {file})"
+        return known, f"{_told(known)} (measured before; removing {file} has it measured again)"
     start = time.perf_counter()
     cost = _agreed(*dataclasses.astuple(fit(list(timed(model, num_memory, remat)))))
     if file is not None:
@@ -65,8 +66,18 @@ def pass_cost(model: Decoder, num_memory: int, remat: bool) -> tuple[PassCost, s
     return cost, f"{_told(cost)} (measured in {time.perf_counter() - start:.0f} s)"
 
 
+def _device() -> str:
+    """The kind of device; of a CPU, which JAX does not tell, the model."""
+    kind = jax.devices()[0].device_kind
+    if kind != "cpu":
+        return kind
+    with suppress(OSError), open("/proc/cpuinfo") as file:
+        return next((line for line in file if line.startswith("model name")), kind)
+    return kind
+
+
 def _told(cost: PassCost) -> str:
-    return f"token budget {cost.token_budget}: a pass costs as much as its tokens and {cost.knee:.0f} more"
+    return f"token budget {cost.token_budget}; starting a pass costs as much as {cost.knee:.0f} of its tokens"
 
 
 def _stored(file: Path | None) -> tuple[int, float] | None:
@@ -87,8 +98,12 @@ def _agreed(token_budget: int, knee: float) -> PassCost:
 
 
 def timed(model: Decoder, num_memory: int, remat: bool) -> Iterator[tuple[int, float]]:
-    """Tokens of passes on one device, and seconds of one: ever more lanes, while that gains and fits."""
-    count, rate = 1, 0.0
+    """Tokens of passes on one device, and seconds of one: ever more lanes, while that gains and fits.
+
+    Every pass has four times the lanes of the one before, but for the last one: where those do not fit,
+    twice as many may.
+    """
+    count, factor, rate = 1, 4, 0.0
     length = min(LENGTH, model.config.max_positions - num_memory + 1)
     while count * length <= MOST_TOKENS:
         bucket = Bucket(length, count)
@@ -102,49 +117,69 @@ def timed(model: Decoder, num_memory: int, remat: bool) -> Iterator[tuple[int, f
                     f"--token_budget=auto: out of device memory at {count} lanes of {length} tokens; give "
                     "--token_budget=N instead, or --remat"
                 ) from error
-            return
+            if factor == 2:
+                return
+            count, factor = count // 2, 2
+            continue
         tokens = count * length
         seconds = _agreed(tokens, seconds).knee  # all stop at the same pass
         yield tokens, seconds
-        if tokens / seconds < STILL_GAINING * rate or seconds > SLOW:
+        if tokens / seconds < STILL_GAINING * rate or seconds > SLOW or factor == 2:
             return
-        rate, count = tokens / seconds, count * 4
+        rate, count = tokens / seconds, count * factor
 
 
 def _seconds(model: Decoder, bucket: Bucket, num_memory: int, remat: bool) -> float:
-    """Seconds of one pass, the better of two chunks; no lane ever ends."""
-    devices = mesh.of(model)
-    seats = bucket.lanes * mesh.places(devices)
+    """Seconds of one pass while every place runs the same, the better of two chunks; no lane ever ends."""
+    members = mesh.apart(model)
+    if mesh.of(model).is_multi_process or len(members) == 1:
+        members = [model]
+    elif jax.default_backend() == "cpu":
+        members = members[:-1]  # as many as there are cores
     endless = StageSettings(mode="full", max_steps=2**30)
     settings = PassSettings(stages=endless, chunk_passes=_PASSES, remat=remat)
-    pool = lanes.init_pool(
-        jnp.zeros((seats, bucket.tokens), jnp.int32),
-        jnp.full(seats, bucket.tokens, jnp.int32),
-        jnp.full(seats, 1e-9),
-        jnp.zeros((seats, num_memory, model.config.width)),
-        settings,
-    )
-    pool = mesh.replicated(Packed.of(pool, mesh.places(devices)), devices)
+
+    def fresh(member: Decoder) -> Packed[lanes.Lanes]:
+        devices = mesh.of(member)
+        seats = bucket.lanes * mesh.places(devices)
+        pool = lanes.init_pool(
+            jnp.zeros((seats, bucket.tokens), jnp.int32),
+            jnp.full(seats, bucket.tokens, jnp.int32),
+            jnp.full(seats, 1e-9),
+            jnp.zeros((seats, num_memory, model.config.width)),
+            settings,
+        )
+        return mesh.replicated(Packed.of(pool, mesh.places(devices)), devices)
+
+    def chunk(member: Decoder, pool: Packed[lanes.Lanes]) -> Packed[lanes.Lanes]:
+        abstract = mesh.of(member).abstract_mesh
+        pool, _ = jax.block_until_ready(lanes.run_chunk(member, pool, bucket, settings, abstract))
+        return pool
+
+    pools = [chunk(member, fresh(member)) for member in members]  # compiles, once for places that are alike
     best = float("inf")
-    for again in range(3):  # the first one compiles
-        start = time.perf_counter()
-        pool, _ = jax.block_until_ready(lanes.run_chunk(model, pool, bucket, settings, devices))
-        taken = time.perf_counter() - start
-        best = min(best, taken)
-        if again and _agreed(1, taken).knee > SLOW * _PASSES:
-            break
+    with ThreadPoolExecutor(len(members)) as threads:
+        for _ in range(2):
+            start = time.perf_counter()
+            pools = list(threads.map(chunk, members, pools))
+            taken = time.perf_counter() - start
+            best = min(best, taken)
+            if _agreed(1, taken).knee > SLOW * _PASSES:
+                break
     return best / _PASSES
 
 
 def fit(points: list[tuple[int, float]]) -> PassCost:
     """Budget and knee of measured (tokens, seconds): seconds = rate * (knee + tokens), by relative errors.
 
-    The budget is the largest one tried that still gained.
+    The budget is the largest one tried that still gained: `STILL_GAINING` for four times the tokens, and the
+    root of that for twice as many.
     """
     tokens, seconds = np.array(points, float).T
     design = np.stack([np.ones_like(tokens), tokens], axis=1) / seconds[:, None]
     (fixed, rate), *_ = np.linalg.lstsq(design, np.ones_like(seconds), rcond=None)
     speed = tokens / seconds
-    gained = [0, *(i for i in range(1, len(speed)) if speed[i] >= STILL_GAINING * speed[i - 1])]
+    least = STILL_GAINING ** np.emath.logn(4, tokens[1:] / tokens[:-1])
+    gained = np.append(0, 1 + np.flatnonzero(speed[1:] >= least * speed[:-1]))
     knee = fixed / rate if rate > 0 else tokens[-1]
     return PassCost(int(tokens[gained[-1]]), max(1.0, float(knee)))

@@ -1,4 +1,5 @@
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -52,6 +53,24 @@ def test_memory_that_runs_out_ends_the_search(tiny, monkeypatch):
     assert autotune.fit(points).token_budget == 256
 
 
+def test_where_four_times_the_lanes_do_not_fit_twice_as_many_may(tiny, monkeypatch):
+    tried = []
+
+    def seconds(model, bucket, num_memory, remat):
+        tried.append(bucket.lanes)
+        if bucket.lanes > 8:
+            raise JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
+        return {1: 0.1, 4: 0.2, 8: 0.38}[bucket.lanes]
+
+    monkeypatch.setattr(autotune, "_seconds", seconds)
+    points = list(autotune.timed(tiny, 1, False))
+    assert tried == [1, 4, 16, 8]
+    assert [tokens for tokens, _ in points] == [64, 256, 512]
+    # Twice the tokens take 1.9 times as long, each 1.05 times as fast: a tenth for four times as many.
+    assert autotune.fit(points).token_budget == 512
+    assert autotune.fit([*points[:2], (512, 0.39)]).token_budget == 256
+
+
 def test_slow_passes_are_not_made_larger(tiny, monkeypatch):
     monkeypatch.setattr(
         autotune, "_seconds", lambda model, bucket, *others: 0.2 + 1e-3 * bucket.tokens * bucket.lanes
@@ -92,13 +111,38 @@ def test_a_pass_is_really_timed(tiny, monkeypatch):
     assert chunks == [4, 4, 4]
 
 
+def test_a_pass_is_timed_while_every_core_runs_one(tiny, monkeypatch):
+    """As in a run; the places of a CPU share its first device."""
+    monkeypatch.setattr(autotune.mesh, "apart", lambda model: [model] * 3)
+    both = threading.Barrier(2, timeout=60)
+    chunks, run_chunk = [], lanes.run_chunk
+
+    def together(*arguments):
+        chunks.append(threading.current_thread())
+        if len(chunks) > 2:  # those before compile
+            both.wait()
+        return run_chunk(*arguments)
+
+    monkeypatch.setattr(lanes, "run_chunk", together)
+    assert autotune._seconds(tiny, lanes.Bucket(8, 2), 1, False) > 0
+    assert len(chunks) == 6
+    assert [thread is threading.main_thread() for thread in chunks] == [True] * 2 + [False] * 4
+
+
+def test_cpus_of_another_kind_are_measured_for_themselves(tiny, clock, cache, monkeypatch):
+    autotune.pass_cost(tiny, 1, False)
+    monkeypatch.setattr(autotune, "_device", lambda: "another")
+    autotune.pass_cost(tiny, 1, False)
+    assert len(list(cache.glob("pass_cost_*.json"))) == 2
+
+
 def test_it_is_measured_once_and_then_read(tiny, clock, cache):
     first, told = autotune.pass_cost(tiny, 1, False)
     assert "measured in" in told
     measured = len(clock)
     again, told = autotune.pass_cost(tiny, 1, False)
     assert (again, len(clock)) == (first, measured)
-    assert told.startswith("token budget 1024: a pass costs as much as its tokens and 100 more")
+    assert told.startswith("token budget 1024; starting a pass costs as much as 100 of its tokens")
     (file,) = cache.glob("pass_cost_*.json")
     assert json.loads(file.read_text()) == {"token_budget": 1024, "knee": pytest.approx(100.0)}
     autotune.pass_cost(tiny, 2, False)
