@@ -1,7 +1,9 @@
 """Several real processes as one run, on CPU: the same rows as one process, mistakes told once, lost peers."""
 
+import contextlib
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -44,11 +46,18 @@ def start(model: Path, out: Path, *flags: str, devices: int) -> subprocess.Popen
     )
 
 
+def free_port() -> int:
+    """One below those that the system gives to whoever asks for any: nobody else gets it meanwhile."""
+    while True:
+        port = random.randrange(20_000, 30_000)
+        with socket.socket() as free, contextlib.suppress(OSError):
+            free.bind(("", port))
+            return port
+
+
 def start_all(model: Path, out: Path, count: int, *flags: str, of_each: list | None = None) -> list:
     """Several processes of two devices each as one run; `of_each` are further flags, one for each."""
-    with socket.socket() as free:
-        free.bind(("", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     shared = [*flags, f"--coordinator_address=127.0.0.1:{port}", f"--num_processes={count}"]
     own = of_each or [""] * count
     return [
@@ -163,7 +172,7 @@ def test_a_process_that_dies_ends_the_other_with_one_line(tiny_model, tmp_path):
     pairs[1][1].send_signal(signal.SIGABRT)
     died = time.monotonic()
     (_, second_left), (first_left, crashed) = [ends(pair) for pair in pairs]
-    assert time.monotonic() - died < 60
+    assert time.monotonic() - died < 90  # JAX itself would notice after 100 s
     assert (crashed[0], crashed[2].count("jaxcram: error")) == (-signal.SIGABRT, 0)
     for (code, _, err), line in (
         (second_left, "process 1 ends because process 0 is gone"),

@@ -1,7 +1,7 @@
 """jaxcram with chunks that end when the tokens of their passes say, whatever the machine is at.
 
-Each takes as long as it has tokens and ten more a pass (the knee of a CPU); devices work them off in the order
-of their start. The arguments are those of jaxcram; JAX_NUM_CPU_DEVICES says how many devices there are.
+Each takes as long as it has tokens and ten more a pass (the knee of a CPU); devices work them off in the
+order of their start. The arguments are those of jaxcram; JAX_NUM_CPU_DEVICES says how many devices there are.
 """
 
 import dataclasses

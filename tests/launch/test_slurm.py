@@ -109,7 +109,8 @@ def test_a_term_of_the_batch_shell_waits_for_the_processes(slurm, stub, monkeypa
     stub("jaxcram-stub", 'touch "$STUBS/ready"; while [[ ! -f $STUBS/end ]]; do sleep 0.05; done; exit 143')
     shell = subprocess.Popen([SCRIPT, "jaxcram-stub"], stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 30
-    while not (slurm / "ready").exists() and time.monotonic() < deadline:
+    while not (slurm / "ready").exists():
+        assert time.monotonic() < deadline, "the program has not started"
         time.sleep(0.05)
     shell.send_signal(signal.SIGTERM)
     time.sleep(0.3)

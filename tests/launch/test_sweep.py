@@ -242,7 +242,16 @@ def test_a_log_that_cannot_be_written_fails_its_run_alone(sweep_program, stub, t
 
 @pytest.mark.parametrize(("parallel", "most"), [(1, 1), (2, 2)])
 def test_so_many_runs_at_a_time(parallel, most, sweep_program, stub, tmp_path):
-    body = 'touch "$out.here"; ls "${out%/*}"/*.here | wc -l >>"${out%/*}/seen"; sleep 0.5; rm "$out.here"'
+    """Each waits a while for as many as may be there; the third one for nobody."""
+    body = f"""
+root=${{out%/*}} tries=0
+touch "$out.here"
+while here=("$root"/*.here) all=("$root"/*/arguments)
+      ((${{#here[@]}} < {most} && ${{#all[@]}} < 3 && ++tries < 400)); do sleep 0.05; done
+echo ${{#here[@]}} >>"$root/seen"
+sleep 0.3
+rm "$out.here"
+"""
     program, root = stub("jaxcram-stub", RECORD + body), tmp_path / "runs"
     assert (
         sweep_program(
@@ -265,7 +274,8 @@ def test_a_signal_reaches_the_runs_and_nothing_new_starts(stub, tmp_path):
     )  # fmt: skip
     first = root / "bundled-progressive-lr0.1"
     deadline = time.monotonic() + 60
-    while not (first / "ready").exists() and time.monotonic() < deadline:
+    while not (first / "ready").exists():
+        assert time.monotonic() < deadline, "the run has not started"
         time.sleep(0.05)
     sweeping.send_signal(signal.SIGTERM)
     _, err = sweeping.communicate(timeout=30)

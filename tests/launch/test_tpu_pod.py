@@ -212,11 +212,16 @@ def test_only_what_can_be_resumed_is_started_again(program, code, starts, checko
 
 
 def test_a_run_whose_connection_broke_is_joined(checkout, cloud, stub):
-    """The first `run` is cut off at once; the program goes on and is not started twice."""
-    folder = cloud('echo start >>"$HOME/starts"; sleep 3; echo end')
+    """The first `run` is cut off; the program goes on until it is joined, and is not started twice."""
+    folder = cloud(
+        'echo start >>"$HOME/starts"\n'
+        "for _ in {1..1200}; do [[ -f $HOME/joined ]] && break; sleep 0.05; done\n"
+        "echo end"
+    )
     stub(
         "tail",
         'if [[ $* == *--follow* && ! -f $HOME/cut ]]; then touch "$HOME/cut"; sleep 0.5; exit 255; fi\n'
+        '[[ $* != *--follow* ]] || touch "$HOME/joined"\n'
         'exec /usr/bin/tail "$@"',
     )
     done = launch(checkout, *FLAGS, "--keep", *RUN)
