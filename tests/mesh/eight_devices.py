@@ -186,12 +186,15 @@ def main(folder: Path) -> dict:
         for text in ("lanes:8", "lanes:2,model:4", "lanes:4,fsdp:2")
     }
 
+    # From here on it is about results, not programs; compiling these is most of the time.
+    jax.config.update("jax_disable_most_optimizations", True)
     found["apart"] = {
         text: parts(on(text, checkpoints["llama"]))
         for text in ("lanes:8", "lanes:2,model:4", "lanes:4,fsdp:2")
     }
 
-    found["overtakes"] = overtakes(on("lanes:2", checkpoints["llama"]))
+    # A busy machine may leave the short work lying; but of work in turn none ever overtakes.
+    found["overtakes"] = any(overtakes(on("lanes:2", checkpoints["llama"])) for _ in range(20))
 
     tokens = np.random.default_rng(2).integers(0, 48, (4, 20))
     found["logits"] = {}
