@@ -86,9 +86,10 @@ def _mesh(sizes: tuple[int, ...], devices: list[Any]) -> Mesh:
 
 
 def use_cores() -> None:
-    """Make every CPU core a device of its own, unless JAX has started or somebody has set their number.
+    """Make every CPU core a device, unless JAX has started or somebody has set their number.
 
-    The second core adds little to a pass of a small model, but a second device runs passes of its own.
+    The second core adds little to a pass of a small model, but it can run passes of its own. The number of
+    devices is that of the passes at once; see `apart` for where they run.
     """
     config: Any = jax.config  # its options are not typed
     if config.jax_num_cpu_devices != -1 or "xla_force_host_platform_device_count" in os.environ.get(

@@ -293,7 +293,8 @@ class Run:
     def chunks(self, show: Callable[[Progress], None]) -> Iterator[list[tuple[Outcome, list[Row]]]]:
         """Run to the end; yields after every chunk the lanes that ended in it.
 
-        While the host reads a chunk, its device is at the next one with the same lanes.
+        While the host reads a chunk, its device is at the next one: with the same lanes, or, on CPU where
+        every core computes, that of another place.
 
         Args:
             show: called after every chunk.
