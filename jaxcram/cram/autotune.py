@@ -32,6 +32,7 @@ LENGTH = 64  # tokens of a lane in the passes that are timed
 MOST_TOKENS = 65_536
 STILL_GAINING = 1.1  # four times the tokens are worth it if each comes this much faster
 SLOW = 0.5  # seconds of a pass beyond which more tokens are worth no further search
+ROUND_S = 0.1  # seconds of a round of quick chunks; the best of ten counts, and of three slow ones
 _PASSES = 4  # of a timed chunk
 
 
@@ -130,7 +131,7 @@ def timed(model: Decoder, num_memory: int, remat: bool) -> Iterator[tuple[int, f
 
 
 def _seconds(model: Decoder, bucket: Bucket, num_memory: int, remat: bool) -> float:
-    """Seconds of one pass while every place runs the same, the better of two chunks; no lane ever ends."""
+    """Seconds of one pass while every place runs the same and the host is ahead; no lane ever ends."""
     members = mesh.apart(model)
     if mesh.of(model).is_multi_process or len(members) == 1:
         members = [model]
@@ -151,22 +152,25 @@ def _seconds(model: Decoder, bucket: Bucket, num_memory: int, remat: bool) -> fl
         )
         return mesh.replicated(Packed.of(pool, mesh.places(devices)), devices)
 
-    def chunk(member: Decoder, pool: Packed[lanes.Lanes]) -> Packed[lanes.Lanes]:
-        abstract = mesh.of(member).abstract_mesh
-        pool, _ = jax.block_until_ready(lanes.run_chunk(member, pool, bucket, settings, abstract))
-        return pool
+    def chunks(member: Decoder, pool: Packed[lanes.Lanes], count: int = 1) -> Packed[lanes.Lanes]:
+        for _ in range(count):
+            abstract = mesh.of(member).abstract_mesh
+            pool, _ = lanes.run_chunk(member, pool, bucket, settings, abstract)
+        return jax.block_until_ready(pool)
 
-    pools = [chunk(member, fresh(member)) for member in members]  # compiles, once for places that are alike
-    best = float("inf")
+    pools = [chunks(member, fresh(member)) for member in members]  # compiles, once for places that are alike
     with ThreadPoolExecutor(len(members)) as threads:
-        for _ in range(2):
+
+        def seconds_of(count: int) -> float:
             start = time.perf_counter()
-            pools = list(threads.map(chunk, members, pools))
-            taken = time.perf_counter() - start
-            best = min(best, taken)
-            if _agreed(1, taken).knee > SLOW * _PASSES:
-                break
-    return best / _PASSES
+            pools[:] = threads.map(chunks, members, pools, [count] * len(members))
+            return _agreed(1, (time.perf_counter() - start) / count / _PASSES).knee
+
+        once = seconds_of(1)
+        if once > SLOW:
+            return once
+        count = max(1, int(ROUND_S / once / _PASSES))
+        return min(seconds_of(count) for _ in range(10 if count > 1 else 3))
 
 
 def fit(points: list[tuple[int, float]]) -> PassCost:
