@@ -132,11 +132,9 @@ def timed(model: Decoder, num_memory: int, remat: bool) -> Iterator[tuple[int, f
 
 def _seconds(model: Decoder, bucket: Bucket, num_memory: int, remat: bool) -> float:
     """Seconds of one pass while every place runs the same and the host is ahead; no lane ever ends."""
-    members = mesh.apart(model)
-    if mesh.of(model).is_multi_process or len(members) == 1:
-        members = [model]
-    elif jax.default_backend() == "cpu":
-        members = members[:-1]  # as many as there are cores
+    whole = mesh.of(model)
+    # On CPU there is one place more than cores, for the time in which a run's host is busy.
+    members = [model] if whole.is_multi_process else mesh.apart(model)[: whole.shape[mesh.LANES]]
     endless = StageSettings(mode="full", max_steps=2**30)
     settings = PassSettings(stages=endless, chunk_passes=_PASSES, remat=remat)
 

@@ -1,5 +1,7 @@
 import json
 import threading
+import types
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -113,9 +115,12 @@ def test_a_pass_is_really_timed(tiny, monkeypatch):
 
 
 def test_a_pass_is_timed_while_every_core_runs_one(tiny, monkeypatch):
-    """As in a run; the places of a CPU share its first device."""
+    """As in a run; the places of a CPU share its first device, and are one more than cores."""
     monkeypatch.setattr(autotune, "ROUND_S", 0.0)
     monkeypatch.setattr(autotune.mesh, "apart", lambda model: [model] * 3)
+    whole = types.SimpleNamespace(is_multi_process=False, shape={"lanes": 2})
+    of = autotune.mesh.of
+    monkeypatch.setattr(autotune.mesh, "of", mock.Mock(side_effect=[whole, *[of(tiny)] * 20]))
     both = threading.Barrier(2, timeout=60)
     chunks, run_chunk = [], lanes.run_chunk
 
