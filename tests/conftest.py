@@ -1,10 +1,15 @@
 """Shared fixtures: where the optional reference material lies, a quick run order, and quick compilation."""
 
 import os
+import signal
 from pathlib import Path
 
 import jax
 import pytest
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # So a shell has it for what runs in its background, and no tested program could be interrupted.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
