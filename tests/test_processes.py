@@ -172,7 +172,7 @@ def test_a_process_that_dies_ends_the_other_with_one_line(tiny_model, tmp_path):
     pairs[1][1].send_signal(signal.SIGABRT)
     died = time.monotonic()
     (_, second_left), (first_left, crashed) = [ends(pair) for pair in pairs]
-    assert time.monotonic() - died < 90  # JAX itself would notice after 100 s
+    assert time.monotonic() - died < 60
     assert (crashed[0], crashed[2].count("jaxcram: error")) == (-signal.SIGABRT, 0)
     for (code, _, err), line in (
         (second_left, "process 1 ends because process 0 is gone"),

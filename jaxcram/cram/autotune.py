@@ -151,8 +151,8 @@ def _seconds(model: Decoder, bucket: Bucket, num_memory: int, remat: bool) -> fl
         return mesh.replicated(Packed.of(pool, mesh.places(devices)), devices)
 
     def chunks(member: Decoder, pool: Packed[lanes.Lanes], count: int = 1) -> Packed[lanes.Lanes]:
+        abstract = mesh.of(member).abstract_mesh
         for _ in range(count):
-            abstract = mesh.of(member).abstract_mesh
             pool, _ = lanes.run_chunk(member, pool, bucket, settings, abstract)
         return jax.block_until_ready(pool)
 

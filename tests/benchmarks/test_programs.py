@@ -148,6 +148,7 @@ def test_passages_are_drawn_without_repetition_and_again_the_same(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.optimised  # compiled as users have it, so that the cache saves more than noise
 def test_records_of_the_start_up(monkeypatch):
     timed, kept = startup.timed, []
 
@@ -164,4 +165,4 @@ def test_records_of_the_start_up(monkeypatch):
     starts = ["cram --help", "first pass, nothing compiled", "first pass, from the cache"]
     assert [one["start"] for one in records] == starts
     help_s, cold_s, warm_s = (one["wall_s"] for one in records)
-    assert help_s < min(cold_s, warm_s)
+    assert help_s < warm_s < cold_s

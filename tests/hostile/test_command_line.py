@@ -77,7 +77,7 @@ def test_one_line_and_exit_code_2(tmp_path):
     def run(arguments: list[str]) -> subprocess.CompletedProcess:
         start = "import sys; from jaxcram.cli.main import main; sys.exit(main())"
         command = [sys.executable, "-c", start, *arguments]
-        return subprocess.run(command, capture_output=True, env=environment, timeout=300)
+        return subprocess.run(command, capture_output=True, env=environment, timeout=120)
 
     lines = cases(tmp_path)
     with ThreadPoolExecutor(2) as pool:
