@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
-import platform
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -41,15 +40,6 @@ def _commit() -> str | None:
         return None
 
 
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
-
-
 def machine() -> dict[str, Any]:
     """What a figure cannot be read without; `load`, processes ready to run at the start, tells of neighbours.
 
@@ -57,7 +47,7 @@ def machine() -> dict[str, Any]:
     """
     mesh.use_cores()  # asking JAX for its devices starts it, and fixes how many there are
     return {
-        "cpu": _cpu(),
+        "cpu": mesh.cpu_model(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "load": LOAD_BEFORE,
         "backend": jax.default_backend(),

@@ -14,8 +14,10 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import platform
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
@@ -101,6 +103,16 @@ def use_cores() -> None:
         jax.config.update("jax_num_cpu_devices", cores)
     except RuntimeError:
         return  # JAX has started: it keeps the devices it has
+
+
+def cpu_model() -> str:
+    """What the CPU is called, which JAX does not tell; "" where nobody does."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
 
 
 def use_memory() -> None:

@@ -68,13 +68,9 @@ def pass_cost(model: Decoder, num_memory: int, remat: bool) -> tuple[PassCost, s
 
 
 def _device() -> str:
-    """The kind of device; of a CPU, which JAX does not tell, the model."""
+    """The kind of device; of a CPU the model."""
     kind = jax.devices()[0].device_kind
-    if kind != "cpu":
-        return kind
-    with suppress(OSError), open("/proc/cpuinfo") as file:
-        return next((line for line in file if line.startswith("model name")), kind)
-    return kind
+    return mesh.cpu_model() if kind == "cpu" else kind
 
 
 def _told(cost: PassCost) -> str:
