@@ -150,6 +150,7 @@ def cram(
         samples = _samples(loaded, source, model, settings)
     dtype = str(np.dtype(model.decoder.dtype))
     recorded = settings.resolved(model=model.name, dtype=dtype, **dataclasses.asdict(source))
+    bar = report.Bar(verbose and processes.number() == 0)
     task = Task(
         decoder=model.decoder,
         name=model.name,
@@ -159,12 +160,10 @@ def cram(
         to_text=model.tokenizer.decode,
         checkpoint_minutes=checkpoint_minutes,
         profile=profile,
+        tell=bar.tell,
     )
     constants = _constants(model, settings)
-    with (
-        _open(out, recorded, constants) as directory,
-        report.Bar(verbose and processes.number() == 0) as bar,
-    ):
+    with _open(out, recorded, constants) as directory, bar:
         complete(directory, task, bar)
         return Run(directory.path)
 

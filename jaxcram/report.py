@@ -37,6 +37,11 @@ class Bar:
         if self._bar is not None:
             self._bar.close()
 
+    def tell(self, line: str) -> None:
+        """A line of its own, above the bar if there is one already."""
+        if self._visible:
+            tqdm.write(line, file=sys.stderr)
+
     def __call__(self, progress: Progress, directory: RunDirectory) -> None:
         """Show the state after a chunk."""
         if self._bar is None:
@@ -45,10 +50,8 @@ class Bar:
             self._bar = tqdm(
                 total=progress.lanes, bar_format=form, mininterval=interval, disable=not self._visible
             )
-            if self._visible:
-                tqdm.write(f"cramming into {directory.path}", file=sys.stderr)
-        if progress.note and self._visible:
-            tqdm.write(progress.note, file=sys.stderr)
+        if progress.note:
+            self.tell(progress.note)
         rate = progress.lane_steps / max(progress.seconds, 1e-9)
         self._bar.set_postfix_str(
             f"{progress.exact_tokens} tokens exact, {rate:.0f} steps/s, {remaining(progress)} left",

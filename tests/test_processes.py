@@ -173,7 +173,7 @@ def test_a_process_that_dies_ends_the_other_with_one_line(tiny_model, tmp_path):
     died = time.monotonic()
     (_, second_left), (first_left, crashed) = [ends(pair) for pair in pairs]
     assert time.monotonic() - died < 60
-    assert (crashed[0], crashed[2].count("jaxcram: error")) == (-signal.SIGABRT, 0)
+    assert (crashed[0], crashed[2].count("jaxcram: error")) == (-signal.SIGABRT, 0), crashed
     for (code, _, err), line in (
         (second_left, "process 1 ends because process 0 is gone"),
         (first_left, "process 0 ends because process 1 has died (no sign of life for 22 s)"),

@@ -105,6 +105,7 @@ def run(command: Command) -> None:
     from jaxcram import api, processes
     from jaxcram.cli import show
 
+    traces = _traces(command.profile_dir)
     with processes.joined(*command.spread.process):
         model = api.load_model(command.model, dtype=command.dtype, mesh=command.spread.mesh)
         run = api.cram(
@@ -117,5 +118,10 @@ def run(command: Command) -> None:
         )
         if processes.number() == 0:
             show.present(run)
-            if command.profile_dir and any(Path(command.profile_dir).rglob("*.xplane.pb")):
-                print(f"trace     {command.profile_dir} (for XProf, TensorBoard or Perfetto)")
+            for trace in sorted(_traces(command.profile_dir) - traces):
+                print(f"trace     {trace} (for XProf, TensorBoard or Perfetto)")
+
+
+def _traces(directory: str | None) -> set[Path]:
+    """Where profiler traces lie under a directory, earlier runs' too."""
+    return {file.parent for file in Path(directory).rglob("*.xplane.pb")} if directory else set()

@@ -7,7 +7,7 @@ import hashlib
 import importlib.metadata
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -36,11 +36,13 @@ ROUND_S = 0.1  # seconds of a round of quick chunks; the best of ten counts, and
 _PASSES = 4  # of a timed chunk
 
 
-def pass_cost(model: Decoder, num_memory: int, remat: bool) -> tuple[PassCost, str]:
+def pass_cost(
+    model: Decoder, num_memory: int, remat: bool, tell: Callable[[str], None] = lambda line: None
+) -> tuple[PassCost, str]:
     """The cost of passes over this model on this device, and a line that says where it comes from.
 
     Measured in some seconds at the first call and kept beside the compiled programs, so that later runs have
-    the same shapes, and with them the same roundings.
+    the same shapes, and with them the same roundings. `tell` is called before that.
     """
     directory = cache_directory()
     identity = [
@@ -58,6 +60,7 @@ def pass_cost(model: Decoder, num_memory: int, remat: bool) -> tuple[PassCost, s
     known = _agreed(*(_stored(file) or (0, 0.0)))
     if known.token_budget:
         return known, f"{_told(known)} (measured before; removing {file} has it measured again)"
+    tell("measuring how many tokens a pass should hold on this device, once")
     start = time.perf_counter()
     cost = _agreed(*dataclasses.astuple(fit(list(timed(model, num_memory, remat)))))
     if file is not None:

@@ -42,6 +42,7 @@ class Task:
         to_text: token ids to text.
         checkpoint_minutes: between two checkpoints of the lanes under way; 0 makes none.
         profile: traces a few chunks, if it has a place for that.
+        tell: shows the person a line before there is progress to show.
     """
 
     decoder: Decoder
@@ -52,6 +53,7 @@ class Task:
     to_text: Callable[[Sequence[int]], str]
     profile: Profile
     checkpoint_minutes: float
+    tell: Callable[[str], None]
 
 
 def complete(directory: RunDirectory, task: Task, show: Show) -> None:
@@ -83,7 +85,8 @@ def complete(directory: RunDirectory, task: Task, show: Show) -> None:
         spent = _Spent(compile_time, saved)
         outcomes = _stored(directory, task, finished) if finished else {}
         if missing:
-            run = engine.Run(task.decoder, task.samples, task.settings, missing, len(jobs), saved)
+            task.tell(f"cramming into {directory.path}")
+            run = engine.Run(task.decoder, task.samples, task.settings, missing, len(jobs), saved, task.tell)
             spent.progress = run.progress
             event = {"event": "start", "lanes": len(missing), "resumed": len(saved.lanes) if saved else 0}
             directory.log(event | {"token_budget": run.progress.token_budget, "remat": run.progress.remat})

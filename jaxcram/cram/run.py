@@ -76,6 +76,7 @@ class Run:
         jobs: the lanes to run; those an earlier start has finished are left out by the caller.
         num_lanes: lanes of the whole run, finished ones included.
         saved: the lanes that an earlier start was at; those among `jobs` go on from there.
+        tell: shows the person a line before there is progress to show.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Run:
         jobs: list[Job],
         num_lanes: int,
         saved: Snapshot | None = None,
+        tell: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._model = model
         self._settings = settings
@@ -97,7 +99,7 @@ class Run:
         self._places = Places(model)
         # As in the start before, where that was the same: what was measured, or halved, decides the rounding.
         before = saved.fit if saved and self._asked == (saved.fit.asked, saved.fit.devices) else None
-        cost, note = (before.cost, "") if before else self._cost()
+        cost, note = (before.cost, "") if before else self._cost(tell)
         self._cost_at_start = cost
         room = model.config.max_positions - settings.num_memory + 1
         # Shapes come from the whole run, not from what is missing of it, for the same reason.
@@ -171,11 +173,11 @@ class Run:
         flags = [int(self._settings.token_budget), self._settings.remat]
         return flags, [f"{device.platform}: {device.device_kind}" for device in self._mesh.devices.flat]
 
-    def _cost(self) -> tuple[PassCost, str]:
+    def _cost(self, tell: Callable[[str], None]) -> tuple[PassCost, str]:
         """What passes cost here, and a note on it where it was measured."""
         budget, remat = self._settings.token_budget, bool(self._settings.remat)
         if budget == TokenBudget("auto"):
-            return autotune.pass_cost(self._model, self._settings.num_memory, remat)
+            return autotune.pass_cost(self._model, self._settings.num_memory, remat, tell)
         if budget:
             return PassCost(int(budget)), ""
         return DEFAULT_COST.get(jax.default_backend(), ACCELERATOR_COST), ""

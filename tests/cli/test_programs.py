@@ -7,6 +7,7 @@ import pytest
 
 from jaxcram import api, report
 from jaxcram.cli import main
+from jaxcram.cram.run import Run
 from jaxcram.results import load_rows, load_summary
 
 pytestmark = pytest.mark.slow
@@ -126,6 +127,22 @@ def test_an_interrupted_run_says_how_to_go_on_and_does(run, tiny_model, tmp_path
     assert main.main(command) == 0
     columns = ["sample_id", "learning_rate", "stage_seq_len", "steps", "exact"]
     assert load_rows(tmp_path / "run", columns).equals(load_rows(run, columns))
+
+
+def test_a_run_says_where_it_goes_before_it_computes_and_where_its_own_trace_lies(
+    tiny_model, tmp_path, capsys, monkeypatch
+):
+    compute, shown = Run.chunks, []
+    monkeypatch.setattr(Run, "chunks", lambda *own: (shown.append(capsys.readouterr().err), compute(*own))[1])
+    command, traces = cram(tiny_model, tmp_path), tmp_path / "traces"
+    earlier = traces / "plugins" / "profile" / "earlier"
+    earlier.mkdir(parents=True)
+    (earlier / "host.xplane.pb").write_bytes(b"")
+    assert main.main([*command, f"--profile_dir={traces}"]) == 0
+    assert shown == [f"cramming into {tmp_path / 'run'}\n"]
+    (own,) = {file.parent for file in traces.rglob("*.xplane.pb")} - {earlier}
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("trace")]
+    assert told == [f"trace     {own} (for XProf, TensorBoard or Perfetto)"]
 
 
 def test_pretrain_trains_a_model_that_generate_reads(tmp_path, capsys):

@@ -143,10 +143,13 @@ def test_cpus_of_another_kind_are_measured_for_themselves(tiny, clock, cache, mo
 
 
 def test_it_is_measured_once_and_then_read(tiny, clock, cache):
-    first, told = autotune.pass_cost(tiny, 1, False)
+    said: list[str] = []
+    first, told = autotune.pass_cost(tiny, 1, False, said.append)
     assert "measured in" in told
+    assert said == ["measuring how many tokens a pass should hold on this device, once"]
     measured = len(clock)
-    again, told = autotune.pass_cost(tiny, 1, False)
+    again, told = autotune.pass_cost(tiny, 1, False, said.append)
+    assert len(said) == 1
     assert (again, len(clock)) == (first, measured)
     assert told.startswith("token budget 1024; starting a pass costs as much as 100 of its tokens")
     (file,) = cache.glob("pass_cost_*.json")
