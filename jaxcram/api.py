@@ -150,7 +150,6 @@ def cram(
         samples = _samples(loaded, source, model, settings)
     dtype = str(np.dtype(model.decoder.dtype))
     recorded = settings.resolved(model=model.name, dtype=dtype, **dataclasses.asdict(source))
-    bar = report.Bar(verbose and processes.number() == 0)
     task = Task(
         decoder=model.decoder,
         name=model.name,
@@ -160,10 +159,12 @@ def cram(
         to_text=model.tokenizer.decode,
         checkpoint_minutes=checkpoint_minutes,
         profile=profile,
-        tell=bar.tell,
     )
     constants = _constants(model, settings)
-    with _open(out, recorded, constants) as directory, bar:
+    with (
+        _open(out, recorded, constants) as directory,
+        report.Bar(verbose and processes.number() == 0) as bar,
+    ):
         complete(directory, task, bar)
         return Run(directory.path)
 

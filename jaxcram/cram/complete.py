@@ -7,7 +7,7 @@ import importlib.metadata
 import platform
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -28,7 +28,15 @@ from jaxcram.models.decoder import Decoder
 from jaxcram.results import RunDirectory
 from jaxcram.text import Sample
 
-Show = Callable[[engine.Progress, RunDirectory], None]
+
+class Show(Protocol):
+    """Who shows a person the run."""
+
+    def tell(self, line: str) -> None:
+        """Show a line by itself."""
+
+    def __call__(self, progress: engine.Progress, directory: RunDirectory) -> None:
+        """Show the state after a chunk."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -42,7 +50,6 @@ class Task:
         to_text: token ids to text.
         checkpoint_minutes: between two checkpoints of the lanes under way; 0 makes none.
         profile: traces a few chunks, if it has a place for that.
-        tell: shows the person a line before there is progress to show.
     """
 
     decoder: Decoder
@@ -53,7 +60,6 @@ class Task:
     to_text: Callable[[Sequence[int]], str]
     profile: Profile
     checkpoint_minutes: float
-    tell: Callable[[str], None]
 
 
 def complete(directory: RunDirectory, task: Task, show: Show) -> None:
@@ -63,7 +69,7 @@ def complete(directory: RunDirectory, task: Task, show: Show) -> None:
         directory: where rows, log, checkpoints and summary go; of several processes each writes the rows of
             its share of the lanes, and process 0 the rest.
         task: what is to be done.
-        show: called after every chunk.
+        show: called after every chunk, and told what takes its time before there is one.
 
     Raises:
         Interrupted: SIGINT, SIGTERM or a notice of preemption came; the lanes under way are saved.
@@ -85,8 +91,8 @@ def complete(directory: RunDirectory, task: Task, show: Show) -> None:
         spent = _Spent(compile_time, saved)
         outcomes = _stored(directory, task, finished) if finished else {}
         if missing:
-            task.tell(f"cramming into {directory.path}")
-            run = engine.Run(task.decoder, task.samples, task.settings, missing, len(jobs), saved, task.tell)
+            show.tell(f"cramming into {directory.path}")
+            run = engine.Run(task.decoder, task.samples, task.settings, missing, len(jobs), saved, show.tell)
             spent.progress = run.progress
             event = {"event": "start", "lanes": len(missing), "resumed": len(saved.lanes) if saved else 0}
             directory.log(event | {"token_budget": run.progress.token_budget, "remat": run.progress.remat})
