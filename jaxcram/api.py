@@ -5,15 +5,17 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import hashlib
-from collections.abc import Sequence
+import html
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import jax
 import numpy as np
 
 from jaxcram import decode as decoding
-from jaxcram import finished, processes, report, results
+from jaxcram import finished, identity, processes, report, results
 from jaxcram.compilation import use_cache
 from jaxcram.cram import verify
 from jaxcram.cram.complete import Task, complete
@@ -25,8 +27,9 @@ from jaxcram.mesh import MeshShape, use_cores, use_memory
 from jaxcram.mesh import of as mesh_of
 from jaxcram.models import port
 from jaxcram.models.decoder import Decoder
+from jaxcram.options import TEXT_OPTIONS, CramOptions, shows_options
 from jaxcram.results import RunDirectory
-from jaxcram.sources import Text, TextSettings, kind_of, load_texts
+from jaxcram.sources import Text, TextSettings, is_keyword, kind_of, load_texts
 from jaxcram.text import Sample, Tokenizer, load_tokenizer, tokenize
 
 if TYPE_CHECKING:
@@ -36,13 +39,29 @@ DECODERS = ("exact", "cached")
 BUNDLED = "jaxcram:mini-llama"  # what runs record; no Hub name, and hardly a directory's
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Model:
-    """A frozen decoder with its tokenizer, and the name it was loaded by."""
+    """A frozen decoder with its tokenizer.
+
+    Attributes:
+        decoder, tokenizer: its two parts.
+        name: the directory or Hub name that it was loaded from; runs record it.
+        contents: digests of weights and tokenizer, and the config's numbers, as runs record them; empty for
+            a model that was not loaded from files.
+    """
 
     decoder: Decoder
     tokenizer: Tokenizer
     name: str
+    contents: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        config = self.decoder.config
+        parameters = sum(leaf.size for leaf in jax.tree.leaves(self.decoder))
+        return (
+            f"Model({self.name!r}: {config.family}, {parameters / 1e6:.1f}M parameters, "
+            f"{config.num_layers} layers of width {config.width}, {np.dtype(self.decoder.dtype)})"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,12 +96,20 @@ class Run:
         """The closing table: horizons, bits, steps and both decoders, per learning rate."""
         return report.table(self.summary)
 
+    def __repr__(self) -> str:
+        lanes = self.summary["lanes"]
+        texts = len({lane["sample_id"] for lane in lanes})
+        return f"Run({str(self.path)!r}: {self.settings['mode']}, {len(lanes)} lanes of {texts} texts)"
+
     def _repr_html_(self) -> str:
-        return f"<pre>{self.path}\n{self.table()}</pre>"
+        return f"<pre>{html.escape(f'{self!r}')}\n{html.escape(self.table())}</pre>"
 
 
 def load_model(
-    name_or_dir: str | None = None, *, dtype: str | None = None, mesh: str = "lanes:-1,model:1"
+    name_or_dir: str | os.PathLike[str] | None = None,
+    *,
+    dtype: str | None = None,
+    mesh: str = "lanes:-1,model:1",
 ) -> Model:
     """A Hugging Face directory or Hub name, or (None) the bundled model.
 
@@ -99,40 +126,46 @@ def load_model(
     use_cache()
     use_cores()
     use_memory()
-    name = name_or_dir or BUNDLED
-    place = str(port.bundled_model()) if name == BUNDLED else name
+    name = results.recorded(os.fspath(name_or_dir)) if name_or_dir else BUNDLED
     with processes.together():
-        port.find_checkpoint(place)
+        place = port.find_checkpoint(port.bundled_model() if name == BUNDLED else name)
         tokenizer = load_tokenizer(place)  # before the weights: it is cheap, and may be missing
+        contents = port.contents(place) | {"tokenizer": tokenizer.digest}
         decoder = port.load(place, dtype=dtype, mesh=shape.make())
-    return Model(decoder.for_backend(), tokenizer, name)
+    return Model(decoder.for_backend(), tokenizer, name, contents)
 
 
+@shows_options
 def cram(
-    model: Model | str | None = None,
-    texts: str | Sequence[str] | TextSettings = TextSettings(),
+    model: Model | str | os.PathLike[str] | None = None,
+    texts: str | Iterable[str] | TextSettings = TextSettings(),
     *,
-    out: str | Path | None = None,
+    out: str | os.PathLike[str] | None = None,
     settings: CramSettings | None = None,
     verbose: bool = True,
     checkpoint_minutes: float = 10.0,
     profile_dir: str | None = None,
-    **overrides: Any,
+    **options: Unpack[CramOptions],
 ) -> Run:
     """Cram texts, decode every result back, and leave rows and summary in a directory.
 
-    A second call with the same settings and directory runs only the lanes that are missing, and those that
-    were under way from their last checkpoint.
+        run = api.cram(model, ["A text.", "Another."], learning_rates=0.1, max_steps=200, mode="full")
+
+    A second call with the same directory runs only the lanes that are missing, and those that were under way
+    from their last checkpoint. It may bring more texts, learning rates and seeds; other settings, other
+    weights or changed texts are refused.
 
     Args:
         model: a loaded model, its directory or Hub name, or None for the bundled one.
-        texts: a source (see `TextSettings`), or the texts themselves.
+        texts: the texts themselves, or a source of them (see `TextSettings`).
         out: the run directory; None makes a fresh one under `runs/`.
-        settings: the procedure; None is the published one.
+        settings: the procedure, where it is at hand as a value; None is the published one.
         verbose: show progress on stderr.
         checkpoint_minutes: between two checkpoints of the lanes under way; 0 makes none.
         profile_dir: where to leave a JAX profiler trace of a few chunks; None makes none.
-        overrides: fields of `CramSettings` to replace, e.g. `learning_rates=(0.1, 1.0)`.
+        options: single settings by the names that the flags of `jaxcram cram` have too, such as
+            `learning_rates`, `max_steps` or `num_samples`; they go before `settings`. Each is explained at
+            `CramSettings`, its parts (`Objective`, `OptimizerSettings`, `StageSettings`) and `TextSettings`.
 
     Raises:
         UserError: bad input, before anything is computed or written.
@@ -141,15 +174,21 @@ def cram(
     """
     if not 0 <= checkpoint_minutes < float("inf"):
         raise UserError(f"checkpoint_minutes {checkpoint_minutes} must be a number from 0, which makes none")
-    settings = dataclasses.replace(settings or CramSettings(), **overrides)
+    of_texts = {name: value for name, value in options.items() if name in TEXT_OPTIONS}
+    settings = CramSettings.of(settings, **{k: v for k, v in options.items() if k not in TEXT_OPTIONS})
+    out = processes.from_first(lambda: str(results.expanded(out or _fresh_directory())))
     with processes.together():
-        source, loaded = _texts(texts)
+        source, loaded = _texts(texts, of_texts)
         profile = Profile(profile_dir)
     model = model if isinstance(model, Model) else load_model(model)
     with processes.together():
         samples = _samples(loaded, source, model, settings)
     dtype = str(np.dtype(model.decoder.dtype))
-    recorded = settings.resolved(model=model.name, dtype=dtype, **dataclasses.asdict(source))
+    targets = {sample.sample_id: (sample.text, sample.tokens) for sample in samples}
+    recorded = {
+        **settings.resolved(model=model.name, dtype=dtype, **dataclasses.asdict(source)),
+        identity.CONTENTS: identity.contents(model.contents, targets),
+    }
     task = Task(
         decoder=model.decoder,
         name=model.name,
@@ -169,36 +208,46 @@ def cram(
         return Run(directory.path)
 
 
-def _open(out: str | Path | None, settings: dict[str, Any], constants: dict[str, Any]) -> RunDirectory:
+def _open(path: str, settings: dict[str, Any], constants: dict[str, Any]) -> RunDirectory:
     """The run directory, which process 0 opens; the others join it there."""
-    path = processes.from_first(lambda: str(out or _fresh_directory()))
+    defaults = CramSettings().resolved()
     with processes.together():
         if processes.number() == 0:
-            directory = RunDirectory.open(path, settings, constants)
+            directory = RunDirectory.open(path, settings, constants, defaults)
     with processes.together():
         if processes.number() > 0:
-            directory = RunDirectory.join(path, settings, constants)
+            directory = RunDirectory.join(path, settings, constants, defaults)
     return directory
 
 
-def _texts(texts: str | Sequence[str] | TextSettings) -> tuple[TextSettings, list[Text]]:
-    if isinstance(texts, str):
-        texts = TextSettings(texts=texts)
-    if not isinstance(texts, TextSettings):
-        given = [Text(i, text) for i, text in enumerate(texts)]
-        if not given:
-            raise UserError("texts: the list is empty; give at least one text")
-        digest = hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
-        return TextSettings(texts=f"given:{digest}"), given
-    source = texts
-    loaded = load_texts(
-        source.texts,
-        num_samples=source.num_samples,
-        offset=source.offset,
-        split=source.split,
-        column=source.column,
-    )
-    return source, loaded
+def _texts(
+    texts: str | Iterable[str] | TextSettings, options: Mapping[str, Any]
+) -> tuple[TextSettings, list[Text]]:
+    """The texts, and where they come from as the run records it."""
+    if isinstance(texts, str | TextSettings):
+        source = TextSettings(texts=texts) if isinstance(texts, str) else texts
+        source = dataclasses.replace(source, **options)
+        loaded = load_texts(
+            source.texts,
+            num_samples=source.num_samples,
+            offset=source.offset,
+            split=source.split,
+            column=source.column,
+        )
+        where = source.texts if is_keyword(source.texts) else results.recorded(source.texts)
+        return dataclasses.replace(source, texts=where), loaded
+    given = list(texts)
+    if not given:
+        raise UserError("texts: the list is empty; give at least one text")
+    for i, text in enumerate(given):
+        if not isinstance(text, str) or not text or text.isspace():
+            raise UserError(f"texts: entry {i} is {text!r}, not a text; remove it, or give a string")
+    if lost := options.keys() - {"max_tokens", "bos"}:
+        raise UserError(f"{min(lost)}: the texts are given as a list, which is taken whole; leave it out")
+    digest = hashlib.sha256("\0".join(given).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return TextSettings(texts=f"given:{digest}", **options), [
+        Text(i, str(text)) for i, text in enumerate(given)
+    ]
 
 
 def _samples(loaded: list[Text], source: TextSettings, model: Model, settings: CramSettings) -> list[Sample]:
@@ -236,7 +285,8 @@ def _constants(model: Model, settings: CramSettings) -> dict[str, Any]:
         "hidden_size": model.decoder.config.width,
         "loss_type": settings.objective.loss,
         "dtype": str(np.dtype(model.decoder.dtype)),
-        "model_checkpoint": model.name,
+        "model_checkpoint": os.fsencode(model.name).decode(errors="replace"),
+        "weights_digest": model.contents.get("weights"),
         "max_optimization_steps_per_sample": settings.stages.max_steps,
         "convergence_threshold": 1.0,
         "platform": device.platform,
@@ -276,6 +326,12 @@ def decode(
         raise UserError(f"decoder {decoder!r} is unknown: choose one of {', '.join(DECODERS)}")
     run = run if isinstance(run, Run) else Run(run)
     model = model or load_model(run.settings["model"], dtype=run.settings["dtype"], mesh=mesh)
+    made_with = run.settings.get(identity.CONTENTS, {}).get("model", {})
+    if others := list(identity.model_differs(made_with, model.contents)):
+        raise UserError(
+            f"{run.path}: {model.name} is not the model that the run was made with ({'; '.join(others)}); "
+            "give that one"
+        )
     outcomes, targets = [], {}
     for job, table in results.load_lanes(run.path):
         outcomes.append(Outcome.of_table(table, run.settings["mode"]))
@@ -285,9 +341,7 @@ def decode(
     finished.check_embeddings(run.path, shapes, model.decoder.config.width)
     decoded = verify.decode_outcomes(model.decoder, outcomes, targets)
     if not decoded:
-        raise UserError(
-            f"{run.path}: no embedding of an exact prefix was kept; cram with --trajectory=horizon"
-        )
+        raise UserError(f"{run.path}: no embedding of an exact prefix was kept; cram with trajectory=horizon")
     texts = []
     for i, result in decoded.items():
         job, original = outcomes[i].job, targets[outcomes[i].job.sample_id][: outcomes[i].decode_tokens]
@@ -330,7 +384,7 @@ def generate(
     if len(ids) + max_new_tokens > room:
         raise UserError(
             f"prompt of {len(ids)} tokens and max_new_tokens {max_new_tokens} exceed the model's {room} "
-            "positions: shorten the prompt or lower --max_new_tokens"
+            "positions: shorten the prompt or lower max_new_tokens"
         )
     prompt_1xT = np.asarray([ids], np.int32)
     new_1xT = decoding.continue_prompt(

@@ -79,7 +79,7 @@ def failure(path: Path, error: OSError) -> UserError:
             "what is whole was kept"
         )
     denied = error.errno in (errno.EACCES, errno.EPERM)
-    return UserError(f"{what}; choose another --out{', or allow writing there' if denied else ''}")
+    return UserError(f"{what}; choose another directory{', or allow writing there' if denied else ''}")
 
 
 @contextmanager

@@ -17,6 +17,7 @@ import json
 import logging
 import math
 import os
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -25,7 +26,7 @@ from typing import IO, TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from jaxcram import disk, documents
+from jaxcram import disk, documents, identity
 from jaxcram.disk import writing
 from jaxcram.errors import UserError
 from jaxcram.finished import check_lane
@@ -54,7 +55,6 @@ __all__ = [
 ]
 
 _LOCK, _SETTINGS, _ROWS, _LOG, _SUMMARY = "run.lock", "settings.json", "rows", "log.jsonl", "summary.json"
-FREE = {"token_budget", "remat"}  # how a run fits its devices: it may be started again with others
 _MOST_BYTES = 1 << 26  # of settings and summary; a lane takes half a kilobyte
 
 _LOGGER = logging.getLogger("jaxcram")
@@ -78,15 +78,20 @@ class RunDirectory:
 
     @classmethod
     def open(
-        cls, path: str | Path, settings: Mapping[str, Any], constants: Mapping[str, Any] | None = None
+        cls,
+        path: str | os.PathLike[str],
+        settings: Mapping[str, Any],
+        constants: Mapping[str, Any] | None = None,
+        defaults: Mapping[str, Any] | None = None,
     ) -> Self:
         """Makes the directory, or takes up the run that is in it.
 
         Args:
             path: the directory; its parents are made too.
             settings: everything that the rows depend on, as JSON can say it (arrays, paths and tuples are
-                converted); a later `open` must bring the same.
+                converted); a later `open` must bring the same, or what extends them (`jaxcram.identity`).
             constants: columns of `jaxcram.rows.COLUMNS` that are the same in every row; they are filled in.
+            defaults: what settings are that an earlier version did not record.
 
         Raises:
             UserError: the directory cannot be written, holds something else, belongs to other settings, or
@@ -101,7 +106,7 @@ class RunDirectory:
             _refuse_foreign(path)
             lock = _take_lock(path)
         try:
-            _agree(path, _plain(settings))
+            _agree(path, _plain(settings), _plain(defaults or {}), record=True)
             with writing(path):
                 (path / _ROWS).mkdir(exist_ok=True)
                 for folder in (path, path / _ROWS):
@@ -112,7 +117,13 @@ class RunDirectory:
             raise
 
     @classmethod
-    def join(cls, path: str | Path, settings: Mapping[str, Any], constants: Mapping[str, Any]) -> Self:
+    def join(
+        cls,
+        path: str | os.PathLike[str],
+        settings: Mapping[str, Any],
+        constants: Mapping[str, Any],
+        defaults: Mapping[str, Any] | None = None,
+    ) -> Self:
         """The run that another process has opened, for the rows of this one's lanes; it keeps no log.
 
         Raises:
@@ -121,9 +132,9 @@ class RunDirectory:
         path = expanded(path)
         if not (path / _SETTINGS).exists():
             raise UserError(
-                f"--out={path}: process 0 has a run here that this one does not see; choose a place both see"
+                f"{path}: process 0 has a run here that this one does not see; choose a place both see"
             )
-        _agree(path, _plain(settings))
+        _agree(path, _plain(settings), _plain(defaults or {}), record=False)
         return cls(path, open(os.devnull), open(os.devnull, "ab"), dict(constants))
 
     def close(self) -> None:
@@ -183,6 +194,11 @@ class RunDirectory:
             if missing:
                 time.sleep(0.01)
 
+    def remove_summary(self) -> None:
+        """Removes summary.json: lanes were added, of which it does not tell."""
+        with writing(self.path):
+            (self.path / _SUMMARY).unlink(missing_ok=True)
+
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Writes summary.json; numbers that JSON cannot say (NaN, infinity) become null."""
         disk.replace(self.path / _SUMMARY, _json_bytes(_plain(summary)))
@@ -193,8 +209,7 @@ class RunDirectory:
         A log that cannot be written is told once and left; what stops a run are its rows.
         """
         elapsed = round(time.monotonic() - self._start, 3)
-        line = json.dumps(_plain({"elapsed_s": elapsed, **event}), ensure_ascii=False, allow_nan=False)
-        content, end = line.encode() + b"\n", None
+        content, end = _json_bytes(_plain({"elapsed_s": elapsed, **event}), indent=None), None
         try:
             end = self._log.seek(0, os.SEEK_END)
             if self._log.write(content) < len(content):
@@ -208,7 +223,7 @@ class RunDirectory:
             self._log_works = False
 
 
-def load_rows(path: str | Path, columns: Sequence[str] | None = None) -> "pa.Table":
+def load_rows(path: str | os.PathLike[str], columns: Sequence[str] | None = None) -> "pa.Table":
     """The rows of a run, also of one that is not finished, by sample, learning rate, seed and stage.
 
     Args:
@@ -222,7 +237,7 @@ def load_rows(path: str | Path, columns: Sequence[str] | None = None) -> "pa.Tab
     return read_shards(expanded(path) / _ROWS, columns)
 
 
-def load_lanes(path: str | Path) -> Iterator[tuple[Job, "pa.Table"]]:
+def load_lanes(path: str | os.PathLike[str]) -> Iterator[tuple[Job, "pa.Table"]]:
     """Every lane of a run and its rows, one by one: the embeddings of a large run need not fit memory.
 
     Raises:
@@ -235,16 +250,16 @@ def load_lanes(path: str | Path) -> Iterator[tuple[Job, "pa.Table"]]:
         yield job, table
 
 
-def load_settings(path: str | Path) -> dict[str, Any]:
+def load_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The settings of a run.
 
     Raises:
         UserError: the path is no run.
     """
-    return _load(path, _SETTINGS, "it is not a run of jaxcram; give the --out of one")
+    return _load(path, _SETTINGS, "it is not a run of jaxcram; give the directory of one")
 
 
-def load_summary(path: str | Path) -> dict[str, Any]:
+def load_summary(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The summary of a finished run.
 
     Raises:
@@ -254,7 +269,7 @@ def load_summary(path: str | Path) -> dict[str, Any]:
     return _load(path, _SUMMARY, "the run is not finished; start its command again to finish it")
 
 
-def _load(path: str | Path, name: str, without: str) -> dict[str, Any]:
+def _load(path: str | os.PathLike[str], name: str, without: str) -> dict[str, Any]:
     file = expanded(path) / name
     try:
         return documents.read_object(file, _MOST_BYTES)
@@ -266,12 +281,30 @@ def _load(path: str | Path, name: str, without: str) -> dict[str, Any]:
         raise UserError(f"{file}: not valid JSON ({error}); restore it or take another run") from error
 
 
-def expanded(path: str | Path) -> Path:
-    """A path without its ~; not `Path.expanduser`, which raises errors at users that do not exist."""
-    whole = os.path.expanduser(path)
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """A path made absolute, without its ~; so that no later step depends on the working directory.
+
+    Raises:
+        UserError: it is a URL, holds a null character, or is relative to a directory that is gone.
+    """
+    whole = os.path.expanduser(path)  # not `Path.expanduser`, which raises errors at users that do not exist
     if "\0" in whole:
         raise UserError(f"{whole!r}: no path has a null character in it; check it")
-    return Path(whole)
+    if scheme := re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", whole):
+        raise UserError(
+            f"{whole}: a URL ({scheme[0]}) is no directory; give a local path, or mount the bucket and "
+            "give the path that it has here"
+        )
+    try:
+        return Path(whole).absolute()
+    except FileNotFoundError as error:
+        raise UserError(f"{whole}: the working directory is gone; give an absolute path") from error
+
+
+def recorded(name: str) -> str:
+    """A name as a run records it: the absolute path where it is one of this machine, else as it is."""
+    path = os.path.expanduser(name)
+    return str(expanded(path)) if "\0" not in path and os.path.exists(path) else name
 
 
 def _refuse_foreign(path: Path) -> None:
@@ -280,7 +313,9 @@ def _refuse_foreign(path: Path) -> None:
         return
     ours = {_LOCK, f".{_SETTINGS}{disk.TEMPORARY}"}
     if foreign := {file.name for file in path.iterdir()} - ours:
-        raise UserError(f"--out={path}: neither empty nor a run (it holds {min(foreign)}); choose another")
+        raise UserError(
+            f"{path}: neither empty nor a run (it holds {min(foreign)}); choose another directory"
+        )
 
 
 def _take_lock(path: Path) -> IO[str]:
@@ -293,7 +328,7 @@ def _take_lock(path: Path) -> IO[str]:
         owner = lock.read(20) or "unknown"
         lock.close()
         raise UserError(
-            f"--out={path}: process {owner} is working on this run; wait for it or choose another --out"
+            f"{path}: process {owner} is working on this run; wait for it or choose another directory"
         ) from error
     lock.truncate(0)
     lock.write(str(os.getpid()))
@@ -301,34 +336,13 @@ def _take_lock(path: Path) -> IO[str]:
     return lock
 
 
-def _agree(path: Path, settings: Mapping[str, Any]) -> None:
-    """Writes the settings of a new run; refuses a run of other settings."""
-    if not (path / _SETTINGS).exists():
+def _agree(path: Path, settings: dict[str, Any], defaults: Mapping[str, Any], *, record: bool) -> None:
+    """Refuses a run of other settings; where asked, writes those of a new run, or what extends an old one."""
+    was = load_settings(path) if (path / _SETTINGS).exists() else None
+    if was is not None:
+        settings = identity.agreed(path, was, settings, defaults)
+    if record and settings != was:
         disk.replace(path / _SETTINGS, _json_bytes(settings))
-        return
-    was, now = dict(_leaves(load_settings(path))), dict(_leaves(settings))
-    differences = [
-        f"{name}: was {_shown(was, name)}, is {_shown(now, name)}"
-        for name in sorted((was.keys() | now.keys()) - FREE)
-        if name not in was or name not in now or was[name] != now[name]
-    ]
-    if differences:
-        raise UserError(
-            f"--out={path}: the run has other settings ({'; '.join(differences)}); "
-            "choose another --out or the same settings"
-        )
-
-
-def _leaves(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in settings.items():
-        if isinstance(value, dict) and value:
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
-
-
-def _shown(leaves: Mapping[str, Any], name: str) -> str:
-    return json.dumps(leaves[name], ensure_ascii=False) if name in leaves else "absent"
 
 
 def _open_log(path: Path) -> IO[bytes]:
@@ -344,8 +358,13 @@ def _open_log(path: Path) -> IO[bytes]:
         raise
 
 
-def _json_bytes(value: Any) -> bytes:
-    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+def _json_bytes(value: Any, indent: int | None = 1) -> bytes:
+    """JSON as UTF-8; names of files that are no UTF-8 are escaped, so that they come back as they were."""
+    content = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+    try:
+        return content.encode() + b"\n"
+    except UnicodeEncodeError:
+        return json.dumps(value, indent=indent, allow_nan=False).encode() + b"\n"
 
 
 def _plain(value: Any) -> Any:

@@ -56,6 +56,7 @@ COLUMNS: dict[str, tuple[str, bool, str]] = {
     "loss_type": ("string", False, "the objective"),
     "dtype": ("string", False, "precision of the model's weights and of its arithmetic"),
     "model_checkpoint": ("string", False, "directory or Hub name of the model"),
+    "weights_digest": ("string", False, "of the model's weights, however they are stored"),
     "max_optimization_steps_per_sample": ("int64", False, "cap on a lane's steps"),
     "convergence_threshold": ("float64", False, "accuracy at which a stage counts as converged"),
     "platform": ("string", False, "cpu, gpu or tpu"),
@@ -250,7 +251,7 @@ def stack_embeddings(column: "pa.ChunkedArray") -> np.ndarray:
     """
     shape = _shape(column)
     if shape is None:
-        raise UserError("these rows keep no embedding; cram with --trajectory=all or --trajectory=horizon")
+        raise UserError("these rows keep no embedding; cram with trajectory=all or trajectory=horizon")
     return np.concatenate(
         [chunk.drop_null().flatten().flatten().to_numpy().reshape(-1, *shape) for chunk in column.chunks]
     )

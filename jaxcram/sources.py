@@ -102,6 +102,11 @@ def load_texts(
     return texts
 
 
+def is_keyword(spec: str) -> bool:
+    """Whether a source is one of the package, not a file of the same name."""
+    return spec in ("bundled", "passages") or _STORIES.fullmatch(spec) is not None
+
+
 def kind_of(spec: str, sample_id: int) -> str:
     """What a text of a source is: "story", "prose" (the bundled ones), or "text"."""
     if _STORIES.fullmatch(spec) or (spec == "bundled" and sample_id < BUNDLED_STORIES):

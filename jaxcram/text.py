@@ -3,6 +3,7 @@
 The tokenizer is read straight from tokenizer.json, so that start-up does not pay for transformers.
 """
 
+import hashlib
 import os
 import re
 import threading
@@ -39,9 +40,19 @@ class Tokenizer:
         bos_id: id of the token that begins a text, None where the tokenizer names none.
         eos_id: id of the token that ends a text, None where the tokenizer names none.
         vocab_size: number of tokens, added ones included; a model's embedding may have more rows.
+        digest: of the tokenizer.json that it was read from, "" where there was none.
     """
 
-    def __init__(self, backend: Backend, *, name: str, bos_token: str | None, eos_token: str | None):
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        name: str,
+        bos_token: str | None,
+        eos_token: str | None,
+        digest: str = "",
+    ):
+        self.digest = digest
         # Padding and truncation left in tokenizer.json are habits of training; no target is changed by them.
         backend.no_padding()
         backend.no_truncation()
@@ -153,6 +164,7 @@ def load_tokenizer(path_or_hub_name: str | Path) -> Tokenizer:
         name=name,
         bos_token=_token_text(config, "bos_token"),
         eos_token=_token_text(config, "eos_token"),
+        digest=hashlib.sha256(file.read_bytes()).hexdigest()[:16],
     )
 
 

@@ -1,6 +1,7 @@
 """A run from Python: rows, summary, resuming, refusals, memory that runs out."""
 
 import dataclasses
+import inspect
 import json
 
 import numpy as np
@@ -10,11 +11,13 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import models, pre_tokenizers
 
 from jaxcram import api, decode
+from jaxcram.cli import cram as cram_program
 from jaxcram.cram import lanes
 from jaxcram.cram.places import Places
-from jaxcram.cram.settings import CramSettings, StageSettings
+from jaxcram.cram.settings import CramSettings, OptimizerSettings, StageSettings
 from jaxcram.cram.start import initial_embeddings
 from jaxcram.errors import UserError
+from jaxcram.options import TEXT_OPTIONS, CramOptions
 from jaxcram.results import Job
 from jaxcram.text import Tokenizer
 from tests.cram.conftest import tiny  # noqa: F401
@@ -140,8 +143,8 @@ def test_other_settings_in_the_same_directory_are_refused(run, model, texts):
     with pytest.raises(UserError) as error:
         api.cram(model, texts, out=run.path, settings=SETTINGS, num_memory=2, verbose=False)
     assert str(error.value) == (
-        f"--out={run.path}: the run has other settings (num_memory: was 1, is 2); "
-        "choose another --out or the same settings"
+        f"{run.path}: the run has other settings (num_memory: was 1, is 2); choose another directory, or "
+        "what the run was made with: texts, learning_rates and seeds may be added to it"
     )
 
 
@@ -180,7 +183,7 @@ def test_out_of_memory_halves_the_budget_tells_and_goes_on(model, texts, tmp_pat
     assert max(tried[1:]) <= 32
     assert finished.summary["token_budget"] == 32
     notes = [json.loads(line).get("note") for line in (finished.path / "log.jsonl").read_text().splitlines()]
-    assert "out of device memory: going on as with --token_budget=32" in notes
+    assert "out of device memory: going on as with token_budget=32" in notes
     assert [lane["stop_reason"] for lane in finished.summary["lanes"]] == ["stage_cap"] * 4
 
 
@@ -235,7 +238,7 @@ def test_no_room_at_all_is_the_users_error(model, texts, tmp_path, monkeypatch):
         raise JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
 
     monkeypatch.setattr(lanes, "run_chunk", no_device)
-    for remat, remedy in ((None, "--dtype=bfloat16"), (True, "--dtype=bfloat16"), (False, "--remat")):
+    for remat, remedy in ((None, "dtype=bfloat16"), (True, "dtype=bfloat16"), (False, "remat")):
         settings = dataclasses.replace(SETTINGS, remat=remat)
         with pytest.raises(UserError, match=f"out of device memory with one lane in a pass: use {remedy}"):
             api.cram(model, texts, out=tmp_path / f"none{remat}", settings=settings, verbose=False)
@@ -332,3 +335,64 @@ def test_generate_stops_at_the_end_and_refuses_what_does_not_fit(model):
     )
     with pytest.raises(UserError, match="exceed the model's 64 positions"):
         api.generate(model, "w1 w2", max_new_tokens=63)
+
+
+# Names, values and what they look like
+
+
+def test_settings_by_flat_names_are_those_of_the_flags():
+    settings = CramSettings.of(
+        learning_rates=0.1, max_steps=200, mode="full", beta1=np.float32(0.5), seeds=[1, 2]
+    )
+    assert settings == CramSettings(
+        learning_rates=(0.1,),
+        seeds=(1, 2),
+        stages=StageSettings(mode="full", max_steps=200),
+        optimizer=OptimizerSettings(beta1=0.5),
+    )
+    assert CramSettings.of(settings, max_steps=7).stages == StageSettings(mode="full", max_steps=7)
+    assert set(inspect.signature(api.cram).parameters) >= set(CramSettings.names())
+    flags = {name for docs in cram_program.TOPICS.values() for name in docs}
+    assert set(CramOptions.__annotations__) <= flags
+    assert set(CramOptions.__annotations__) == {*CramSettings.names(), *TEXT_OPTIONS}
+    assert inspect.signature(api.cram).parameters["max_steps"].default == 10_000
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"max_step": 3}, "no setting 'max_step'; did you mean max_steps?"),
+        ({"max_steps": "3"}, "max_steps '3' must be a whole number"),
+        ({"max_steps": 3.5}, "max_steps 3.5 must be a whole number"),
+        ({"max_steps": True}, "max_steps True must be a whole number"),
+        ({"learning_rates": "0.1"}, "learning_rates '0.1' must be a number"),
+        ({"temperature_squared": 1}, "temperature_squared 1 must be True or False"),
+        ({"mode": 1}, "mode 1 must be a word"),
+        ({"learning_rates": ()}, "learning_rates and seeds must each name at least one value"),
+        ({"remat": "yes"}, "remat 'yes' must be True, False or None"),
+    ],
+)
+def test_options_that_are_wrong_are_told_in_one_line(model, texts, tmp_path, options, line):
+    with pytest.raises(UserError) as refusal:
+        api.cram(model, texts, out=tmp_path / "run", **options)
+    assert str(refusal.value) == line
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        (["w1 w2", None], "texts: entry 1 is None, not a text; remove it, or give a string"),
+        (["w1 w2", " "], "texts: entry 1 is ' ', not a text; remove it, or give a string"),
+        ([], "texts: the list is empty; give at least one text"),
+    ],
+)
+def test_texts_that_are_none_are_told_in_one_line(model, tmp_path, given, line):
+    with pytest.raises(UserError) as refusal:
+        api.cram(model, given, out=tmp_path / "run")
+    assert str(refusal.value) == line
+
+
+def test_what_models_and_runs_look_like(model, run):
+    assert repr(model) == "Model('tiny': llama, 0.0M parameters, 2 layers of width 32, float32)"
+    assert repr(run) == f"Run({str(run.path)!r}: progressive, 4 lanes of 2 texts)"

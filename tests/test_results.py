@@ -157,10 +157,10 @@ def test_other_settings_are_refused_with_each_difference(tmp_path):
     with pytest.raises(UserError) as refusal:
         RunDirectory.open(tmp_path, other)
     assert str(refusal.value) == (
-        f"--out={tmp_path}: the run has other settings (caps.token: was 1000, is 5.5; "
-        'learning_rates: was [0.1, 0.5], is [0.1]; loss: was absent, is "hinge"; '
-        'model: was "models/x", is "models/y"; old: was true, is absent); '
-        "choose another --out or the same settings"
+        f"{tmp_path}: the run has other settings (caps.token: was 1000, is 5.5; "
+        'learning_rates: 0.5 missing; loss: was absent, is "hinge"; '
+        'model: was "models/x", is "models/y"; old: was true, is absent); choose another directory, or what '
+        "the run was made with: texts, learning_rates and seeds may be added to it"
     )
     assert (tmp_path / "settings.json").read_bytes() == before
     RunDirectory.open(tmp_path, {**SETTINGS, "old": True}).close()  # and the refusal let go of the lock
@@ -172,7 +172,7 @@ def test_a_directory_of_something_else_is_refused_and_left_alone(tmp_path):
         RunDirectory.open(tmp_path, SETTINGS)
     assert (
         str(refusal.value)
-        == f"--out={tmp_path}: neither empty nor a run (it holds thesis.tex); choose another"
+        == f"{tmp_path}: neither empty nor a run (it holds thesis.tex); choose another directory"
     )
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.tex"]
 
@@ -198,7 +198,7 @@ def test_an_output_path_that_is_a_file_or_lies_below_one_is_refused(tmp_path):
     for path, reason in ((file, "File exists"), (file / "run", "Not a directory")):
         with pytest.raises(UserError) as refusal:
             RunDirectory.open(path, SETTINGS)
-        assert str(refusal.value) == (f"{path}: cannot be written ({reason}); choose another --out")
+        assert str(refusal.value) == (f"{path}: cannot be written ({reason}); choose another directory")
 
 
 def test_an_output_directory_without_permission_is_refused():
@@ -297,7 +297,7 @@ def test_a_path_that_is_no_run_is_refused(tmp_path):
             with pytest.raises(UserError) as refusal:
                 load(path)
             assert str(refusal.value) == (
-                f"{path}: no settings.json in it; it is not a run of jaxcram; give the --out of one"
+                f"{path}: no settings.json in it; it is not a run of jaxcram; give the directory of one"
             )
 
 

@@ -98,7 +98,7 @@ def test_embeddings_keep_every_bit_and_nulls_stay_where_they_are(through_disk):
 def test_rows_without_embeddings(through_disk):
     table = through_disk({JOB: [{**row, "embedding": None} for row in stage_rows(2)]})
     assert table["embedding"].to_pylist() == [None, None]
-    with pytest.raises(UserError, match="--trajectory=all"):
+    with pytest.raises(UserError, match="trajectory=all"):
         stack_embeddings(table["embedding"])
 
 

@@ -114,8 +114,8 @@ def timed(model: Decoder, num_memory: int, remat: bool) -> Iterator[tuple[int, f
                 raise
             if count == 1 or processes.count() > 1:  # one process cannot end the search alone
                 raise UserError(
-                    f"--token_budget=auto: out of device memory at {count} lanes of {length} tokens; give "
-                    "--token_budget=N instead, or --remat"
+                    f"token_budget=auto: out of device memory at {count} lanes of {length} tokens; give "
+                    "token_budget=N instead, or remat"
                 ) from error
             if factor == 2:
                 return

@@ -91,6 +91,8 @@ def complete(directory: RunDirectory, task: Task, show: Show) -> None:
         spent = _Spent(compile_time, saved)
         outcomes = _stored(directory, task, finished) if finished else {}
         if missing:
+            if summarised:
+                processes.from_first(directory.remove_summary)
             show.tell(f"cramming into {directory.path}")
             run = engine.Run(task.decoder, task.samples, task.settings, missing, len(jobs), saved, show.tell)
             spent.progress = run.progress

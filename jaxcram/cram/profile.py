@@ -37,7 +37,7 @@ class Profile:
                 Path(directory).mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise UserError(
-                    f"--profile_dir={directory}: cannot be made ({error.strerror}); choose another"
+                    f"profile_dir {directory}: cannot be made ({error.strerror}); choose another"
                 ) from error
 
     def __enter__(self) -> Self:
@@ -65,7 +65,7 @@ class Profile:
                 jax.profiler.start_trace(self._directory)
             except RuntimeError as error:
                 raise UserError(
-                    f"--profile_dir={self._directory}: JAX cannot trace ({error}); leave it out, or stop "
+                    f"profile_dir {self._directory}: JAX cannot trace ({error}); leave it out, or stop "
                     "the other trace"
                 ) from error
             self._tracing = True

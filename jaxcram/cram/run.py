@@ -210,15 +210,24 @@ class Run:
         return jax.tree.map(np.array, pool)
 
     def _alone_nll(self) -> dict[int, np.ndarray]:
+        """Of every text under the model alone; a model that gives no numbers there is refused."""
         try:
-            return alone_nll(self._model, self._tokens, self._scheduler.longest_bucket)
+            nll = alone_nll(self._model, self._tokens, self._scheduler.longest_bucket)
         except JaxRuntimeError as error:
             if not memory.ran_out(error):
                 raise
             raise UserError(
-                "out of device memory with one text under the model alone: use --max_tokens=N, "
-                "--dtype=bfloat16, --mesh=model:N, a smaller model or a larger device"
+                "out of device memory with one text under the model alone: use max_tokens=N, "
+                "dtype=bfloat16, mesh=model:N, a smaller model or a larger device"
             ) from error
+        for sample_id, nll_T in nll.items():
+            if not np.all(np.isfinite(nll_T)):
+                raise UserError(
+                    f"sample {sample_id}: its loss under the model alone is {nll_T[~np.isfinite(nll_T)][0]}, "
+                    f"so the model's weights or its arithmetic ({np.dtype(self._model.dtype)}) are broken; "
+                    "check the checkpoint, or try another dtype"
+                )
+        return nll
 
     def _shrink(self, error: JaxRuntimeError) -> None:
         """Choose smaller passes after device memory ran out, and at last to recompute layers.
@@ -230,12 +239,12 @@ class Run:
         """
         halved = self._scheduler.halve_budget()
         if not halved and (self._pass.remat or self._settings.remat is not None):
-            remedy = "" if self._pass.remat else "--remat, "
+            remedy = "" if self._pass.remat else "remat, "
             raise UserError(
-                f"out of device memory with one lane in a pass: use {remedy}--dtype=bfloat16, "
-                "--mesh=model:N, a smaller model or a larger device"
+                f"out of device memory with one lane in a pass: use {remedy}dtype=bfloat16, "
+                "mesh=model:N, a smaller model or a larger device"
             ) from error
-        instead = f"--token_budget={self._scheduler.token_budget}" if halved else "--remat"
+        instead = f"token_budget={self._scheduler.token_budget}" if halved else "remat"
         if processes.count() > 1:
             raise UserError(
                 f"out of device memory: start the same command again with {instead}; "

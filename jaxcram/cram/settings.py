@@ -6,6 +6,8 @@ Nothing here needs JAX, so a command line can explain its flags without loading 
 from __future__ import annotations
 
 import dataclasses
+import difflib
+import numbers
 from typing import Any, Self
 
 from jaxcram.errors import UserError
@@ -15,6 +17,7 @@ SCHEDULES = ("cosine", "constant")
 MODES = ("progressive", "full")
 INITS = ("uniform", "normal")
 TRAJECTORIES = ("all", "horizon", "none")
+PARTS = ("objective", "optimizer", "stages")  # fields of `CramSettings` that have settings of their own
 
 
 class TokenBudget(int):
@@ -161,7 +164,7 @@ class CramSettings:
             if self.optimizer.schedule == "cosine" and rate < self.optimizer.min_lr:
                 raise UserError(
                     f"learning rate {rate} is below min_lr {self.optimizer.min_lr}, where the cosine ends: "
-                    "raise it or lower --min_lr"
+                    "raise it or lower min_lr"
                 )
         for name in ("learning_rates", "seeds"):
             values = getattr(self, name)
@@ -183,8 +186,42 @@ class CramSettings:
             raise UserError(f"token_budget {self.token_budget!r} must be auto or a whole number") from None
         if self.token_budget < TokenBudget("auto"):
             raise UserError(f"token_budget {self.token_budget} must be auto, 0 or greater")
+        if self.remat not in (None, True, False):
+            raise UserError(f"remat {self.remat!r} must be True, False or None")
         if self.chunk_passes < 1:
             raise UserError(f"chunk_passes {self.chunk_passes} must be at least 1")
+
+    @classmethod
+    def of(cls, base: Self | None = None, **values: Any) -> Self:
+        """Settings from flat names, those of the flags: `CramSettings.of(max_steps=200, learning_rates=0.1)`.
+
+        Args:
+            base: what is not named comes from here; None is the published procedure.
+            values: fields of this class or of its three parts; one number stands for a list of one.
+
+        Raises:
+            UserError: a name is unknown, or a value is of another type or out of its range.
+        """
+        base = base or cls()
+        changes: dict[str, Any] = {}
+        for name, value in values.items():
+            part = next((part for part in PARTS if name in _fields(getattr(base, part))), None)
+            owner = getattr(base, part) if part else base
+            if name not in _fields(owner):
+                near = difflib.get_close_matches(name, cls.names(), n=1)
+                meant = f"did you mean {near[0]}?" if near else f"there are {', '.join(cls.names())}"
+                raise UserError(f"no setting {name!r}; {meant}")
+            value = _converted(name, value, getattr(owner, name))
+            changes = changes | ({part: changes.get(part, {}) | {name: value}} if part else {name: value})
+        for part in PARTS:
+            if isinstance(changes.get(part), dict):
+                changes[part] = dataclasses.replace(getattr(base, part), **changes[part])
+        return dataclasses.replace(base, **changes)
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """The flat names, in order."""
+        return list(cls().resolved())
 
     def resolved(self, **context: Any) -> dict[str, Any]:
         """The settings as the flat-keyed dictionary that `settings.json` records, after `context`."""
@@ -192,3 +229,31 @@ class CramSettings:
         for name, value in dataclasses.asdict(self).items():
             flat.update(value if isinstance(value, dict) else {name: value})
         return {name: list(value) if isinstance(value, tuple) else value for name, value in flat.items()}
+
+
+def _fields(settings: Any) -> set[str]:
+    return {field.name for field in dataclasses.fields(settings)}
+
+
+def _converted(name: str, value: Any, like: Any) -> Any:
+    """A value from Python, perhaps NumPy's, in the type of the setting; `like` is what it replaces."""
+    if isinstance(like, tuple):
+        several = value if isinstance(value, list | tuple) or hasattr(value, "tolist") else [value]
+        several = several.tolist() if hasattr(several, "tolist") else several
+        several = several if isinstance(several, list | tuple) else [several]
+        return tuple(_converted(name, one, like[0]) for one in several)
+    if isinstance(like, TokenBudget) or like is None or dataclasses.is_dataclass(like):
+        return value  # looked at by the class itself
+    kind, what = next(
+        (kind, what)
+        for of, kind, what in (
+            (bool, bool, "True or False"),
+            (int, numbers.Integral, "a whole number"),
+            (float, numbers.Real, "a number"),
+            (str, str, "a word"),
+        )
+        if isinstance(like, of)
+    )
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise UserError(f"{name} {value!r} must be {what}")
+    return type(like)(value)

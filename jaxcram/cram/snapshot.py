@@ -22,7 +22,7 @@ class Fit:
     """How a run fits its devices, which decides the shapes of its passes, and with them the rounding.
 
     Attributes:
-        asked: --token_budget and --remat.
+        asked: token_budget and remat.
         devices: on which the lanes ran.
         cost: what sized the passes: measured where asked for, and halved when memory ran out.
         remat: whether activations are computed again.

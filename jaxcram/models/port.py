@@ -27,6 +27,7 @@ from jaxcram import documents
 from jaxcram.errors import UserError
 from jaxcram.models.config import DecoderConfig, read_config
 from jaxcram.models.decoder import Decoder
+from jaxcram.models.digest import weights_digest
 from jaxcram.models.sharding import shardings
 
 DTYPES = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
@@ -40,6 +41,7 @@ _HUB_FILES = [
 ]
 _HUB_NAME = r"[A-Za-z0-9][\w.-]*/[\w.-]+"
 _PIECE = 1 << 22  # values read at a time
+_TOKEN_IDS = {"bos_token_id", "eos_token_ids"}  # fields of a config that no forward pass reads
 _ALIGNMENT = 64  # bytes; XLA on CPU adopts a host buffer aligned like this instead of copying it
 
 
@@ -77,6 +79,19 @@ def load(
     return jax.tree.unflatten(
         structure, [_load(sources[_name(path)], leaf, places.get(_name(path))) for path, leaf in leaves]
     )
+
+
+def contents(directory: Path) -> dict[str, Any]:
+    """What a run records of a checkpoint: the numbers of its config that its forward pass needs, and a digest
+    of its weights.
+
+    Raises:
+        UserError: as `load`, of the same files.
+    """
+    config_file = directory / "config.json"
+    config = dataclasses.asdict(read_config(_read_json(config_file), str(config_file)))
+    numbers = {name: value for name, value in config.items() if name not in _TOKEN_IDS}
+    return {"config": numbers, "weights": weights_digest(_open_tensors(directory).values())}
 
 
 def save(decoder: Decoder, directory: str | os.PathLike[str], *, dtype: str = "bfloat16") -> None:

@@ -132,7 +132,7 @@ def test_a_text_longer_than_the_model_s_positions(case, refusal):
         ("--learning_rates=0.1,1e", "flag --learning_rates=0.1,1e: '1e' is not a number"),
         (
             "--learning_rates=0.0001",
-            "learning rate 0.0001 is below min_lr 0.001, where the cosine ends: raise it or lower --min_lr",
+            "learning rate 0.0001 is below min_lr 0.001, where the cosine ends: raise it or lower min_lr",
         ),
         ("--num_memory=0", "num_memory 0 must be at least 1"),
         ("--dtype=int4", "dtype 'int4' is unknown; choose one of: float32, bfloat16"),
@@ -145,14 +145,14 @@ def test_a_value_out_of_its_range(refusal, flag, line):
 def test_an_output_directory_that_cannot_be_made(case, refusal):
     (case.folder / "file").write_text("in the way")
     out = case.folder / "file" / "run"
-    why = "cannot be written (Not a directory); choose another --out"
+    why = "cannot be written (Not a directory); choose another directory"
     assert refusal(f"--out={out}") == f"{out}: {why}"
 
 
 def test_an_output_directory_with_other_things_in_it(case, refusal):
     case.out.mkdir()
     (case.out / "thesis.tex").write_text("precious")
-    assert refusal() == f"--out={case.out}: neither empty nor a run (it holds thesis.tex); choose another"
+    assert refusal() == f"{case.out}: neither empty nor a run (it holds thesis.tex); choose another directory"
 
 
 def test_an_output_directory_of_a_run_with_other_settings(case, refusal, monkeypatch, capsys):
@@ -164,12 +164,12 @@ def test_an_output_directory_of_a_run_with_other_settings(case, refusal, monkeyp
         assert main.main(case.arguments("--max_steps=5")) == 130
     capsys.readouterr()
     assert refusal("--max_steps=7") == (
-        f"--out={case.out}: the run has other settings (max_steps: was 5, is 7); "
-        "choose another --out or the same settings"
+        f"{case.out}: the run has other settings (max_steps: was 5, is 7); choose another directory, or what "
+        "the run was made with: texts, learning_rates and seeds may be added to it"
     )
 
 
 def test_an_output_directory_of_a_live_run(case, refusal):
     with RunDirectory.open(case.out, {}):
-        why = f"process {os.getpid()} is working on this run; wait for it or choose another --out"
-        assert refusal() == f"--out={case.out}: {why}"
+        why = f"process {os.getpid()} is working on this run; wait for it or choose another directory"
+        assert refusal() == f"{case.out}: {why}"

@@ -85,9 +85,7 @@ def test_a_device_without_room_for_one_lane_is_told(tiny, monkeypatch):
         raise JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
 
     monkeypatch.setattr(autotune, "_seconds", seconds)
-    with pytest.raises(
-        UserError, match="out of device memory at 1 lanes of 64 tokens; give --token_budget=N"
-    ):
+    with pytest.raises(UserError, match="out of device memory at 1 lanes of 64 tokens; give token_budget=N"):
         list(autotune.timed(tiny, 1, False))
 
 
