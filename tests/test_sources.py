@@ -1,19 +1,24 @@
 """Texts from every kind of source: the right ones, no more than needed, and one clear line for mistakes."""
 
 import csv
+import gzip
+import hashlib
 import json
 import os
 import subprocess
 import sys
 from itertools import islice
+from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from huggingface_hub.errors import HfHubHTTPError
 
 from jaxcram.errors import UserError
-from jaxcram.sources import kind_of, load_texts
+from jaxcram.sources import given_texts, kind_of, load_texts
 from jaxcram.stories import HELD_OUT_SEED, stories
 
 AWKWARD = ["plain", 'quotes " and, commas', "two\nlines\n\nand a paragraph", "naïve 😀", "long " * 50_000]
@@ -96,6 +101,78 @@ def test_a_directory_of_tables_is_all_their_rows(tmp_path):
     assert read(tmp_path, 3, offset=1) == [(1, "two"), (2, "three"), (3, "four")]
 
 
+def test_a_directory_is_read_to_its_depths_by_relative_path(tmp_path, caplog):
+    for name, text in {
+        "b/c.jsonl": "three",
+        "a.JSONL": "one",
+        "b.jsonl": "two",
+        "d/e/f.jsonl": "four",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        write_jsonl(tmp_path / name, [text])
+    (tmp_path / "g.json").write_text('[{"text": "five"}, "six"]')
+    (tmp_path / "h.csv.gz").write_bytes(gzip.compress(b"text\nseven\n"))
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "hidden.jsonl").write_text("{")
+    numbers = ["one", "two", "three", "four", "five", "six", "seven"]
+    assert [text for _, text in read(tmp_path)] == numbers
+    assert caplog.messages == []
+
+
+def test_links_in_a_directory_that_lead_to_where_one_was_end_there(tmp_path):
+    write_jsonl(tmp_path / "a.jsonl", ["one"])
+    (tmp_path / "sub").mkdir()
+    write_jsonl(tmp_path / "sub" / "b.jsonl", ["two"])
+    (tmp_path / "sub" / "up").symlink_to(tmp_path)
+    (tmp_path / "tub").symlink_to("sub")
+    assert read(tmp_path) == [(0, "one"), (1, "two")]
+
+
+def test_a_warning_names_what_is_not_read_of_a_directory(tmp_path, caplog):
+    write_jsonl(tmp_path / "a.jsonl", ["one"])
+    (tmp_path / "sub").mkdir()
+    for name in ("README", "notes.md", "sub/b.jsonl.lz4", "sub/dataset_info.json", "c.parquet.gz"):
+        (tmp_path / name).write_text("{}")
+    assert read(tmp_path) == [(0, "one")]
+    assert caplog.messages == [
+        f"texts={tmp_path}: 5 of its files are not read: README, c.parquet.gz, notes.md, sub/b.jsonl.lz4, "
+        "sub/dataset_info.json"
+    ]
+    for number in range(9):
+        (tmp_path / f"{number}.md").write_text("")
+    caplog.clear()
+    read(tmp_path)
+    assert caplog.messages == [
+        f"texts={tmp_path}: 14 of its files are not read: {', '.join(f'{n}.md' for n in range(9))}, README, "
+        "and 4 more"
+    ]
+
+
+def test_a_directory_of_which_a_part_may_not_be_entered(tmp_path, monkeypatch):
+    write_jsonl(tmp_path / "a.jsonl", ["one"])
+    (tmp_path / "sub").mkdir(mode=0)
+    if os.access(tmp_path / "sub", os.R_OK):
+        pytest.skip("root enters every directory")
+    assert refusal(tmp_path) == (
+        f"texts={tmp_path / 'sub'}: cannot be read (Permission denied); check its permissions"
+    )
+
+
+@pytest.mark.parametrize("name", ["a:b", "file:a", "a b", "a#b?c=d", "%41", os.fsdecode(b"caf\xe9"), "naïve"])
+@pytest.mark.parametrize("kind", WRITERS)
+def test_a_path_is_a_path_whatever_its_name_looks_like(tmp_path, monkeypatch, kind, name):
+    monkeypatch.chdir(tmp_path)
+    with open(f"plain.{kind}", "w"):
+        WRITERS[kind](Path(f"plain.{kind}"), ["one"])
+    os.rename(f"plain.{kind}", f"{name}.{kind}")
+    assert read(f"{name}.{kind}") == [(0, "one")]
+    os.mkdir(name)
+    os.rename(f"{name}.{kind}", f"{name}/a.{kind}")
+    assert read(name) == [(0, "one")]
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert read(f"~/{name}") == [(0, "one")]
+
+
 def test_no_more_is_read_than_asked_for(tmp_path):
     """What stands behind the texts asked for is broken, and nobody notices."""
     (tmp_path / "a.jsonl").write_bytes(b'{"text": "one"}\n{"text": "two"}\n{"text": \xff')
@@ -126,11 +203,9 @@ def test_stories_are_endless_or_counted():
     expected = list(islice(stories(HELD_OUT_SEED, 12), 12))
     assert read("stories", 2, offset=10) == [(10, expected[10]), (11, expected[11])]
     assert read("stories:3") == list(enumerate(expected[:3]))
-    assert refusal("stories:3", 4) == "--num_samples=4: --texts=stories:3 holds only 3 texts; lower it"
-    assert refusal("stories") == "--texts=stories has no end; say --num_samples=N, or --texts=stories:N"
-    assert (
-        refusal("stories:all", 2) == "--texts=stories:all: a number is to follow stories:, as in stories:100"
-    )
+    assert refusal("stories:3", 4) == "num_samples=4: texts=stories:3 holds only 3 texts; lower it"
+    assert refusal("stories") == "texts=stories has no end; say num_samples=N, or texts=stories:N"
+    assert refusal("stories:all", 2) == "texts=stories:all: a number is to follow stories:, as in stories:100"
 
 
 def test_the_kind_of_a_text_is_known_for_the_package_s_own():
@@ -160,33 +235,36 @@ def test_a_file_named_like_a_keyword_is_reached_by_its_path(tmp_path, monkeypatc
 def test_counts_that_the_source_cannot_give(tmp_path):
     file = tmp_path / "a.txt"
     file.write_text("one\n\ntwo\n\nthree\n")
-    assert refusal(file, 4) == f"--num_samples=4: --texts={file} holds only 3 texts; lower it"
+    assert refusal(file, 4) == f"num_samples=4: texts={file} holds only 3 texts; lower it"
     assert (
         refusal(file, 3, offset=1)
-        == f"--num_samples=3: --texts={file} holds only 2 texts after --offset=1; lower it"
+        == f"num_samples=3: texts={file} holds only 2 texts after offset=1; lower it"
     )
     for offset in (3, 9):
         assert (
             refusal(file, 1, offset=offset)
-            == f"--offset={offset}: --texts={file} holds only 3 texts; lower the offset"
+            == f"offset={offset}: texts={file} holds only 3 texts; lower the offset"
         )
-    assert refusal(file, 0) == "--num_samples=0: at least 1 is needed"
-    assert refusal(file, 1, offset=-1) == "--offset=-1: it counts the texts to leave out, so 0 is the least"
-    assert refusal(file, 1, split="test").startswith("--split=test: only Hub data sets have splits")
+    file.write_text("one\n")
+    assert refusal(file, 2) == f"num_samples=2: texts={file} holds only 1 text; lower it"
+    assert refusal(file, 1, offset=1) == f"offset=1: texts={file} holds only 1 text; lower the offset"
+    assert refusal(file, 0) == "num_samples=0: at least 1 is needed"
+    assert refusal(file, 1, offset=-1) == "offset=-1: it counts the texts to leave out, so 0 is the least"
+    assert refusal(file, 1, split="test").startswith("split=test: only Hub data sets have splits")
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.csv", "empty/a.jsonl"])
 def test_a_source_without_any_text(tmp_path, name):
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_bytes(b"\n\n" if name == "a.txt" else b"")
-    assert refusal(tmp_path / name) == f"--texts={tmp_path / name}: there is no text in it"
+    assert refusal(tmp_path / name) == f"texts={tmp_path / name}: there is no text in it"
 
 
 @pytest.mark.parametrize("kind", WRITERS)
 def test_an_empty_text_is_named_by_its_sample(tmp_path, kind):
     file = tmp_path / f"a.{kind}"
     WRITERS[kind](file, ["one", "two", " \n", "four"])
-    assert refusal(file) == f"--texts={file}: sample 2 is empty; remove it or skip it"
+    assert refusal(file) == f"texts={file}: sample 2 is empty; remove it or skip it"
     assert read(file, offset=3) == [(3, "four")]
 
 
@@ -243,15 +321,21 @@ def test_a_table_of_another_format_is_refused(tmp_path):
     assert refusal(tmp_path / "a.csv").startswith(f"{tmp_path / 'a.csv'}: line 2 is not valid CSV (")
     (tmp_path / "a.docx").write_text("x")
     assert refusal(tmp_path / "a.docx") == (
-        f"--texts={tmp_path / 'a.docx'}: not one of .txt, .jsonl, .csv, .parquet; convert or rename it"
+        f"texts={tmp_path / 'a.docx'}: not one of .txt, .jsonl, .ndjson, .json, .csv, .tsv, .parquet, "
+        "nor one of these compressed (.gz, .bz2, .xz, .zst; .parquet is not to be); convert or rename it"
     )
 
 
 def test_directories_that_are_no_source(tmp_path):
-    assert refusal(tmp_path) == f"--texts={tmp_path}: no .txt, .jsonl, .csv, .parquet file in it"
+    kinds = ".txt, .jsonl, .ndjson, .json, .csv, .tsv, .parquet"
+    assert refusal(tmp_path) == f"texts={tmp_path}: no {kinds} file in it"
+    (tmp_path / "a.md").write_text("x")
+    assert refusal(tmp_path) == f"texts={tmp_path}: no {kinds} file in it; it has a.md"
     (tmp_path / "a.txt").write_text("x")
     write_csv(tmp_path / "b.csv", ["x"])
-    assert refusal(tmp_path) == f"--texts={tmp_path}: both .txt and .csv files in it; keep one kind"
+    assert refusal(tmp_path) == (
+        f"texts={tmp_path}: both .txt files and tables in it (a.txt, b.csv); keep one kind"
+    )
 
 
 @pytest.mark.parametrize(
@@ -259,26 +343,71 @@ def test_directories_that_are_no_source(tmp_path):
 )
 def test_a_path_that_does_not_exist_is_said_so_without_asking_the_hub(spec, monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    assert refusal(spec, 1) == f"--texts={spec!r}: no such file or directory; check the path"
+    assert refusal(spec, 1) == f"texts={spec!r}: no such file or directory; check the path"
 
 
 def test_a_text_in_place_of_a_path_is_refused_in_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     message = refusal("Once upon a time\nthere was " * 50, 1)
-    assert message.startswith("--texts='Once upon a time\\nthere was ")
+    assert message.startswith("texts='Once upon a time\\nthere was ")
     assert message.endswith("'...: no such file or directory; check the path")
     assert len(message) < 200
 
 
 def test_a_long_path_is_told_whole():
     missing = f"/absent/{'long' * 20}/missing.txt"
-    assert refusal(missing, 1) == f"--texts={missing!r}: no such file or directory; check the path"
+    assert refusal(missing, 1) == f"texts={missing!r}: no such file or directory; check the path"
+
+
+@pytest.mark.parametrize(
+    "uri", ["s3://bucket/a.txt", "gs://bucket", "hf://datasets/owner/name", "HTTPS://x.org/a"]
+)
+def test_a_uri_is_refused_with_what_to_do(uri):
+    scheme = uri.split(":")[0]
+    assert refusal(uri) == (
+        f"texts={uri}: {scheme}:// is not read; copy it to a local disk and give its path"
+    )
+    assert refusal("file:///a.txt") == "texts=file:///a.txt: file:// is not read; give the path alone"
+
+
+# Texts that a program hands over
+
+
+@pytest.mark.parametrize("given", [["a", "b"], ("a", "b"), (text for text in "ab"), np.array(["a", "b"])])
+def test_texts_may_come_in_any_sequence_of_strings(given):
+    source, texts = given_texts(given)
+    assert [(text.sample_id, text.text) for text in texts] == [(0, "a"), (1, "b")]
+    assert {type(text.text) for text in texts} == {str}
+    assert source.texts == f"given:{hashlib.sha256(b'a' + bytes(1) + b'b').hexdigest()[:16]}"
+
+
+def given_refusal(given) -> str:
+    with pytest.raises(UserError) as error:
+        given_texts(given)
+    return str(error.value)
+
+
+def test_what_is_no_sequence_of_texts_is_refused_by_its_sample():
+    for wrong, name in ((None, "NoneType"), (b"x", "bytes"), (1.5, "float"), (["x"], "list")):
+        assert given_refusal(["x", wrong]) == (
+            f"texts: sample 1 is of type {name}, not a string; leave it out or convert it"
+        )
+    for wrong, name in ((None, "NoneType"), (5, "int"), ({"a": "b"}, "dict"), ({"a"}, "set")):
+        assert given_refusal(wrong) == (
+            f"texts: neither a source nor a list of texts, but {name}; "
+            'give "bundled", a path, or a list of strings'
+        )
+    assert given_refusal(np.array([["x"]])).startswith("texts: neither a source nor a list of texts")
+    assert given_refusal([]) == "texts: the list is empty; give at least one text"
+    assert given_refusal(["x", " "]) == "texts: sample 1 is empty; remove it or skip it"
+    assert given_refusal(["\ud800"]) == "texts: sample 0: half a surrogate pair (character 0); mend it"
 
 
 # The Hub
 
 
 def serve(monkeypatch, load_dataset):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # nor is the Hub asked
     monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
 
 
@@ -310,15 +439,43 @@ def test_a_hub_data_set_that_cannot_be_read(monkeypatch):
 
     serve(monkeypatch, no_such_split)
     assert refusal("owner/name", 1, split="dev") == (
-        "--texts=owner/name: no such file, nor a readable Hub data set with split 'dev' "
+        "texts=owner/name: no such file, nor a readable Hub data set with split 'dev' "
         "(Bad split: dev. Available splits: ['train']); check the name, the split and the network"
     )
     serve(monkeypatch, lambda *arguments, **options: iter([{"id": 0, "content": "x"}]))
-    assert refusal("owner/name", 1) == "--texts=owner/name: row 0: no column 'text'; it has id, content"
+    assert refusal("owner/name", 1) == "texts=owner/name: row 0: no column 'text'; it has id, content"
     monkeypatch.setitem(sys.modules, "datasets", None)  # as if it were not installed
     assert refusal("owner/name", 1) == (
-        "--texts=owner/name: no such file, and Hub data sets need another package; pip install datasets"
+        "texts=owner/name: no such file, and Hub data sets need another package; pip install datasets"
     )
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (
+            HfHubHTTPError("404 Client Error\nmore", response=SimpleNamespace(headers={}, request=None)),
+            "no such file or directory, and no data set of the Hub (404 Client Error more); check the name",
+        ),
+        (
+            ConnectionError("timed out"),
+            "no such file or directory, and the Hub did not answer within 10 s (timed out); check the path "
+            "or the network (HF_HUB_OFFLINE=1 reads a data set from the cache)",
+        ),
+    ],
+)
+def test_the_hub_is_asked_once_and_not_for_long(monkeypatch, answer, message):
+    serve(monkeypatch, None)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    asked = []
+
+    def dataset_info(self, name, timeout):
+        asked.append((name, timeout))
+        raise answer
+
+    monkeypatch.setattr("huggingface_hub.HfApi.dataset_info", dataset_info)
+    assert refusal("storys:en", 1) == f"texts=storys: {message}"
+    assert asked == [("storys", 10)]
 
 
 @pytest.mark.slow
@@ -337,7 +494,7 @@ except UserError as error:
     )
     (line,) = done.stdout.splitlines()
     assert line.startswith(
-        "--texts=nobody/nothing: no such file, nor a readable Hub data set with split 'train' ("
+        "texts=nobody/nothing: no such file, nor a readable Hub data set with split 'train' ("
     )
     assert "Couldn't reach 'nobody/nothing' on the Hub" in line  # so the call itself was right
     assert line.endswith("; check the name, the split and the network")
