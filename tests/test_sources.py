@@ -388,9 +388,16 @@ def given_refusal(given) -> str:
 
 
 def test_what_is_no_sequence_of_texts_is_refused_by_its_sample():
-    for wrong, name in ((None, "NoneType"), (b"x", "bytes"), (1.5, "float"), (["x"], "list")):
+    for wrong, shown in (
+        (None, "None"),
+        (b"x", "b'x'"),
+        (1.5, "1.5"),
+        (["x"], "['x']"),
+        (" ", "' '"),
+        ("", "''"),
+    ):
         assert given_refusal(["x", wrong]) == (
-            f"texts: sample 1 is of type {name}, not a string; leave it out or convert it"
+            f"texts: entry 1 is {shown}, not a text; remove it, or give a string"
         )
     for wrong, name in ((None, "NoneType"), (5, "int"), ({"a": "b"}, "dict"), ({"a"}, "set")):
         assert given_refusal(wrong) == (
@@ -399,8 +406,7 @@ def test_what_is_no_sequence_of_texts_is_refused_by_its_sample():
         )
     assert given_refusal(np.array([["x"]])).startswith("texts: neither a source nor a list of texts")
     assert given_refusal([]) == "texts: the list is empty; give at least one text"
-    assert given_refusal(["x", " "]) == "texts: sample 1 is empty; remove it or skip it"
-    assert given_refusal(["\ud800"]) == "texts: sample 0: half a surrogate pair (character 0); mend it"
+    assert given_refusal(["\ud800"]) == "texts: entry 0: half a surrogate pair (character 0); mend it"
 
 
 # The Hub
