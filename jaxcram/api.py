@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import html
+import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -176,6 +177,7 @@ def cram(
     of_texts = {name: value for name, value in options.items() if name in TEXT_OPTIONS}
     settings = CramSettings.of(settings, **{k: v for k, v in options.items() if k not in TEXT_OPTIONS})
     out = processes.from_first(lambda: str(results.expanded(out or _fresh_directory())))
+    logging.getLogger("jaxcram.texts").disabled = processes.number() > 0  # process 0 tells it
     with processes.together():
         source, loaded = _texts(texts, of_texts)
         profile = Profile(profile_dir)
@@ -365,6 +367,8 @@ def generate(
         raise UserError(f"max_new_tokens {max_new_tokens} must be at least 1")
     if not temperature >= 0:
         raise UserError(f"temperature {temperature} must be 0 (greedy) or greater")
+    if not isinstance(prompt, str):
+        raise UserError(f"prompt is of type {type(prompt).__name__}: give a string")
     ids = model.tokenizer.encode(prompt)
     if not ids:
         raise UserError("prompt '' has no tokens: give at least one word")

@@ -31,13 +31,16 @@ def local(setting: str, name: str | os.PathLike[str]) -> Path | None:
     path = os.path.expanduser(os.fspath(name))  # not Path's, which raises errors at users that do not exist
     if path and os.path.exists(path):  # not Path's, which raises errors at names that are too long
         return Path(path)
-    if match := _URI.match(path):
-        what = "file:// is not read; give the path alone" if match[1].lower() == "file" else None
-        raise UserError(
-            f"{setting}={path[:200]}: "
-            + (what or f"{match[1]}:// is not read; copy it to a local disk and give its path")
-        )
+    refuse_uri(setting, path)
     return None
+
+
+def refuse_uri(setting: str, name: str) -> None:
+    """Raises UserError where a name that is no path of this machine says scheme://."""
+    if match := _URI.match(name):
+        scheme = match[1].lower()
+        what = "give the path alone" if scheme == "file" else "use a local disk, and give a path there"
+        raise UserError(f"{setting}={name[:200]}: {scheme}:// is not supported; {what}")
 
 
 def is_path(name: str) -> bool:

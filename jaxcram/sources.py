@@ -21,7 +21,7 @@ _MOST_NAMED = 10  # of the files that are not read
 # What the Hub's data sets have beside their tables.
 _METADATA = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
 
-_LOGGER = logging.getLogger("jaxcram")
+_LOGGER = logging.getLogger("jaxcram.texts")
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ _CHARACTERS_A_TOKEN = 16  # no natural text has more over its whole length
 _MOST_ID = 2**31 - 1
 _MOST_NAMED = 10  # of the texts that do not come back
 
-_LOGGER = logging.getLogger("jaxcram")
+_LOGGER = logging.getLogger("jaxcram.texts")
 
 
 @dataclass(frozen=True, eq=False)

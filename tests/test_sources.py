@@ -363,11 +363,11 @@ def test_a_long_path_is_told_whole():
     "uri", ["s3://bucket/a.txt", "gs://bucket", "hf://datasets/owner/name", "HTTPS://x.org/a"]
 )
 def test_a_uri_is_refused_with_what_to_do(uri):
-    scheme = uri.split(":")[0]
+    scheme = uri.split(":")[0].lower()
     assert refusal(uri) == (
-        f"texts={uri}: {scheme}:// is not read; copy it to a local disk and give its path"
+        f"texts={uri}: {scheme}:// is not supported; use a local disk, and give a path there"
     )
-    assert refusal("file:///a.txt") == "texts=file:///a.txt: file:// is not read; give the path alone"
+    assert refusal("file:///a.txt") == "texts=file:///a.txt: file:// is not supported; give the path alone"
 
 
 # Texts that a program hands over

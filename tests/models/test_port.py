@@ -141,8 +141,10 @@ def test_a_model_is_found_from_where_one_is_and_from_home(
 
 @pytest.mark.parametrize("uri", ["s3://bucket/m", "gs://bucket/m", "hf://owner/name"])
 def test_a_uri_is_refused_with_what_to_do(uri: str):
-    scheme = uri.split(":")[0]
-    assert message(uri) == f"model={uri}: {scheme}:// is not read; copy it to a local disk and give its path"
+    scheme = uri.split(":")[0].lower()
+    assert (
+        message(uri) == f"model={uri}: {scheme}:// is not supported; use a local disk, and give a path there"
+    )
 
 
 def test_missing_and_left_over_tensors_are_listed_together(llama: Path):
