@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import hashlib
 import html
+import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -29,7 +29,7 @@ from jaxcram.models import port
 from jaxcram.models.decoder import Decoder
 from jaxcram.options import TEXT_OPTIONS, CramOptions, shows_options
 from jaxcram.results import RunDirectory
-from jaxcram.sources import Text, TextSettings, is_keyword, kind_of, load_texts
+from jaxcram.sources import Text, TextSettings, given_texts, is_keyword, kind_of, load_texts
 from jaxcram.text import Sample, Tokenizer, load_tokenizer, tokenize
 
 if TYPE_CHECKING:
@@ -177,6 +177,7 @@ def cram(
     of_texts = {name: value for name, value in options.items() if name in TEXT_OPTIONS}
     settings = CramSettings.of(settings, **{k: v for k, v in options.items() if k not in TEXT_OPTIONS})
     out = processes.from_first(lambda: str(results.expanded(out or _fresh_directory())))
+    logging.getLogger("jaxcram.texts").disabled = processes.number() > 0  # process 0 tells it
     with processes.together():
         source, loaded = _texts(texts, of_texts)
         profile = Profile(profile_dir)
@@ -221,11 +222,11 @@ def _open(path: str, settings: dict[str, Any], constants: dict[str, Any]) -> Run
 
 
 def _texts(
-    texts: str | Iterable[str] | TextSettings, options: Mapping[str, Any]
+    texts: str | os.PathLike[str] | Iterable[str] | TextSettings, options: Mapping[str, Any]
 ) -> tuple[TextSettings, list[Text]]:
     """The texts, and where they come from as the run records it."""
-    if isinstance(texts, str | TextSettings):
-        source = TextSettings(texts=texts) if isinstance(texts, str) else texts
+    if isinstance(texts, str | os.PathLike | TextSettings):
+        source = texts if isinstance(texts, TextSettings) else TextSettings(texts=os.fspath(texts))
         source = dataclasses.replace(source, **options)
         loaded = load_texts(
             source.texts,
@@ -236,18 +237,10 @@ def _texts(
         )
         where = source.texts if is_keyword(source.texts) else results.recorded(source.texts)
         return dataclasses.replace(source, texts=where), loaded
-    given = list(texts)
-    if not given:
-        raise UserError("texts: the list is empty; give at least one text")
-    for i, text in enumerate(given):
-        if not isinstance(text, str) or not text or text.isspace():
-            raise UserError(f"texts: entry {i} is {text!r}, not a text; remove it, or give a string")
     if lost := options.keys() - {"max_tokens", "bos"}:
         raise UserError(f"{min(lost)}: the texts are given as a list, which is taken whole; leave it out")
-    digest = hashlib.sha256("\0".join(given).encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    return TextSettings(texts=f"given:{digest}", **options), [
-        Text(i, str(text)) for i, text in enumerate(given)
-    ]
+    source, loaded = given_texts(texts)
+    return dataclasses.replace(source, **options), loaded
 
 
 def _samples(loaded: list[Text], source: TextSettings, model: Model, settings: CramSettings) -> list[Sample]:
@@ -261,12 +254,7 @@ def _samples(loaded: list[Text], source: TextSettings, model: Model, settings: C
         num_memory=settings.num_memory,
     )
     for sample in samples:
-        highest, size = int(sample.tokens.max()), model.decoder.config.vocab_size
-        if highest >= size:
-            raise UserError(
-                f"sample {sample.sample_id}: its token {highest} is beyond the model's vocabulary of {size}: "
-                "tokenizer and weights do not belong together"
-            )
+        model.decoder.config.require_ids(sample.tokens, f"sample {sample.sample_id}")
     return samples
 
 
@@ -366,17 +354,21 @@ def generate(
     Args:
         model: a loaded model.
         prompt: the text to continue; BOS is added as the tokenizer says.
-        max_new_tokens: tokens to add; generation ends earlier at an end-of-text token.
+        max_new_tokens: tokens to add; generation ends earlier at an end token, which generation_config.json
+            names, or, where there is none, config.json.
         temperature: 0 is greedy, else samples from the softmax of logits / temperature.
         seed: of the sampling.
 
     Raises:
-        UserError: an empty prompt, a value out of range, or more tokens than the model has positions.
+        UserError: an empty prompt, a value out of range, more tokens than the model has positions, tokens
+            that it does not have, or logits that are not finite.
     """
     if max_new_tokens < 1:
         raise UserError(f"max_new_tokens {max_new_tokens} must be at least 1")
     if not temperature >= 0:
         raise UserError(f"temperature {temperature} must be 0 (greedy) or greater")
+    if not isinstance(prompt, str):
+        raise UserError(f"prompt is of type {type(prompt).__name__}: give a string")
     ids = model.tokenizer.encode(prompt)
     if not ids:
         raise UserError("prompt '' has no tokens: give at least one word")
@@ -392,4 +384,10 @@ def generate(
     )
     new = np.asarray(new_1xT)[0].tolist()
     ends = [i for i, token in enumerate(new) if token in model.decoder.config.eos_token_ids]
-    return model.tokenizer.decode(ids + new[: ends[0] if ends else None])
+    new = new[: ends[0] + 1 if ends else None]  # with the end token, which is not always a special one
+    if -1 in new:
+        raise UserError(
+            f"model {model.name}: its logits at position {len(ids) + new.index(-1) - 1} are not finite, "
+            f"though its weights are; it is damaged, or overflows in {np.dtype(model.decoder.dtype)}"
+        )
+    return model.tokenizer.decode(ids + new)

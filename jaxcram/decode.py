@@ -84,9 +84,8 @@ def exact(model: Decoder, mem_SxKxD: np.ndarray, draft_SxT: np.ndarray) -> tuple
         tokens_SxT = next_SxT
 
 
-@jax.jit(static_argnames=("length", "temperature"))
 def continue_prompt(
-    model: Decoder, prompt_BxT: jax.Array, length: int, key: jax.Array, temperature: float = 0.0
+    model: Decoder, prompt_BxT: np.ndarray, length: int, key: jax.Array, temperature: float = 0.0
 ) -> jax.Array:
     """Tokens after a prompt, with a key-value cache: greedy, or sampled where `temperature` is above 0.
 
@@ -98,13 +97,26 @@ def continue_prompt(
         temperature: divides the logits; 0 takes the argmax.
 
     Returns:
-        int32 [B, length].
-    """
+        int32 [B, length]; -1 where a logit was not finite, and nothing that follows means anything.
 
+    Raises:
+        UserError: the prompt has ids that the model does not.
+    """
+    model.config.require_ids(prompt_BxT, "the prompt")
+    return _continue_prompt(model, prompt_BxT, length, key, temperature)
+
+
+@jax.jit(static_argnames=("length", "temperature"))
+def _continue_prompt(
+    model: Decoder, prompt_BxT: jax.Array, length: int, key: jax.Array, temperature: float
+) -> jax.Array:
     def pick(hidden_Bx1xD: jax.Array, key: jax.Array) -> jax.Array:
+        logits_Bx1xV = model.logits(hidden_Bx1xD)
         if temperature == 0.0:
-            return _argmax(model, hidden_Bx1xD)
-        return jax.random.categorical(key, model.logits(hidden_Bx1xD) / temperature).astype(jnp.int32)
+            picked_Bx1 = jnp.argmax(logits_Bx1xV, axis=-1)
+        else:
+            picked_Bx1 = jax.random.categorical(key, logits_Bx1xV / temperature)
+        return jnp.where(jnp.isfinite(logits_Bx1xV).all(axis=-1), picked_Bx1, -1).astype(jnp.int32)
 
     cache = model.init_cache(prompt_BxT.shape[0], prompt_BxT.shape[1] + length - 1)
     return _extend(model, model.embed(prompt_BxT), cache, jax.random.split(key, length), pick)

@@ -3,12 +3,15 @@
 import errno
 import json
 import os
+import re
 import stat
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 MOST_BYTES = 1 << 24  # parsed JSON takes up to thirty times its file; the largest weight maps have 10 MB
 MOST_DEPTH = 100
+_SPACE = re.compile(r"\s*")
 
 
 def read_object(file: Path, most_bytes: int = MOST_BYTES) -> dict[str, Any]:
@@ -34,14 +37,83 @@ def parse(content: bytes | str) -> Any:
         value = json.loads(content, object_pairs_hook=_unambiguous)
     except RecursionError:
         raise ValueError(f"nested more than {MOST_DEPTH} deep") from None
-    level, depth = [value], 0
-    while level:
-        depth += 1
-        if depth > MOST_DEPTH:  # far below what would exhaust Python's stack when the value is shown
-            raise ValueError(f"nested more than {MOST_DEPTH} deep")
-        containers = [item for item in level if isinstance(item, dict | list)]
-        level = [child for item in containers for child in (item.values() if type(item) is dict else item)]
-    return value
+    return _shallow(value)
+
+
+def rows(pieces: Iterable[str], most_characters: int) -> Iterator[Any]:
+    """The values of a JSON document one at a time: the elements of an array, or whatever stands in it.
+
+    Several values may follow each other, as in JSON lines. Only one row is in memory at a time.
+
+    Args:
+        pieces: the document in pieces of any size.
+        most_characters: of one row.
+
+    Raises:
+        ValueError: as `parse`, or a row is longer than `most_characters`.
+    """
+    document = _Document(pieces, most_characters)
+    while start := document.peek():
+        if start != "[":
+            yield document.value()
+            continue
+        document.take()
+        separator = "," if document.peek() != "]" else document.take()
+        while separator == ",":
+            yield document.value()
+            document.peek()
+            separator = document.take()
+        if separator != "]":
+            raise ValueError("expecting ',' or ']' after an element" if separator else "the array has no end")
+
+
+class _Document:
+    """A JSON document of which a part is in memory."""
+
+    def __init__(self, pieces: Iterable[str], most_characters: int):
+        self._pieces = iter(pieces)
+        self._most = most_characters
+        self._text, self._at = "", 0
+        self._decoder = json.JSONDecoder(object_pairs_hook=_unambiguous)
+
+    def peek(self) -> str:
+        """The next character that is no white space, "" at the end."""
+        while True:
+            self._at = _SPACE.match(self._text, self._at).end()  # type: ignore[union-attr]
+            if self._at < len(self._text) or not self._more():
+                return self._text[self._at : self._at + 1]
+
+    def take(self) -> str:
+        """The next character."""
+        self._at += 1
+        return self._text[self._at - 1 : self._at]
+
+    def value(self) -> Any:
+        """The next value."""
+        self.peek()
+        while True:
+            try:
+                value, self._at = self._decoder.raw_decode(self._text, self._at)
+                return _shallow(value)
+            except RecursionError:
+                raise ValueError(f"nested more than {MOST_DEPTH} deep") from None
+            except json.JSONDecodeError as error:
+                if len(self._text) - self._at > self._most:
+                    raise ValueError(f"{error.msg}, or more than {self._most} characters") from None
+                if not self._more():
+                    raise ValueError(error.msg) from None
+
+    def _more(self) -> bool:
+        """Reads on, as much again as is in memory: so a long row is not parsed more than a few times."""
+        left = [self._text[self._at :]]
+        missing = max(1, len(left[0]))
+        for piece in self._pieces:
+            left.append(piece)
+            missing -= len(piece)
+            if missing <= 0:
+                break
+        self._text, self._at = "".join(left), 0
+        return len(left) > 1
 
 
 def require_file(path: str | os.PathLike[str]) -> None:
@@ -51,6 +123,18 @@ def require_file(path: str | os.PathLike[str]) -> None:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
     if not stat.S_ISREG(mode):
         raise OSError(errno.EINVAL, "neither a file nor a directory", os.fspath(path))
+
+
+def _shallow(value: Any) -> Any:
+    """The value itself. Raises ValueError if it is nested too deep to be shown."""
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        if depth > MOST_DEPTH:  # far below what would exhaust Python's stack when the value is shown
+            raise ValueError(f"nested more than {MOST_DEPTH} deep")
+        containers = [item for item in level if isinstance(item, dict | list)]
+        level = [child for item in containers for child in (item.values() if type(item) is dict else item)]
+    return value
 
 
 def _unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

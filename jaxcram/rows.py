@@ -166,7 +166,8 @@ def read_shard(path: Path, columns: Sequence[str] | None = None) -> "pa.Table":
 
     try:
         documents.require_file(path)
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        # An open file, as Arrow may take a path for a URI, and takes none that is no UTF-8.
+        with path.open("rb") as stored, pq.ParquetFile(stored, page_checksum_verification=True) as file:
             _check_types(path, file.schema_arrow)
             table = file.read(columns=None if columns is None else list(columns))
         for name in table.column_names:

@@ -1,24 +1,27 @@
 """Texts to cram: from files, directories, the Hub and the package itself, read one at a time."""
 
-import csv
-import io
+import hashlib
+import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from itertools import chain, count, islice
 from pathlib import Path
-from typing import Any
 
-from jaxcram import documents
-from jaxcram.errors import UserError
+from jaxcram import characters, hub, readers
+from jaxcram.errors import UserError, printable
 
 BUNDLED_STORIES, BUNDLED_PASSAGES = 6, 2
 _HUB_NAME = re.compile(r"(?P<name>[\w-][\w.-]*(?:/[\w.-]+)?)(?::(?P<config>[\w.-]+))?")
 _STORIES = re.compile(r"stories(?::(.*))?", re.DOTALL)
-MOST_CHARACTERS = 1 << 24  # of one text, and bytes of one line; the Bible has 4.5 million
 _MOST_TEXTS = sys.maxsize // 2
+_MOST_NAMED = 10  # of the files that are not read
+# What the Hub's data sets have beside their tables.
+_METADATA = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
+
+_LOGGER = logging.getLogger("jaxcram.texts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,43 +64,47 @@ def load_texts(
             `stories`, `stories:COUNT`: held-out stories of the generator, without end or COUNT of them;
             `passages`: the prose passages of the package;
             a .txt file: its paragraphs, which blank lines separate;
-            a .jsonl, .csv or .parquet file: the strings of `column`;
-            a directory of .txt files, each one text, or of the other kinds, in order of their names;
+            a .jsonl (.ndjson), .json, .csv, .tsv or .parquet file: the strings of `column`; .json is an array
+            of objects or of strings, or one object;
+            a directory: its files and those of its subdirectories, in order of their relative paths, either
+            all of them .txt, each one text, or all of them tables; hidden files are left out, and a warning
+            names the files of other kinds. A directory with both kinds is refused: what is a text in it, and
+            what is about the texts, only its owner knows;
             else the name of a Hub data set, optionally `name:config`.
-            A file or directory with the name of a keyword is reached as `./stories`.
+            A file or directory with the name of a keyword is reached as `./stories`. Files may be compressed
+            (.gz, .bz2, .xz or .zst after the suffix; not .parquet), and suffixes in capitals.
         num_samples: how many texts; None takes all of them.
         offset: how many texts to leave out first.
         split: the split of a Hub data set.
         column: the column of a table that holds the text.
 
     Raises:
-        UserError: the source does not exist, cannot be read, or holds too few texts; a text is empty.
+        UserError: the source does not exist, cannot be read, or holds too few texts; a text is empty; a row
+            of a table has more or fewer cells than its header.
     """
     if num_samples is not None and num_samples < 1:
-        raise UserError(f"--num_samples={num_samples}: at least 1 is needed")
+        raise UserError(f"num_samples={num_samples}: at least 1 is needed")
     if offset < 0:
-        raise UserError(f"--offset={offset}: it counts the texts to leave out, so 0 is the least")
+        raise UserError(f"offset={offset}: it counts the texts to leave out, so 0 is the least")
     if max(offset, num_samples or 0) > _MOST_TEXTS:
-        raise UserError(
-            f"--num_samples={num_samples} --offset={offset}: no source has so many texts; lower it"
-        )
+        raise UserError(f"num_samples={num_samples} offset={offset}: no source has so many texts; lower it")
     if spec == "stories" and num_samples is None:
-        raise UserError("--texts=stories has no end; say --num_samples=N, or --texts=stories:N")
+        raise UserError("texts=stories has no end; say num_samples=N, or texts=stories:N")
     stop = None if num_samples is None else offset + num_samples
     texts, seen = [], 0
     for seen, text in enumerate(islice(_source(spec, split, column), stop), start=1):
         if seen > offset:
             if not text or text.isspace():
-                raise UserError(f"--texts={spec}: sample {seen - 1} is empty; remove it or skip it")
+                raise UserError(f"texts={spec}: sample {seen - 1} is empty; remove it or skip it")
             texts.append(Text(seen - 1, text))
     if seen == 0:
-        raise UserError(f"--texts={spec}: there is no text in it")
+        raise UserError(f"texts={spec}: there is no text in it")
     if not texts:
-        raise UserError(f"--offset={offset}: --texts={spec} holds only {seen} texts; lower the offset")
+        raise UserError(f"offset={offset}: texts={spec} holds only {_texts(seen)}; lower the offset")
     if num_samples is not None and len(texts) < num_samples:
-        after = f" after --offset={offset}" if offset else ""
+        after = f" after offset={offset}" if offset else ""
         raise UserError(
-            f"--num_samples={num_samples}: --texts={spec} holds only {len(texts)} texts{after}; lower it"
+            f"num_samples={num_samples}: texts={spec} holds only {_texts(len(texts))}{after}; lower it"
         )
     return texts
 
@@ -107,6 +114,32 @@ def is_keyword(spec: str) -> bool:
     return spec in ("bundled", "passages") or _STORIES.fullmatch(spec) is not None
 
 
+def given_texts(given: Iterable[str]) -> tuple[TextSettings, list[Text]]:
+    """Texts that a program hands over (a list, an array, a generator), and the source that stands for them.
+
+    Raises:
+        UserError: there is none, one is no string, no Unicode or empty, or `given` is nothing of the kind.
+    """
+    ordered = isinstance(given, Iterable) and not isinstance(given, Mapping | Set)
+    if not ordered or getattr(given, "ndim", 1) != 1:  # a data frame would give the names of its columns
+        raise UserError(
+            f"texts: neither a source nor a list of texts, but {type(given).__name__}; "
+            'give "bundled", a path, or a list of strings'
+        )
+    texts = []
+    for number, text in enumerate(given):
+        if not isinstance(text, str) or not text or text.isspace():
+            raise UserError(
+                f"texts: entry {number} is {repr(text)[:80]}, not a text; remove it, or give a string"
+            )
+        characters.valid(text, f"texts: entry {number}")
+        texts.append(Text(number, str(text)))
+    if not texts:
+        raise UserError("texts: the list is empty; give at least one text")
+    digest = hashlib.sha256("\0".join(text.text for text in texts).encode()).hexdigest()[:16]
+    return TextSettings(texts=f"given:{digest}"), texts
+
+
 def kind_of(spec: str, sample_id: int) -> str:
     """What a text of a source is: "story", "prose" (the bundled ones), or "text"."""
     if _STORIES.fullmatch(spec) or (spec == "bundled" and sample_id < BUNDLED_STORIES):
@@ -114,26 +147,27 @@ def kind_of(spec: str, sample_id: int) -> str:
     return "prose" if spec in ("bundled", "passages") else "text"
 
 
+def _texts(number: int) -> str:
+    return "1 text" if number == 1 else f"{number} texts"
+
+
 def _source(spec: str, split: str, column: str) -> Iterator[str]:
-    path = os.path.expanduser(spec)  # not Path: it has no name for "", and too long ones are errors to it
-    local: Iterator[str] | None = None
+    ours: Iterator[str]
     if spec == "bundled":
-        local = chain(islice(_held_out_stories(), BUNDLED_STORIES), islice(_passages(), BUNDLED_PASSAGES))
+        ours = chain(islice(_held_out_stories(), BUNDLED_STORIES), islice(_passages(), BUNDLED_PASSAGES))
     elif spec == "passages":
-        local = _passages()
+        ours = _passages()
     elif match := _STORIES.fullmatch(spec):
         if match[1] is not None and not re.fullmatch(r"[0-9]{1,9}", match[1]):
-            raise UserError(f"--texts={spec}: a number is to follow stories:, as in stories:100")
-        local = islice(_held_out_stories(), None if match[1] is None else int(match[1]))
-    elif os.path.isdir(path):
-        local = _directory(Path(path), column)
-    elif os.path.exists(path):
-        local = _file(Path(path), column)
-    if local is None:
+            raise UserError(f"texts={spec}: a number is to follow stories:, as in stories:100")
+        ours = islice(_held_out_stories(), None if match[1] is None else int(match[1]))
+    elif path := hub.local("texts", spec):
+        ours = _directory(path, column) if path.is_dir() else _file(path, column)
+    else:
         return _hub(spec, split, column)
     if split != "train":
-        raise UserError(f"--split={split}: only Hub data sets have splits, and --texts={spec} is none")
-    return local
+        raise UserError(f"split={split}: only Hub data sets have splits, and texts={spec} is none")
+    return ours
 
 
 def _held_out_stories() -> Iterator[str]:
@@ -144,202 +178,91 @@ def _held_out_stories() -> Iterator[str]:
 
 
 def _passages() -> Iterator[str]:
-    return _paragraphs(Path(__file__).with_name("passages.txt"))
-
-
-def _directory(directory: Path, column: str) -> Iterator[str]:
-    try:
-        names = sorted(os.listdir(directory))
-    except OSError as error:
-        raise UserError(
-            f"--texts={directory}: cannot be read ({error.strerror}); check its permissions"
-        ) from error
-    files = [directory / name for name in names if Path(name).suffix in _READERS and not name.startswith(".")]
-    plain = [file for file in files if file.suffix == ".txt"]
-    if not files:
-        raise UserError(f"--texts={directory}: no {', '.join(_READERS)} file in it")
-    if not plain:
-        return chain.from_iterable(_file(file, column) for file in files)
-    if len(plain) < len(files):
-        other = next(file for file in files if file not in plain)
-        raise UserError(
-            f"--texts={directory}: both {plain[0].suffix} and {other.suffix} files in it; keep one kind"
-        )
-    return (_whole(file) for file in files)
+    return readers.paragraphs(Path(__file__).with_name("passages.txt"))
 
 
 def _file(path: Path, column: str) -> Iterator[str]:
-    reader = _READERS.get(path.suffix)
-    if reader is None:
-        raise UserError(f"--texts={path}: not one of {', '.join(_READERS)}; convert or rename it")
-    return reader(path, column)
-
-
-def _lines(path: Path) -> Iterator[str]:
-    """Lines of a UTF-8 file, line ends as \\n, read one at a time."""
-    position = 0
-    try:
-        documents.require_file(path)
-        with path.open("rb") as file:
-            while line := file.readline(MOST_CHARACTERS + 1):
-                size = len(line)
-                if size > MOST_CHARACTERS:
-                    raise UserError(
-                        f"{path}: a line has more than {MOST_CHARACTERS} bytes; break it into lines"
-                    )
-                text = line.decode()
-                del line  # or a long one would be in memory thrice
-                text = text.replace("\r\n", "\n")
-                yield text.removeprefix("\ufeff") if position == 0 else text
-                position += size
-    except UnicodeDecodeError as error:
+    if readers.kind(path.name) is None:
         raise UserError(
-            f"{path}: not UTF-8 (byte {position + error.start}); convert it, say with iconv -t UTF-8"
+            f"texts={path}: not one of {', '.join(readers.KINDS)}, nor one of these compressed "
+            f"({', '.join(characters.COMPRESSIONS)}; .parquet is not to be); convert or rename it"
+        )
+    return readers.texts(path, column)
+
+
+def _directory(directory: Path, column: str) -> Iterator[str]:
+    read: list[Path] = []
+    passed_over: list[Path] = []
+    for file in sorted(_walk(directory), key=lambda file: file.relative_to(directory).as_posix()):
+        known = readers.kind(file.name) is not None and file.name not in _METADATA
+        (read if known else passed_over).append(file)
+    plain = [file for file in read if readers.kind(file.name) == ".txt"]
+    if not read:
+        other = f"; it has {_named(passed_over, directory)}" if passed_over else ""
+        raise UserError(f"texts={directory}: no {', '.join(readers.KINDS)} file in it{other}")
+    if plain and len(plain) < len(read):
+        table = next(file for file in read if file not in plain)
+        raise UserError(
+            f"texts={directory}: both .txt files and tables in it ({_named([plain[0], table], directory)}); "
+            "keep one kind"
+        )
+    if passed_over:
+        _LOGGER.warning(
+            "texts=%s: %d of its files are not read: %s",
+            printable(str(directory)),
+            len(passed_over),
+            printable(_named(passed_over, directory)),
+        )
+    if plain:
+        return map(readers.whole, read)
+    return chain.from_iterable(readers.texts(file, column) for file in read)
+
+
+def _walk(directory: Path) -> Iterator[Path]:
+    """Every file below a directory that is not hidden; a directory that links reach twice is read once."""
+
+    def refuse(error: OSError) -> None:
+        raise UserError(
+            f"texts={error.filename}: cannot be read ({error.strerror}); check its permissions"
         ) from error
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
 
-
-def _whole(path: Path) -> str:
-    """All of a .txt file as one text."""
-    text = _Growing(path)
-    for line in _lines(path):
-        text.add(line)
-    return text.take()
-
-
-def _paragraphs(path: Path, column: str = "") -> Iterator[str]:
-    paragraph = _Growing(path)
-    for line in chain(_lines(path), [""]):
-        if line and not line.isspace():
-            paragraph.add(line)
-        elif text := paragraph.take():
-            yield text
-
-
-class _Growing:
-    """A text put together from its lines, in a buffer: a list would cost fifty bytes a line."""
-
-    def __init__(self, path: Path):
-        self._path = path
-        self._lines = io.StringIO()
-
-    def add(self, line: str) -> None:
-        if self._lines.tell() + len(line) > MOST_CHARACTERS:
-            raise UserError(
-                f"{self._path}: a text has more than {MOST_CHARACTERS} characters; "
-                "divide it with blank lines, or into files"
-            )
-        self._lines.write(line)
-
-    def take(self) -> str:
-        """The text so far, without white space around it; the next one begins."""
-        text = self._lines.getvalue().strip()
-        self._lines = io.StringIO()
-        return text
-
-
-def _json_lines(path: Path, column: str) -> Iterator[str]:
-    for number, line in enumerate(_lines(path), start=1):
-        if not line.strip():
+    seen = set()
+    for place, directories, files in os.walk(directory, onerror=refuse, followlinks=True):
+        status = os.stat(place)
+        if (status.st_dev, status.st_ino) in seen:
+            directories.clear()
             continue
-        try:
-            row = documents.parse(line)
-        except ValueError as error:
-            raise UserError(f"{path}: line {number} is not valid JSON ({error}); mend it") from error
-        if not isinstance(row, dict):
-            raise UserError(f"{path}: line {number} is not a JSON object; write one a line")
-        yield _cell(row, column, f"{path}: line {number}")
+        seen.add((status.st_dev, status.st_ino))
+        directories[:] = sorted(name for name in directories if not name.startswith("."))
+        yield from (Path(place, name) for name in files if not name.startswith("."))
 
 
-def _csv(path: Path, column: str) -> Iterator[str]:
-    csv.field_size_limit(MOST_CHARACTERS)  # the default would refuse a book
-    rows = csv.DictReader(_lines(path), strict=True)
-    try:
-        _require(column, rows.fieldnames or [column], str(path))
-        for row in rows:
-            yield _cell(row, column, f"{path}: line {rows.line_num}")
-    except csv.Error as error:
-        raise UserError(f"{path}: line {rows.reader.line_num} is not valid CSV ({error}); mend it") from error
-
-
-def _parquet(path: Path, column: str) -> Iterator[str]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        documents.require_file(path)
-        with pq.ParquetFile(path) as file:
-            _require(column, file.schema_arrow.names, str(path))
-            kind = file.schema_arrow.field(column).type
-            if pa.types.is_dictionary(kind):
-                kind = kind.value_type
-            if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-                raise UserError(f"{path}: column {column!r} holds {kind}, not text; mend it")
-            number = 0
-            for group in range(file.num_row_groups):  # or a batch would read into the next group
-                for batch in file.iter_batches(batch_size=16, row_groups=[group], columns=[column]):
-                    for row in batch.to_pylist():
-                        yield _cell(row, column, f"{path}: row {number}")
-                        number += 1
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not readable as Parquet ({_first_line(error)}); write it again") from error
-
-
-_READERS: dict[str, Callable[[Path, str], Iterator[str]]] = {
-    ".txt": _paragraphs,
-    ".jsonl": _json_lines,
-    ".csv": _csv,
-    ".parquet": _parquet,
-}
+def _named(files: list[Path], directory: Path) -> str:
+    names = [str(file.relative_to(directory)) for file in files[:_MOST_NAMED]]
+    return ", ".join(names + [f"and {len(files) - _MOST_NAMED} more"] * (len(files) > _MOST_NAMED))
 
 
 def _hub(spec: str, split: str, column: str) -> Iterator[str]:
     match = _HUB_NAME.fullmatch(spec)
-    if match is None or Path(spec).suffix in _READERS:
+    if match is None or hub.is_path(spec) or readers.kind(spec) is not None:
         # It may be a text, where a path was wanted.
         shown = repr(spec) if len(spec) <= 200 else f"{spec[:80]!r}..."
-        raise UserError(f"--texts={shown}: no such file or directory; check the path")
+        raise UserError(f"texts={shown}: no such file or directory; check the path")
     try:
         from datasets import load_dataset
     except ImportError as error:
         raise UserError(
-            f"--texts={spec}: no such file, and Hub data sets need another package; pip install datasets"
+            f"texts={spec}: no such file, and Hub data sets need another package; pip install datasets"
         ) from error
+    hub.require_data_set(match["name"])
     try:
         rows = load_dataset(match["name"], match["config"], split=split, streaming=True)
         for number, row in enumerate(rows):
-            yield _cell(row, column, f"--texts={spec}: row {number}")
+            yield readers.cell(row, column, f"texts={spec}: row {number}")
     except UserError:
         raise
     except Exception as error:  # unknown name or split, gated, offline: of many types
         raise UserError(
-            f"--texts={spec}: no such file, nor a readable Hub data set with split {split!r} "
-            f"({_first_line(error)}); check the name, the split and the network"
+            f"texts={spec}: no such file, nor a readable Hub data set with split {split!r} "
+            f"({characters.first_line(error)}); check the name, the split and the network"
         ) from error
-
-
-def _require(column: str, columns: Iterable[str], where: str) -> None:
-    columns = list(map(str, columns))  # of a row of CSV that is too long, the rest has the name None
-    if columns.count(column) > 1:
-        raise UserError(f"{where}: {columns.count(column)} columns are named {column!r}; rename all but one")
-    if column not in columns:
-        raise UserError(f"{where}: no column {column!r}; it has {', '.join(columns) or 'none'}")
-
-
-def _cell(row: dict[str, Any], column: str, where: str) -> str:
-    _require(column, row, where)
-    value = row[column]
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise UserError(f"{where}: column {column!r} holds {type(value).__name__}, not text; mend it")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise UserError(f"{where}: half a surrogate pair (character {error.start}); mend it") from error
-    return value
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0] or type(error).__name__

@@ -12,8 +12,8 @@ from safetensors.numpy import load_file, save_file
 
 from jaxcram import api, identity
 from jaxcram.errors import UserError
-from jaxcram.models import port
 from jaxcram.models.digest import PIECE, PIECES, WHOLE, weights_digest
+from jaxcram.models.tensors import open_tensors
 from tests.cli.conftest import tiny_model  # noqa: F401
 
 QUICK = {"max_tokens": 4, "max_steps": 6, "warmup_steps": 2, "verbose": False, "checkpoint_minutes": 0.0}
@@ -156,7 +156,7 @@ def test_a_lane_that_is_missing_is_run_and_the_others_stay(folder):
 
 
 def stored(path: Path) -> list:
-    return list(port._open_tensors(path).values())
+    return list(open_tensors(path).values())
 
 
 def test_the_digest_does_not_depend_on_how_weights_are_cut_into_files(tiny_model, tmp_path):  # noqa: F811

@@ -148,7 +148,7 @@ def test_one_process_finishes_what_two_have_left(tiny_model, tmp_path):  # noqa:
         ),
         (
             ["", "--texts=no.txt"],
-            "process 1: --texts='no.txt': no such file or directory; check the path",
+            "process 1: texts='no.txt': no such file or directory; check the path",
         ),
     ],
 )

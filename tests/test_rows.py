@@ -1,5 +1,8 @@
 """The rows of a run: they come back as written, in order, with every bit of their embeddings."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -122,6 +125,16 @@ def test_a_shard_of_an_older_version_lacks_the_new_columns_only(tmp_path):
     (tmp_path / f"{JOB.key}.parquet").write_bytes(shard_bytes(table))
     (row,) = read_shards(tmp_path, None).to_pylist()
     assert (row["device_kind"], row["bucket_lanes"], row["stage_seq_len"]) == (None, None, 1)
+
+
+@pytest.mark.parametrize("name", ["a:b", "s3:", "a b", "%41", os.fsdecode(b"caf\xe9")])
+def test_shards_are_read_from_a_directory_of_any_name(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    directory = Path(name)
+    directory.mkdir()
+    table = lane_table(JOB, stage_rows(2))
+    (directory / f"{JOB.key}.parquet").write_bytes(shard_bytes(table))
+    assert read_shards(directory, None).to_pylist() == table.to_pylist()
 
 
 def test_a_shard_that_goes_while_it_is_read_is_not_taken_for_damaged(tmp_path, monkeypatch):

@@ -1,12 +1,11 @@
 """Texts from every kind of source: the right ones, no more than needed, and one clear line for mistakes."""
 
 import csv
+import gzip
 import json
 import os
-import subprocess
-import sys
 from itertools import islice
-from types import SimpleNamespace
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -96,6 +95,78 @@ def test_a_directory_of_tables_is_all_their_rows(tmp_path):
     assert read(tmp_path, 3, offset=1) == [(1, "two"), (2, "three"), (3, "four")]
 
 
+def test_a_directory_is_read_to_its_depths_by_relative_path(tmp_path, caplog):
+    for name, text in {
+        "b/c.jsonl": "three",
+        "a.JSONL": "one",
+        "b.jsonl": "two",
+        "d/e/f.jsonl": "four",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        write_jsonl(tmp_path / name, [text])
+    (tmp_path / "g.json").write_text('[{"text": "five"}, "six"]')
+    (tmp_path / "h.csv.gz").write_bytes(gzip.compress(b"text\nseven\n"))
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "hidden.jsonl").write_text("{")
+    numbers = ["one", "two", "three", "four", "five", "six", "seven"]
+    assert [text for _, text in read(tmp_path)] == numbers
+    assert caplog.messages == []
+
+
+def test_links_in_a_directory_that_lead_to_where_one_was_end_there(tmp_path):
+    write_jsonl(tmp_path / "a.jsonl", ["one"])
+    (tmp_path / "sub").mkdir()
+    write_jsonl(tmp_path / "sub" / "b.jsonl", ["two"])
+    (tmp_path / "sub" / "up").symlink_to(tmp_path)
+    (tmp_path / "tub").symlink_to("sub")
+    assert read(tmp_path) == [(0, "one"), (1, "two")]
+
+
+def test_a_warning_names_what_is_not_read_of_a_directory(tmp_path, caplog):
+    write_jsonl(tmp_path / "a.jsonl", ["one"])
+    (tmp_path / "sub").mkdir()
+    for name in ("README", "notes.md", "sub/b.jsonl.lz4", "sub/dataset_info.json", "c.parquet.gz"):
+        (tmp_path / name).write_text("{}")
+    assert read(tmp_path) == [(0, "one")]
+    assert caplog.messages == [
+        f"texts={tmp_path}: 5 of its files are not read: README, c.parquet.gz, notes.md, sub/b.jsonl.lz4, "
+        "sub/dataset_info.json"
+    ]
+    for number in range(9):
+        (tmp_path / f"{number}.md").write_text("")
+    caplog.clear()
+    read(tmp_path)
+    assert caplog.messages == [
+        f"texts={tmp_path}: 14 of its files are not read: {', '.join(f'{n}.md' for n in range(9))}, README, "
+        "and 4 more"
+    ]
+
+
+def test_a_directory_of_which_a_part_may_not_be_entered(tmp_path, monkeypatch):
+    write_jsonl(tmp_path / "a.jsonl", ["one"])
+    (tmp_path / "sub").mkdir(mode=0)
+    if os.access(tmp_path / "sub", os.R_OK):
+        pytest.skip("root enters every directory")
+    assert refusal(tmp_path) == (
+        f"texts={tmp_path / 'sub'}: cannot be read (Permission denied); check its permissions"
+    )
+
+
+@pytest.mark.parametrize("name", ["a:b", "file:a", "a b", "a#b?c=d", "%41", os.fsdecode(b"caf\xe9"), "naïve"])
+@pytest.mark.parametrize("kind", WRITERS)
+def test_a_path_is_a_path_whatever_its_name_looks_like(tmp_path, monkeypatch, kind, name):
+    monkeypatch.chdir(tmp_path)
+    with open(f"plain.{kind}", "w"):
+        WRITERS[kind](Path(f"plain.{kind}"), ["one"])
+    os.rename(f"plain.{kind}", f"{name}.{kind}")
+    assert read(f"{name}.{kind}") == [(0, "one")]
+    os.mkdir(name)
+    os.rename(f"{name}.{kind}", f"{name}/a.{kind}")
+    assert read(name) == [(0, "one")]
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert read(f"~/{name}") == [(0, "one")]
+
+
 def test_no_more_is_read_than_asked_for(tmp_path):
     """What stands behind the texts asked for is broken, and nobody notices."""
     (tmp_path / "a.jsonl").write_bytes(b'{"text": "one"}\n{"text": "two"}\n{"text": \xff')
@@ -126,11 +197,9 @@ def test_stories_are_endless_or_counted():
     expected = list(islice(stories(HELD_OUT_SEED, 12), 12))
     assert read("stories", 2, offset=10) == [(10, expected[10]), (11, expected[11])]
     assert read("stories:3") == list(enumerate(expected[:3]))
-    assert refusal("stories:3", 4) == "--num_samples=4: --texts=stories:3 holds only 3 texts; lower it"
-    assert refusal("stories") == "--texts=stories has no end; say --num_samples=N, or --texts=stories:N"
-    assert (
-        refusal("stories:all", 2) == "--texts=stories:all: a number is to follow stories:, as in stories:100"
-    )
+    assert refusal("stories:3", 4) == "num_samples=4: texts=stories:3 holds only 3 texts; lower it"
+    assert refusal("stories") == "texts=stories has no end; say num_samples=N, or texts=stories:N"
+    assert refusal("stories:all", 2) == "texts=stories:all: a number is to follow stories:, as in stories:100"
 
 
 def test_the_kind_of_a_text_is_known_for_the_package_s_own():
@@ -152,192 +221,3 @@ def test_a_file_named_like_a_keyword_is_reached_by_its_path(tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     assert read("./passages") == [(0, "mine")]
     assert len(read("passages")) == 24
-
-
-# Mistakes
-
-
-def test_counts_that_the_source_cannot_give(tmp_path):
-    file = tmp_path / "a.txt"
-    file.write_text("one\n\ntwo\n\nthree\n")
-    assert refusal(file, 4) == f"--num_samples=4: --texts={file} holds only 3 texts; lower it"
-    assert (
-        refusal(file, 3, offset=1)
-        == f"--num_samples=3: --texts={file} holds only 2 texts after --offset=1; lower it"
-    )
-    for offset in (3, 9):
-        assert (
-            refusal(file, 1, offset=offset)
-            == f"--offset={offset}: --texts={file} holds only 3 texts; lower the offset"
-        )
-    assert refusal(file, 0) == "--num_samples=0: at least 1 is needed"
-    assert refusal(file, 1, offset=-1) == "--offset=-1: it counts the texts to leave out, so 0 is the least"
-    assert refusal(file, 1, split="test").startswith("--split=test: only Hub data sets have splits")
-
-
-@pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.csv", "empty/a.jsonl"])
-def test_a_source_without_any_text(tmp_path, name):
-    (tmp_path / name).parent.mkdir(exist_ok=True)
-    (tmp_path / name).write_bytes(b"\n\n" if name == "a.txt" else b"")
-    assert refusal(tmp_path / name) == f"--texts={tmp_path / name}: there is no text in it"
-
-
-@pytest.mark.parametrize("kind", WRITERS)
-def test_an_empty_text_is_named_by_its_sample(tmp_path, kind):
-    file = tmp_path / f"a.{kind}"
-    WRITERS[kind](file, ["one", "two", " \n", "four"])
-    assert refusal(file) == f"--texts={file}: sample 2 is empty; remove it or skip it"
-    assert read(file, offset=3) == [(3, "four")]
-
-
-@pytest.mark.parametrize("kind", WRITERS)
-def test_a_missing_column_is_named_with_those_that_are_there(tmp_path, kind):
-    file = tmp_path / f"a.{kind}"
-    WRITERS[kind](file, ["x"], column="body")
-    where = {"jsonl": f"{file}: line 1", "csv": f"{file}", "parquet": f"{file}"}[kind]
-    assert refusal(file) == f"{where}: no column 'text'; it has id, body"
-
-
-def test_a_column_of_numbers_is_no_text(tmp_path):
-    (tmp_path / "a.jsonl").write_text('{"text": "one"}\n{"text": 2}\n')
-    assert refusal(tmp_path / "a.jsonl").endswith("line 2: column 'text' holds int, not text; mend it")
-    pq.write_table(pa.table({"text": [1]}), tmp_path / "a.parquet")
-    assert refusal(tmp_path / "a.parquet").endswith("a.parquet: column 'text' holds int64, not text; mend it")
-
-
-@pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.csv", "d/a.txt"])
-def test_bytes_that_are_no_utf8_are_located(tmp_path, name):
-    content = {
-        "a.txt": "\ufeffé\n\n",
-        "a.jsonl": '{"text": "é"}\n',
-        "a.csv": "text\né\n",
-        "d/a.txt": "é\n\n",
-    }[name]
-    (tmp_path / name).parent.mkdir(exist_ok=True)
-    (tmp_path / name).write_bytes(content.encode() + b"ab\xe9\n")
-    position = len(content.encode()) + 2
-    assert refusal(tmp_path / name) == (
-        f"{tmp_path / name}: not UTF-8 (byte {position}); convert it, say with iconv -t UTF-8"
-    )
-
-
-def test_the_byte_position_counts_the_byte_order_mark(tmp_path):
-    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfab\xe9\n")
-    assert "(byte 5)" in refusal(tmp_path / "a.txt")
-
-
-def test_lines_that_are_no_json_objects_are_numbered(tmp_path):
-    file = tmp_path / "a.jsonl"
-    file.write_text('{"text": "one"}\n\n{"text": \n')
-    assert refusal(file).startswith(f"{file}: line 3 is not valid JSON (Expecting value")
-    file.write_text('{"text": "one"}\n["two"]\n')
-    assert refusal(file) == f"{file}: line 2 is not a JSON object; write one a line"
-    file.write_text('{"text": "ab\\ud800"}\n')
-    assert refusal(file) == f"{file}: line 1: half a surrogate pair (character 2); mend it"
-
-
-def test_a_table_of_another_format_is_refused(tmp_path):
-    (tmp_path / "a.parquet").write_text("text\none\n")
-    assert refusal(tmp_path / "a.parquet").startswith(f"{tmp_path / 'a.parquet'}: not readable as Parquet (")
-    (tmp_path / "a.csv").write_text('text\n"open\n')
-    assert refusal(tmp_path / "a.csv").startswith(f"{tmp_path / 'a.csv'}: line 2 is not valid CSV (")
-    (tmp_path / "a.docx").write_text("x")
-    assert refusal(tmp_path / "a.docx") == (
-        f"--texts={tmp_path / 'a.docx'}: not one of .txt, .jsonl, .csv, .parquet; convert or rename it"
-    )
-
-
-def test_directories_that_are_no_source(tmp_path):
-    assert refusal(tmp_path) == f"--texts={tmp_path}: no .txt, .jsonl, .csv, .parquet file in it"
-    (tmp_path / "a.txt").write_text("x")
-    write_csv(tmp_path / "b.csv", ["x"])
-    assert refusal(tmp_path) == f"--texts={tmp_path}: both .txt and .csv files in it; keep one kind"
-
-
-@pytest.mark.parametrize(
-    "spec", ["absent.txt", "/absent/dir", "./absent", "a/b/c", "~/absent", "Once upon a time", ""]
-)
-def test_a_path_that_does_not_exist_is_said_so_without_asking_the_hub(spec, monkeypatch):
-    monkeypatch.setitem(sys.modules, "datasets", None)
-    assert refusal(spec, 1) == f"--texts={spec!r}: no such file or directory; check the path"
-
-
-def test_a_text_in_place_of_a_path_is_refused_in_one_line(monkeypatch):
-    monkeypatch.setitem(sys.modules, "datasets", None)
-    message = refusal("Once upon a time\nthere was " * 50, 1)
-    assert message.startswith("--texts='Once upon a time\\nthere was ")
-    assert message.endswith("'...: no such file or directory; check the path")
-    assert len(message) < 200
-
-
-def test_a_long_path_is_told_whole():
-    missing = f"/absent/{'long' * 20}/missing.txt"
-    assert refusal(missing, 1) == f"--texts={missing!r}: no such file or directory; check the path"
-
-
-# The Hub
-
-
-def serve(monkeypatch, load_dataset):
-    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
-
-
-def test_a_hub_data_set_is_streamed_and_no_further_than_needed(monkeypatch):
-    calls, served = [], []
-
-    def load_dataset(*arguments, **options):
-        calls.append((arguments, options))
-        for index in range(1000):
-            served.append(index)
-            yield {"id": index, "text": f"text {index}"}
-
-    serve(monkeypatch, load_dataset)
-    expected = [(2, "text 2"), (3, "text 3")]
-    assert read("owner/name", 2, offset=2, split="test") == expected
-    assert served == [0, 1, 2, 3]
-    assert read("owner/name:en-2", 2, offset=2) == expected
-    assert read("wikitext", 2, offset=2) == expected
-    assert calls == [
-        (("owner/name", None), {"split": "test", "streaming": True}),
-        (("owner/name", "en-2"), {"split": "train", "streaming": True}),
-        (("wikitext", None), {"split": "train", "streaming": True}),
-    ]
-
-
-def test_a_hub_data_set_that_cannot_be_read(monkeypatch):
-    def no_such_split(*arguments, **options):
-        raise ValueError("Bad split: dev. Available splits: ['train']\nmore")
-
-    serve(monkeypatch, no_such_split)
-    assert refusal("owner/name", 1, split="dev") == (
-        "--texts=owner/name: no such file, nor a readable Hub data set with split 'dev' "
-        "(Bad split: dev. Available splits: ['train']); check the name, the split and the network"
-    )
-    serve(monkeypatch, lambda *arguments, **options: iter([{"id": 0, "content": "x"}]))
-    assert refusal("owner/name", 1) == "--texts=owner/name: row 0: no column 'text'; it has id, content"
-    monkeypatch.setitem(sys.modules, "datasets", None)  # as if it were not installed
-    assert refusal("owner/name", 1) == (
-        "--texts=owner/name: no such file, and Hub data sets need another package; pip install datasets"
-    )
-
-
-@pytest.mark.slow
-def test_without_a_network_the_hub_is_one_clear_line_too():
-    body = """
-from jaxcram.errors import UserError
-from jaxcram.sources import load_texts
-try:
-    load_texts("nobody/nothing", num_samples=1)
-except UserError as error:
-    print(error)
-"""
-    offline = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", body], env=offline, capture_output=True, text=True, check=True
-    )
-    (line,) = done.stdout.splitlines()
-    assert line.startswith(
-        "--texts=nobody/nothing: no such file, nor a readable Hub data set with split 'train' ("
-    )
-    assert "Couldn't reach 'nobody/nothing' on the Hub" in line  # so the call itself was right
-    assert line.endswith("; check the name, the split and the network")

@@ -33,8 +33,9 @@ TOPICS = {
             unset="float32 on CPU, bfloat16 elsewhere",
         ),
         "texts": Doc(
-            "bundled, stories:COUNT, passages, a .txt, .jsonl, .csv or .parquet file, a directory of them, "
-            "or a Hub data set as NAME or NAME:CONFIG"
+            "bundled, stories:COUNT, passages; a .txt file (its paragraphs, which blank lines separate); a "
+            ".jsonl, .json, .csv, .tsv or .parquet file (a text a row); a directory of .txt files (each one "
+            "text) or of tables, with its subdirectories; or a Hub data set as NAME or NAME:CONFIG"
         ),
         "split": Doc("Split of a Hub data set"),
         "column": Doc("Column that holds the text in a table"),

@@ -29,6 +29,8 @@ def decode_outcomes(
     Returns:
         By position in `outcomes`: "teacher_forced", "exact" and "cached" tokens, `decode_tokens` of each.
     """
+    for sample_id, target in tokens.items():
+        model.config.require_ids(target, f"sample {sample_id}")
     groups: dict[Bucket, list[int]] = defaultdict(list)
     embeddings: dict[int, np.ndarray] = {}
     for i, outcome in enumerate(outcomes):

@@ -15,9 +15,11 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 import jax
 import numpy as np
+import numpy.typing as npt
 from flax import nnx
 
 from jaxcram.errors import UserError
+from jaxcram.models.ignored import IGNORED
 
 
 class Block(Protocol):
@@ -93,6 +95,20 @@ class DecoderConfig(abc.ABC):
             "eos_token_id": list(eos) if len(eos) > 1 else next(iter(eos), None),
         }
 
+    def require_ids(self, ids: npt.ArrayLike, whose: str) -> None:
+        """Refuses token ids without a row in the embedding, for which XLA would read another row.
+
+        Raises:
+            UserError: an id is negative or beyond the vocabulary; `whose` says where the ids are from.
+        """
+        flat = np.asarray(ids).reshape(-1)
+        wrong = flat[(flat < 0) | (flat >= self.vocab_size)]
+        if wrong.size:
+            raise UserError(
+                f"{whose}: its token {wrong[0]} is beyond the model's vocabulary of {self.vocab_size}: "
+                "tokenizer and weights do not belong together"
+            )
+
     @abc.abstractmethod
     def block(self, *, dtype: Any, rngs: nnx.Rngs) -> Block:
         """Creates one layer with random weights."""
@@ -129,21 +145,8 @@ class Fields:
     Every error is a UserError that names the file, the field and its value.
     """
 
-    # Fields of Hugging Face configs that change nothing in the forward pass at inference.
-    IRRELEVANT = frozenset(
-        [
-            *("_name_or_path", "architectures", "auto_map", "dtype", "initializer_range", "model_type"),
-            *("name_or_path", "torch_dtype", "transformers.js_config", "transformers_version", "use_cache"),
-            *("attention_dropout", "attention_probs_dropout_prob", "classifier_dropout", "hidden_dropout"),
-            *("hidden_dropout_prob", "resid_pdrop", "decoder_start_token_id", "pad_token_id", "unk_token_id"),
-            *("chunk_size_feed_forward", "id2label", "is_decoder", "is_llama_config", "label2id"),
-            *("output_attentions", "output_hidden_states", "problem_type", "return_dict"),
-            *("task_specific_params", "tokenizer_class", "unsloth_fixed", "unsloth_version"),
-        ]
-    )
-
     def __init__(self, values: Mapping[str, Any], source: str):
-        self._rest = {name: value for name, value in values.items() if name not in self.IRRELEVANT}
+        self._rest = {name: value for name, value in values.items() if name not in IGNORED}
         self._source = source
 
     def error(self, name: str, value: Any, reason: str) -> UserError:
@@ -180,9 +183,8 @@ class Fields:
     def common(self) -> dict[str, Any]:
         """The fields that all families spell alike, as keyword arguments of a config."""
         bos, eos = self._rest.pop("bos_token_id", None), self._rest.pop("eos_token_id", None)
-        eos = [] if eos is None else eos if isinstance(eos, list) else [eos]
-        if not all(type(token_id) is int for token_id in [0 if bos is None else bos, *eos]):
-            raise self.error("bos_token_id, eos_token_id", (bos, eos), "should be token ids")
+        if bos is not None and type(bos) is not int:
+            raise self.error("bos_token_id", bos, "should be a token id")
         return {
             "vocab_size": self.take("vocab_size", int),
             "width": self.take("hidden_size", int),
@@ -192,30 +194,53 @@ class Fields:
             "max_positions": self.take("max_position_embeddings", int),
             "tied_head": self.take("tie_word_embeddings", bool, False),
             "bos_token_id": bos,
-            "eos_token_ids": tuple(eos),
+            "eos_token_ids": end_tokens({"eos_token_id": eos}, self._source),
         }
 
     def rope(self, **old_names: str) -> "Fields":
-        """The rotary settings in one form, whichever way the file has them.
+        """The rotary settings in one form, wherever the file has them, which may be in several places.
 
-        New files nest everything in `rope_parameters`; older ones have `rope_scaling` beside top-level
-        fields, whose names `old_names` maps to the nested ones.
+        New files nest everything in `rope_parameters`, older ones have `rope_scaling` and fields at the top
+        level; `old_names` maps those of a family to the nested names. Equal duplicates are one value.
+
+        Raises:
+            UserError: two places contradict each other.
         """
-        key = "rope_parameters" if self._rest.get("rope_parameters") else "rope_scaling"
-        nested = dict(self.take(key, dict, {}))
-        if "type" in nested:
-            nested.setdefault("rope_type", nested.pop("type"))
-        for old, new in {"rope_theta": "rope_theta", **old_names}.items():
-            value = self._rest.pop(old, None)
-            if value is not None and nested.setdefault(new, value) != value:
-                raise self.error(old, value, f"contradicts {new} = {nested[new]!r} of the same file")
-        return Fields(nested, f"{self._source}: {key}")
+        nested: dict[str, Any] = {}
+
+        def add(name: str, value: Any, known_as: str) -> None:
+            if value is not None and nested.setdefault(name, value) != value:
+                raise self.error(known_as, value, f"contradicts {name} = {nested[name]!r} of the same file")
+
+        where = "rope_parameters" if self._rest.get("rope_parameters") else "rope_scaling"
+        for key in ("rope_parameters", "rope_scaling"):
+            for name, value in self.take(key, dict, {}).items():
+                add("rope_type" if name == "type" else name, value, f"{key}: {name}")
+        same = ("rope_theta", "partial_rotary_factor", "original_max_position_embeddings")
+        for old, new in {**dict(zip(same, same, strict=True)), **old_names}.items():
+            add(new, self._rest.pop(old, None), old)
+        return Fields(nested, f"{self._source}: {where}")
+
+    def leave_unscaled(self) -> None:
+        """Takes what only scaled rotary positions read, where `rope_type` is default."""
+        self.only("factor", 1.0)
+        self.take("original_max_position_embeddings", int, None)
 
     def close(self) -> None:
-        """Refuses unknown fields, unless they say no (null or false)."""
-        unknown = [f"{name} = {value!r}" for name, value in self._rest.items() if value not in (None, False)]
+        """Refuses unknown fields, unless they say no (null, false, 0) or nothing (empty)."""
+        said = {name: value for name, value in self._rest.items() if value not in (None, False, {}, [])}
+        unknown = [f"{name} = {value!r}" for name, value in said.items()]
         if unknown:
             raise UserError(f"{self._source}: not supported by this model family: {', '.join(unknown)}")
+
+
+def end_tokens(values: Mapping[str, Any], source: str) -> tuple[int, ...]:
+    """The ids in `eos_token_id` of config.json or generation_config.json: none, a number, or a list."""
+    given = values.get("eos_token_id")
+    ids = given if isinstance(given, list) else [] if given is None else [given]
+    if not all(type(token) is int for token in ids):
+        raise UserError(f"{source}: eos_token_id = {given!r} should be token ids")
+    return tuple(ids)
 
 
 @functools.cache

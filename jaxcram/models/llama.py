@@ -97,7 +97,7 @@ class LlamaConfig(DecoderConfig):
         head_size = fields.take("head_dim", int, width // num_heads)
         if head_size % 2 or head_size == 0:
             raise fields.error("head_dim", head_size, "should be even, for rotary positions")
-        fields.only("hidden_act", "silu")
+        fields.only("hidden_act", "silu", "swish")  # two names of one function
         fields.only("pretraining_tp", 1)
         rope = fields.rope()
         rope.only("partial_rotary_factor", 1.0)
@@ -112,6 +112,8 @@ class LlamaConfig(DecoderConfig):
             if scaling.high_freq_factor <= scaling.low_freq_factor:
                 reason = f"should be above low_freq_factor = {scaling.low_freq_factor}"
                 raise rope.error("high_freq_factor", scaling.high_freq_factor, reason)
+        else:
+            rope.leave_unscaled()
         rope.close()
         return cls(
             **common,

@@ -83,6 +83,9 @@ class NeoXConfig(DecoderConfig):
             raise fields.error("num_attention_heads", num_heads, f"does not divide hidden_size = {width}")
         rope = fields.rope(rotary_emb_base="rope_theta", rotary_pct="partial_rotary_factor")
         rope.only("rope_type", "default")
+        rope.leave_unscaled()
+        fields.only("num_key_value_heads", num_heads)
+        fields.only("head_dim", width // num_heads)
         config = cls(
             **common,
             num_kv_heads=num_heads,

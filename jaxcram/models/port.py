@@ -11,7 +11,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,27 +20,18 @@ import ml_dtypes
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from jaxcram import documents
+from jaxcram import hub
 from jaxcram.errors import UserError
-from jaxcram.models.config import DecoderConfig, read_config
+from jaxcram.models.config import DecoderConfig, end_tokens, read_config
 from jaxcram.models.decoder import Decoder
 from jaxcram.models.digest import weights_digest
 from jaxcram.models.sharding import shardings
+from jaxcram.models.tensors import STORED_DTYPES, Bounds, Tensor, open_tensors, read_json
 
 DTYPES = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
-_STORED_DTYPES = {"F32": DTYPES["float32"], "BF16": DTYPES["bfloat16"], "F16": np.dtype(np.float16)}
-_HUB_FILES = [
-    "config.json",
-    "*.safetensors",
-    "*.safetensors.index.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-]
-_HUB_NAME = r"[A-Za-z0-9][\w.-]*/[\w.-]+"
-_PIECE = 1 << 22  # values read at a time
+_HUB_FILES = ("*.safetensors", "*.safetensors.index.json", *hub.TOKENIZER_FILES)
 _TOKEN_IDS = {"bos_token_id", "eos_token_ids"}  # fields of a config that no forward pass reads
 _ALIGNMENT = 64  # bytes; XLA on CPU adopts a host buffer aligned like this instead of copying it
 
@@ -58,9 +49,12 @@ def load(
     It lies on the devices of `mesh` (see `models.sharding`); None means whole, on the default device. `dtype`
     is "float32" or "bfloat16"; None means bfloat16 on accelerators and float32 on CPU (which computes in fp32
     anyway).
-    Raises UserError, before any tensor is read, for: no such model, no safetensors, a family or a config
-    value that is not supported, tensors missing, left over, misshapen or of another dtype, damaged files, a
-    mesh that does not divide the model.
+
+    Raises:
+        UserError: before any tensor is read: no such model, no safetensors or more than one checkpoint in the
+            directory, a family or a config value that is not supported, tensors missing, left over, misshapen
+            or of another dtype, damaged files, a mesh that does not divide the model. While they are read: a
+            value is not finite, or not so in `dtype`.
     """
     if dtype is None:
         dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
@@ -68,8 +62,10 @@ def load(
         raise UserError(f"dtype {dtype!r} is unknown; choose one of: {', '.join(DTYPES)}")
     directory = find_checkpoint(path_or_hub_name)
     config_file = directory / "config.json"
-    config = read_config(_read_json(config_file), str(config_file))
-    tensors = _open_tensors(directory)
+    config = read_config(read_json(config_file), str(config_file))
+    if (generation := directory / "generation_config.json").exists():
+        config = dataclasses.replace(config, eos_token_ids=end_tokens(read_json(generation), str(generation)))
+    tensors = open_tensors(directory)
     _weigh(config, tensors, config_file)
     abstract = jax.eval_shape(lambda: Decoder(config, dtype=DTYPES[dtype], rngs=nnx.Rngs(0)))
     leaves, structure = jax.tree.flatten_with_path(abstract)
@@ -89,9 +85,9 @@ def contents(directory: Path) -> dict[str, Any]:
         UserError: as `load`, of the same files.
     """
     config_file = directory / "config.json"
-    config = dataclasses.asdict(read_config(_read_json(config_file), str(config_file)))
+    config = dataclasses.asdict(read_config(read_json(config_file), str(config_file)))
     numbers = {name: value for name, value in config.items() if name not in _TOKEN_IDS}
-    return {"config": numbers, "weights": weights_digest(_open_tensors(directory).values())}
+    return {"config": numbers, "weights": weights_digest(open_tensors(directory).values())}
 
 
 def save(decoder: Decoder, directory: str | os.PathLike[str], *, dtype: str = "bfloat16") -> None:
@@ -106,7 +102,11 @@ def save(decoder: Decoder, directory: str | os.PathLike[str], *, dtype: str = "b
         for layer in range(decoder.config.num_layers if stacked else 1):
             tensors[names.format(layer)] = values[layer] if stacked else values
     partial = directory / "model.safetensors.partial"
+    partial.unlink(missing_ok=True)
+    partial.touch()
+    mode = partial.stat().st_mode  # as the umask has it; the library lets nobody else read its files
     save_file(tensors, partial, metadata={"format": "pt"})  # transformers asks for this mark
+    partial.chmod(mode)
     fields = decoder.config.to_fields() | {"torch_dtype": dtype}
     (directory / "config.json").write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
     partial.replace(directory / "model.safetensors")
@@ -114,119 +114,10 @@ def save(decoder: Decoder, directory: str | os.PathLike[str], *, dtype: str = "b
 
 def find_checkpoint(path_or_hub_name: str | os.PathLike[str]) -> Path:
     """The local directory of a checkpoint; that of a Hub name is downloaded first (never pickles)."""
-    name = os.fspath(path_or_hub_name)
-    if name and os.path.isdir(name):  # Path's own raises errors for names that are too long
-        return Path(name)
-    if os.path.exists(name) or not re.fullmatch(_HUB_NAME, name):
-        raise UserError(f"model {name!r} is no directory and no Hub name (owner/name); check its path")
-    import huggingface_hub  # only here: most runs never need the network
-
-    try:
-        return Path(huggingface_hub.snapshot_download(name, allow_patterns=_HUB_FILES))
-    except (OSError, ValueError) as error:  # what huggingface_hub raises derives from these
-        reason = " ".join(str(error).split())
-        raise UserError(
-            f"model {name!r} is not a directory, and the Hub did not give it: {reason} "
-            "(check the name and the network, or give the path of a downloaded directory)"
-        ) from error
+    return hub.model_directory(path_or_hub_name, _HUB_FILES)
 
 
-Bounds = tuple[tuple[int, int], ...]  # of a block in an array: first and last + 1 along each axis
-
-
-@dataclasses.dataclass(frozen=True)
-class _Tensor:
-    """A tensor in a safetensors file: where its bytes lie and what they mean."""
-
-    file: Path
-    name: str
-    offset: int
-    dtype: np.dtype
-    shape: tuple[int, ...]
-
-    def pieces(self, bounds: Bounds = ()) -> Iterator[np.ndarray]:
-        """Its values within `bounds` (all, if there are none), in order, flat, a few at a time."""
-        # Not through a memory map: the pages of a mapped file count as memory of this process until it is
-        # closed.
-        with open(self.file, "rb") as stream:
-            for start, left in self._runs(bounds or tuple((0, size) for size in self.shape)):
-                stream.seek(self.offset + start * self.dtype.itemsize)
-                while left:
-                    piece = np.fromfile(stream, self.dtype, min(left, _PIECE))
-                    if not piece.size:
-                        raise UserError(f"{self.file}: ends within the tensor {self.name}; download it again")
-                    left -= piece.size
-                    yield piece
-
-    def _runs(self, bounds: Bounds) -> Iterable[tuple[int, int]]:
-        """Start and number of neighbouring values in the file that `bounds` of a vector or matrix cover."""
-        (first, last), *columns = bounds
-        width = math.prod(self.shape[1:])
-        if not columns or columns[0] == (0, width):
-            return [(first * width, (last - first) * width)]
-        ((left, right),) = columns
-        return ((row * width + left, right - left) for row in range(first, last))
-
-    def equals(self, other: "_Tensor") -> bool:
-        """Whether both hold the same values."""
-        pairs = zip(self.pieces(), other.pieces(), strict=False)
-        readable = self.shape == other.shape and self.dtype in _STORED_DTYPES.values()
-        return readable and all(np.array_equal(a, b) for a, b in pairs)
-
-    def read_into(self, out: np.ndarray, bounds: Bounds) -> None:
-        """Fills `out` (contiguous) with what is within `bounds`, cast to its dtype."""
-        flat, start = out.reshape(-1), 0
-        for piece in self.pieces(bounds):
-            flat[start : start + piece.size] = piece
-            start += piece.size
-
-
-def _open_tensors(directory: Path) -> dict[str, _Tensor]:
-    """Every tensor of a checkpoint by name, from its headers alone."""
-    index, single = directory / "model.safetensors.index.json", directory / "model.safetensors"
-    if index.is_file():
-        weight_map = _read_json(index).get("weight_map")
-        if not isinstance(weight_map, dict) or not all(isinstance(file, str) for file in weight_map.values()):
-            raise UserError(f"{index}: the field weight_map should map tensor names to files")
-        files = [directory / Path(file).name for file in sorted(set(weight_map.values()))]
-    elif single.is_file():
-        weight_map, files = {}, [single]
-    elif any(directory.glob("*.bin")) or any(directory.glob("*.pt")):
-        raise UserError(
-            f"{directory}: has only pickled weights, which are never opened; convert them to safetensors"
-        )
-    else:
-        raise UserError(f"{directory}: has neither model.safetensors nor its index; give a whole checkpoint")
-    tensors = {tensor.name: tensor for file in files for tensor in _read_header(file)}
-    absent = [
-        name for name, file in weight_map.items() if name not in tensors or tensors[name].file.name != file
-    ]
-    if absent:
-        raise UserError(f"{index}: lists tensors that its files do not have: {', '.join(absent)}")
-    return tensors
-
-
-def _read_header(file: Path) -> Iterator[_Tensor]:
-    """The tensors of one safetensors file: 8 bytes of header length, the header as JSON, then the values."""
-    try:
-        documents.require_file(file)
-        with open(file, "rb") as stream:
-            header_bytes = int.from_bytes(stream.read(8), "little")
-            if header_bytes > documents.MOST_BYTES:
-                raise ValueError(f"a header of {header_bytes} bytes; {documents.MOST_BYTES} are read at most")
-            with safe_open(file, framework="numpy"):
-                pass  # the library checks the header, and that the file has all the bytes that it promises
-            header = documents.parse(stream.read(header_bytes))
-    except (OSError, ValueError, SafetensorError) as error:
-        raise UserError(f"{file}: not a complete safetensors file ({error}); download it again") from error
-    for name, entry in header.items():
-        if name == "__metadata__":
-            continue
-        dtype = _STORED_DTYPES.get(entry["dtype"], np.dtype(np.void))
-        yield _Tensor(file, name, 8 + header_bytes + entry["data_offsets"][0], dtype, tuple(entry["shape"]))
-
-
-def _weigh(config: DecoderConfig, tensors: Mapping[str, _Tensor], config_file: Path) -> None:
+def _weigh(config: DecoderConfig, tensors: Mapping[str, Tensor], config_file: Path) -> None:
     """Refuses a config.json that is far larger than its checkpoint, before its sizes cost memory or time.
 
     A small contradiction is left to `_match`, which names the tensors.
@@ -242,11 +133,11 @@ def _weigh(config: DecoderConfig, tensors: Mapping[str, _Tensor], config_file: P
 def _match(
     config: DecoderConfig,
     shapes: Mapping[str, tuple[int, ...]],
-    tensors: Mapping[str, _Tensor],
+    tensors: Mapping[str, Tensor],
     directory: Path,
-) -> dict[str, list[_Tensor]]:
+) -> dict[str, list[Tensor]]:
     """The stored tensors of every parameter, one per layer if stacked; strict in both directions."""
-    sources: dict[str, list[_Tensor]] = {}
+    sources: dict[str, list[Tensor]] = {}
     unfilled: list[str] = []
     unmapped = {name for name in tensors if not re.fullmatch(config.ignored_names, name)}
     for path, shape in shapes.items():
@@ -273,18 +164,18 @@ def _match(
     return sources
 
 
-def _check(tensor: _Tensor, shape: tuple[int, ...]) -> None:
+def _check(tensor: Tensor, shape: tuple[int, ...]) -> None:
     """Refuses a tensor that would not fit or cannot be cast."""
     problem = None
     if tensor.shape != shape:
         problem = f"has shape {tensor.shape}, but config.json implies {shape}"
-    elif tensor.dtype not in _STORED_DTYPES.values():
-        problem = f"is of a dtype that is not read; supported: {', '.join(_STORED_DTYPES)}"
+    elif tensor.dtype not in STORED_DTYPES.values():
+        problem = f"is of a dtype that is not read; supported: {', '.join(STORED_DTYPES)}"
     if problem:
         raise UserError(f"{tensor.file}: {tensor.name} {problem}")
 
 
-def _load(tensors: list[_Tensor], leaf: jax.ShapeDtypeStruct, place: NamedSharding | None) -> jax.Array:
+def _load(tensors: list[Tensor], leaf: jax.ShapeDtypeStruct, place: NamedSharding | None) -> jax.Array:
     """One parameter, all of its layers, on the devices of this process."""
     whole = tuple((0, size) for size in leaf.shape)
     if place is None:
@@ -301,7 +192,7 @@ def _load(tensors: list[_Tensor], leaf: jax.ShapeDtypeStruct, place: NamedShardi
     return jax.make_array_from_single_device_arrays(leaf.shape, place, shards)
 
 
-def _read(tensors: list[_Tensor], leaf: jax.ShapeDtypeStruct, bounds: Bounds) -> np.ndarray:
+def _read(tensors: list[Tensor], leaf: jax.ShapeDtypeStruct, bounds: Bounds) -> np.ndarray:
     """A block of one parameter, which has a leading layer axis if its tensors have none."""
     shape = [last - first for first, last in bounds]
     size = math.prod(shape) * leaf.dtype.itemsize
@@ -324,10 +215,3 @@ def _name(path: tuple[Any, ...]) -> str:
 def _stored_names(config: DecoderConfig, path: str) -> tuple[str, ...]:
     names = config.checkpoint_names[path]
     return (names,) if isinstance(names, str) else names
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        return documents.read_object(file)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file}: cannot be read as JSON ({error}); download it again") from error

@@ -113,7 +113,7 @@ def test_records_of_whole_commands():
 @pytest.mark.slow
 def test_a_mistake_in_the_flags_of_commands_is_theirs_to_tell():
     command = schedule.Command(Workload(texts="absent.txt"), commands=True)
-    with pytest.raises(UserError, match=r"^--texts='absent.txt': no such file"):
+    with pytest.raises(UserError, match=r"^texts='absent.txt': no such file"):
         schedule.whole_commands(command)
 
 

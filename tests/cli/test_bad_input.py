@@ -102,7 +102,7 @@ def test_a_family_that_is_not_there(case, refusal):
 
 def test_an_empty_text(case, refusal):
     case.texts.write_text("\n\n")
-    assert refusal() == f"--texts={case.texts}: there is no text in it"
+    assert refusal() == f"texts={case.texts}: there is no text in it"
 
 
 def test_a_text_shorter_than_two_tokens(case, refusal):
@@ -119,7 +119,7 @@ def test_a_text_longer_than_the_model_s_positions(case, refusal):
     case.texts.write_text("x" * 49)
     assert refusal() == (
         "sample 0: 49 tokens after 1 memory embeddings take 49 positions, the model has 48; "
-        "cut the texts with --max_tokens=48"
+        "cut the texts with max_tokens=48"
     )
 
 

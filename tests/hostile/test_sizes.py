@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxcram import text
+from jaxcram import tokenizer
 from jaxcram.errors import UserError
 from jaxcram.models import port
 from jaxcram.text import Text, load_texts, load_tokenizer, tokenize
@@ -110,7 +110,7 @@ def test_a_pattern_that_searches_for_ever_is_given_up(tmp_path, monkeypatch):
     model, tree = valid.model("llama", tmp_path), valid.tree("llama", "tokenizer.json")
     tree["pre_tokenizer"]["pretokenizers"][0]["pattern"] = {"Regex": "(a|aa)+$"}
     (model / "tokenizer.json").write_text(json.dumps(tree))
-    monkeypatch.setattr(text, "_PATIENCE_S", 0.2)
+    monkeypatch.setattr(tokenizer, "_PATIENCE_S", 0.2)
     slow = Text(0, ("a" * 29 + "b") * 20)
     with pytest.raises(UserError, match=r"it took more than 0\.2 s"):
         tokenize([slow], load_tokenizer(model), max_tokens=None, bos=None, max_positions=4096)

@@ -1,6 +1,9 @@
 """Hostile texts: paragraphs, JSON lines, CSV, Parquet, directories, and sources that name none of them."""
 
+import bz2
+import gzip
 import json
+import lzma
 import random
 from pathlib import Path
 from typing import Any
@@ -56,6 +59,26 @@ def jsonl(folder: Path, rng: random.Random) -> Attack:
     for _ in range(rng.choice((1, 2))):
         lines[rng.randrange(4)] = mutations.document(rng, {"text": "Story.", "id": 5}).replace(b"\n", b" ")
     return _of_file(folder / "texts.jsonl", b"\n".join(lines), rng)
+
+
+def whole_json(folder: Path, rng: random.Random) -> Attack:
+    """A .json file of hostile rows or bytes: an array, values one after the other, or one object."""
+    rows = [{"text": f"Story {i}."} for i in range(4)]
+    lines = [json.dumps(rng.choice((row, row["text"]))).encode() for row in rows]
+    lines[rng.randrange(4)] = mutations.document(rng, rows[0])
+    content = rng.choice((b"[" + b",".join(lines) + b"]", b"\n".join(lines), lines[0], b"[" + lines[0]))
+    return _of_file(folder / "texts.json", content, rng)
+
+
+def compressed(folder: Path, rng: random.Random) -> Attack:
+    """Text that is compressed, and then cut short, damaged, or compressed in another way than named."""
+    ways: list[Any] = [gzip.compress, bz2.compress, lzma.compress, pa.Codec("zstd").compress]
+    content = rng.choice(ways)(b'{"text": "The end."}\n' * rng.choice((1, 1000, 100_000)))
+    if not isinstance(content, bytes):
+        content = content.to_pybytes()
+    if rng.random() < 0.6:
+        content = rng.choice((mutations.scramble(rng, content), content[: rng.randrange(len(content))]))
+    return _of_file(folder / f"texts.jsonl{rng.choice(('.gz', '.bz2', '.xz', '.zst'))}", content, rng)
 
 
 def csv(folder: Path, rng: random.Random) -> Attack:
@@ -152,7 +175,7 @@ def source(folder: Path, rng: random.Random) -> Attack:
                 spec, num_samples=count, offset=min(offset, 50) if spec == "stories" else offset
             )
         ],
-        ["--texts", "--num_samples", "--offset", spec[:20] or "--texts"],
+        ["texts", "num_samples", "offset", spec[:20] or "texts"],
     )
 
 
@@ -174,7 +197,7 @@ def _attack(place: Path, rng: random.Random) -> Attack:
         texts = load_texts(str(place), **settings)
         tokenize(texts, _tokenizer(), max_tokens=rng.choice((None, 2, 40)), bos=None, max_positions=64)
 
-    return Attack([use], ["--texts", str(place.parent), "sample ", "--offset", "--num_samples"])
+    return Attack([use], ["texts", str(place.parent), "sample ", "offset", "num_samples"])
 
 
 def _tokenizer() -> Any:
@@ -184,6 +207,8 @@ def _tokenizer() -> Any:
 KINDS = {
     "txt": (txt, 140),
     "jsonl": (jsonl, 140),
+    "json": (whole_json, 100),
+    "compressed": (compressed, 80),
     "csv": (csv, 110),
     "parquet": (parquet, 120),
     "directory": (directory, 40),

@@ -1,5 +1,7 @@
 """config.json is the only source of numbers: what it says is honoured, or refused by name."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
@@ -9,8 +11,10 @@ import jaxcram.models
 from jaxcram.errors import UserError
 from jaxcram.models.config import families, read_config
 from jaxcram.models.decoder import Decoder
+from jaxcram.models.ignored import IGNORED
 from jaxcram.models.llama import Llama3Scaling, LlamaConfig
 from jaxcram.models.neox import NeoXConfig
+from tests.fixtures.make_ignored_fields import RELEVANT, TABLE, names, table
 
 LLAMA = {
     "model_type": "llama",
@@ -139,6 +143,31 @@ def test_pythia_160m_as_published():
             NEOX
             | {"rotary_pct": None, "rope_parameters": {"rope_theta": 500.0, "partial_rotary_factor": 1.0}},
         ),
+        # Equal duplicates, at whichever level.
+        (NEOX | {"rotary_pct": 0.5, "partial_rotary_factor": 0.5}, NEOX),
+        (NEOX | {"rotary_pct": None, "partial_rotary_factor": 0.5}, NEOX),
+        (
+            NEOX | {"rotary_emb_base": 500, "rope_theta": 500.0, "rope_parameters": {"rope_theta": 500}},
+            NEOX | {"rotary_emb_base": 500},
+        ),
+        (NEOX | {"num_key_value_heads": 2, "head_dim": 8}, NEOX),
+        (
+            LLAMA
+            | {"rope_theta": 5e5, "rope_scaling": LLAMA3, "rope_parameters": LLAMA3 | {"rope_theta": 5e5}},
+            LLAMA | {"rope_theta": 5e5, "rope_scaling": LLAMA3},
+        ),
+        (LLAMA | {"rope_scaling": LLAMA3 | {"type": "llama3"}}, LLAMA | {"rope_scaling": LLAMA3}),
+        (
+            LLAMA | {"rope_scaling": LLAMA3, "original_max_position_embeddings": 8192},
+            LLAMA | {"rope_scaling": LLAMA3},
+        ),
+        (LLAMA | {"partial_rotary_factor": 1.0, "rope_parameters": {}, "rope_scaling": {}}, LLAMA),
+        (
+            LLAMA
+            | {"rope_scaling": {"type": "default", "factor": 1.0}, "original_max_position_embeddings": 64},
+            LLAMA,
+        ),
+        (LLAMA | {"hidden_act": "swish"}, LLAMA | {"hidden_act": "silu"}),
     ],
 )
 def test_old_and_new_rotary_fields_mean_the_same(old, new):
@@ -188,6 +217,22 @@ def test_llama3_scaling_slows_only_the_slow_rotations():
             LLAMA | {"rope_theta": 1e4, "rope_parameters": {"rope_theta": 2e4}},
             ["rope_theta = 10000.0", "20000.0"],
         ),
+        (
+            NEOX | {"rotary_pct": 0.25, "partial_rotary_factor": 0.5},
+            ["rotary_pct = 0.25", "contradicts partial_rotary_factor = 0.5"],
+        ),
+        (
+            LLAMA | {"rope_scaling": LLAMA3, "rope_parameters": LLAMA3 | {"factor": 8.0}},
+            ["rope_scaling: factor = 32.0", "contradicts factor = 8.0"],
+        ),
+        (
+            LLAMA | {"rope_scaling": {"type": "default", "rope_type": "llama3"}},
+            ["rope_type = 'llama3'", "contradicts rope_type = 'default'"],
+        ),
+        (LLAMA | {"rope_scaling": {"rope_type": "default", "factor": 2.0}}, ["factor = 2.0"]),
+        (LLAMA | {"is_encoder_decoder": True}, ["is_encoder_decoder = True"]),
+        (LLAMA | {"pruned_heads": {"0": [1]}}, ["pruned_heads"]),
+        (NEOX | {"head_dim": 16}, ["head_dim = 16"]),
         (NEOX | {"hidden_act": "silu"}, ["hidden_act = 'silu'", "gelu_fast"]),
         (NEOX | {"num_attention_heads": 3}, ["num_attention_heads = 3", "hidden_size = 16"]),
         (NEOX | {"rotary_pct": 0.4}, ["partial_rotary_factor = 0.4", "size 8"]),
@@ -206,17 +251,76 @@ def test_what_is_not_honoured_is_refused_by_name_and_value(values, named):
     assert [part for part in named if part not in message] == []
 
 
-def test_fields_without_effect_are_ignored():
-    harmless = {
-        "attention_dropout": 0.1,
-        "initializer_range": 0.04,
-        "is_llama_config": True,
-        "rope_interleaved": False,
-        "transformers.js_config": {"dtype": "q4"},
-        "sliding_window": None,
-        "use_cache": True,
-    }
-    assert read(LLAMA | harmless) == read(LLAMA)
+@pytest.mark.parametrize("values", [LLAMA, NEOX])
+def test_fields_without_effect_are_ignored(values):
+    harmless = {name: "anything" for name in IGNORED if name != "model_type"}
+    no = {"rope_interleaved": False, "sliding_window": None, "pruned_heads": {}, "layer_types": []}
+    assert read(values | harmless | no) == read(values)
+
+
+@pytest.mark.slow
+def test_the_table_of_fields_without_effect_is_that_of_the_installed_transformers():
+    assert names() - IGNORED == set()
+    assert set() == IGNORED & RELEVANT
+    assert TABLE.read_text() == table(set(IGNORED))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("llama", {"rope_parameters": {**LLAMA3, "rope_theta": 5e5}, "num_key_value_heads": 2}),
+        ("llama", {"tie_word_embeddings": True, "pad_token_id": 0}),
+        ("gpt_neox", {"rotary_pct": 0.5, "num_attention_heads": 2}),
+        ("gpt_neox", {}),
+    ],
+)
+def test_what_the_installed_transformers_writes_is_read(tmp_path, kind, settings):
+    from transformers import AutoConfig
+
+    sizes = {name: value for name, value in LLAMA.items() if name != "model_type"}
+    AutoConfig.for_model(kind, **(sizes | {"hidden_size": 32} | settings)).save_pretrained(tmp_path)
+    config = read(json.loads((tmp_path / "config.json").read_text()))
+    assert (config.family, config.rope_theta) == (kind, 5e5 if "rope_parameters" in settings else 10_000.0)
+    if kind == "gpt_neox":
+        assert config.rotary_fraction == settings.get("rotary_pct", 0.25)
+
+
+# What transformers 4.57 writes for a GPT-NeoX, beside the sizes.
+NEOX_4_57 = {
+    **{"architectures": ["GPTNeoXForCausalLM"], "attention_bias": True, "attention_dropout": 0.0},
+    **{
+        "bos_token_id": 0,
+        "classifier_dropout": 0.1,
+        "dtype": "float32",
+        "eos_token_id": 2,
+        "hidden_act": "gelu",
+    },
+    **{"hidden_dropout": 0.0, "initializer_range": 0.02, "layer_norm_eps": 1e-05, "rope_scaling": None},
+    **{
+        "partial_rotary_factor": 0.5,
+        "rotary_emb_base": 10000,
+        "rotary_pct": 0.5,
+        "tie_word_embeddings": False,
+    },
+    **{"transformers_version": "4.57.6", "use_cache": True, "use_parallel_residual": True},
+}
+
+
+def test_a_neox_as_transformers_4_57_writes_it():
+    assert read(NEOX | NEOX_4_57) == read(NEOX | {"bos_token_id": 0, "eos_token_id": 2})
+
+
+def test_token_ids_beyond_the_vocabulary_have_no_row():
+    config = read(LLAMA)
+    config.require_ids(np.array([[0, 31]]), "the prompt")
+    for wrong in (32, -1, 2**31 - 1):
+        with pytest.raises(UserError) as caught:
+            config.require_ids([0, wrong, 5], "the prompt")
+        assert str(caught.value) == (
+            f"the prompt: its token {wrong} is beyond the model's vocabulary of 32: "
+            "tokenizer and weights do not belong together"
+        )
 
 
 @pytest.mark.parametrize("values", [LLAMA, LLAMA | {"rope_scaling": LLAMA3, "mlp_bias": True}, NEOX])

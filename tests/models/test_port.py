@@ -1,7 +1,9 @@
 """Checkpoints: strict in both directions, read as they are, written as Hugging Face reads them."""
 
 import json
+import os
 import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -60,18 +62,6 @@ def test_layers_are_stacked_in_order_under_their_names(llama: Path):
     np.testing.assert_array_equal(decoder.head_VxD, tensors["lm_head.weight"])
 
 
-def test_shards_hold_the_same_as_one_file(llama: Path, tmp_path: Path):
-    tensors = load_file(llama / "model.safetensors")
-    weight_map = {name: f"part-{len(name) % 3}.safetensors" for name in tensors}
-    sharded = tmp_path / "sharded"
-    sharded.mkdir()
-    shutil.copy(llama / "config.json", sharded)
-    for file in set(weight_map.values()):
-        save_file({name: tensors[name] for name in tensors if weight_map[name] == file}, sharded / file)
-    (sharded / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
-    assert_equal(port.load(sharded), port.load(llama))
-
-
 @pytest.mark.parametrize("stored", [np.float32, np.float16, ml_dtypes.bfloat16])
 @pytest.mark.parametrize("wanted", ["float32", "bfloat16"])
 def test_every_stored_dtype_is_cast_to_the_wanted_one(llama: Path, stored: type, wanted: str):
@@ -80,27 +70,6 @@ def test_every_stored_dtype_is_cast_to_the_wanted_one(llama: Path, stored: type,
     decoder = port.load(llama, dtype=wanted)
     assert {leaf.dtype for leaf in jax.tree.leaves(decoder)} == {np.dtype(wanted)}
     np.testing.assert_array_equal(decoder.layers.up.weight[1], expected)
-
-
-def test_tensors_longer_than_one_piece_arrive_whole(llama: Path, monkeypatch: pytest.MonkeyPatch):
-    expected = port.load(llama)
-    monkeypatch.setattr(port, "_PIECE", 7)
-    assert_equal(port.load(llama), expected)
-
-
-@pytest.mark.parametrize(
-    "bounds",
-    [((0, 40), (0, 32)), ((8, 16), (0, 32)), ((0, 40), (4, 12)), ((39, 40), (31, 32)), ((3, 9), (5, 31))],
-)
-def test_of_a_part_no_more_is_read_than_the_part(llama: Path, monkeypatch: pytest.MonkeyPatch, bounds):
-    expected = load_file(llama / "model.safetensors")[UP][tuple(slice(*cut) for cut in bounds)]
-    read, fromfile = [], np.fromfile
-    monkeypatch.setattr(port, "_PIECE", 7)
-    monkeypatch.setattr(np, "fromfile", lambda *args: read.append(args[2]) or fromfile(*args))
-    out = np.empty(expected.shape, np.float32)
-    port._open_tensors(llama)[UP].read_into(out, bounds)
-    np.testing.assert_array_equal(out, expected.astype(np.float32))
-    assert sum(read) == expected.size
 
 
 def test_without_a_wish_the_dtype_suits_the_device(llama: Path, monkeypatch: pytest.MonkeyPatch):
@@ -121,6 +90,61 @@ def test_what_is_saved_loads_the_same(case: str, tmp_path: Path):
         "config.json",
         "model.safetensors",
     }
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
+def test_what_is_saved_may_be_read_by_whom_the_umask_says(llama: Path, tmp_path: Path, umask: int):
+    decoder, before = port.load(llama), os.umask(umask)
+    try:
+        port.save(decoder, tmp_path / "new")
+    finally:
+        os.umask(before)
+    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in (tmp_path / "new").iterdir()}
+    assert modes == dict.fromkeys(("config.json", "model.safetensors"), 0o666 & ~umask)
+
+
+@pytest.mark.parametrize(
+    ("stored", "ids"), [(5, (5,)), ([2, 5], (2, 5)), ([], ()), (None, ()), ("absent", (1,))]
+)
+def test_end_tokens_are_those_for_generating_where_there_are_any(llama: Path, stored, ids):
+    edit_config(llama, eos_token_id=1)
+    (llama / "generation_config.json").write_text(
+        json.dumps({} if stored is None else {"eos_token_id": stored, "do_sample": True})
+    )
+    if stored == "absent":
+        (llama / "generation_config.json").unlink()
+    assert port.load(llama).config.eos_token_ids == ids
+
+
+def test_end_tokens_that_are_no_ids_name_their_file(llama: Path):
+    file = llama / "generation_config.json"
+    file.write_text('{"eos_token_id": "</s>"}')
+    assert message(llama) == f"{file}: eos_token_id = '</s>' should be token ids"
+    file.write_text("{")
+    assert message(llama).startswith(f"{file}: cannot be read as JSON (")
+
+
+@pytest.mark.parametrize("name", ["m", "a:b", "a b", "%41", os.fsdecode(b"caf\xe9")])
+def test_a_model_is_found_from_where_one_is_and_from_home(
+    llama: Path, monkeypatch: pytest.MonkeyPatch, name: str
+):
+    (llama.parent / "models").mkdir()
+    llama.rename(llama.parent / "models" / name)
+    monkeypatch.chdir(llama.parent)
+    monkeypatch.setenv("HOME", str(llama.parent))
+    expected = os.path.join(llama.parent, "models", name)
+    for spelling in (f"models/{name}", f"~/models/{name}", f"./models/../models/{name}", expected):
+        assert port.load(spelling).config.vocab_size == 40
+    port.save(port.load(f"models/{name}"), f"models/{name}/again")
+    assert port.load(f"models/{name}/again").config == port.load(f"models/{name}").config
+
+
+@pytest.mark.parametrize("uri", ["s3://bucket/m", "gs://bucket/m", "hf://owner/name"])
+def test_a_uri_is_refused_with_what_to_do(uri: str):
+    scheme = uri.split(":")[0].lower()
+    assert (
+        message(uri) == f"model={uri}: {scheme}:// is not supported; use a local disk, and give a path there"
+    )
 
 
 def test_missing_and_left_over_tensors_are_listed_together(llama: Path):
@@ -183,37 +207,6 @@ def test_an_untied_model_needs_its_head(llama: Path):
     assert "lacks 1 tensors: lm_head.weight" in message(llama)
 
 
-@pytest.mark.parametrize("keep", [0, 5, 300, -1])
-def test_a_truncated_file_is_refused(llama: Path, keep: int):
-    file = llama / "model.safetensors"
-    file.write_bytes(file.read_bytes()[:keep])
-    assert f"{file}: not a complete safetensors file" in message(llama)
-
-
-def test_a_file_that_is_no_safetensors_is_refused(llama: Path):
-    (llama / "model.safetensors").write_bytes(b"PK\x03\x04" + bytes(1000))
-    assert "not a complete safetensors file" in message(llama)
-
-
-def test_an_index_has_to_agree_with_its_files(llama: Path):
-    index = llama / "model.safetensors.index.json"
-    index.write_text(json.dumps({"weight_map": {"a.weight": "model.safetensors"}}))
-    assert "files do not have: a.weight" in message(llama)
-    index.write_text(json.dumps({"weight_map": {"a.weight": "absent.safetensors"}}))
-    assert "absent.safetensors" in message(llama)
-    index.write_text(json.dumps({"weight_map": ["a.weight"]}))
-    assert "weight_map" in message(llama)
-    index.write_text("{")
-    assert "cannot be read as JSON" in message(llama)
-
-
-def test_a_directory_without_weights_or_with_pickles_only_says_so(llama: Path):
-    (llama / "model.safetensors").unlink()
-    assert "has neither model.safetensors nor its index" in message(llama)
-    (llama / "pytorch_model.bin").write_bytes(b"pickle")
-    assert "pickled weights" in message(llama)
-
-
 @pytest.mark.parametrize("content", ["{", "[]", b"\xff\xfe", None])
 def test_config_json_has_to_be_there_and_an_object(llama: Path, content: str | bytes | None):
     file = llama / "config.json"
@@ -241,7 +234,7 @@ def test_what_is_neither_directory_nor_hub_name_is_refused_without_the_network(n
 def test_a_hub_name_is_downloaded_without_pickles(llama: Path, monkeypatch: pytest.MonkeyPatch):
     asked = []
 
-    def download(name, allow_patterns):
+    def download(name, allow_patterns, etag_timeout):
         asked.append((name, allow_patterns))
         return str(llama)
 
