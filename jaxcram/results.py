@@ -30,16 +30,8 @@ from jaxcram import disk, documents, identity
 from jaxcram.disk import writing
 from jaxcram.errors import UserError
 from jaxcram.finished import check_lane
-from jaxcram.rows import (
-    COLUMNS,
-    Job,
-    each_shard,
-    lane_table,
-    read_shards,
-    shard_bytes,
-    shard_job,
-    stack_embeddings,
-)
+from jaxcram.rows import ROWS
+from jaxcram.tables import Job, stack_embeddings
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -54,7 +46,7 @@ __all__ = [
     "stack_embeddings",
 ]
 
-_LOCK, _SETTINGS, _ROWS, _LOG, _SUMMARY = "run.lock", "settings.json", "rows", "log.jsonl", "summary.json"
+_LOCK, _SETTINGS, _LOG, _SUMMARY = "run.lock", "settings.json", "log.jsonl", "summary.json"
 _MOST_BYTES = 1 << 26  # of settings and summary; a lane takes half a kilobyte
 
 _LOGGER = logging.getLogger("jaxcram")
@@ -99,7 +91,7 @@ class RunDirectory:
             ValueError: a constant is no column.
         """
         path, constants = expanded(path), dict(constants or {})
-        if unknown := constants.keys() - COLUMNS.keys():
+        if unknown := constants.keys() - ROWS.columns.keys():
             raise ValueError(f"constants that are no columns: {sorted(unknown)}")
         with writing(path):
             path.mkdir(parents=True, exist_ok=True)
@@ -108,8 +100,8 @@ class RunDirectory:
         try:
             _agree(path, _plain(settings), _plain(defaults or {}), record=True)
             with writing(path):
-                (path / _ROWS).mkdir(exist_ok=True)
-                for folder in (path, path / _ROWS):
+                (path / ROWS.name).mkdir(exist_ok=True)
+                for folder in (path, path / ROWS.name):
                     disk.remove_leftovers(folder)
                 return cls(path, lock, _open_log(path / _LOG), constants)
         except BaseException:
@@ -154,9 +146,9 @@ class RunDirectory:
         A shard that cannot be read is renamed to KEY.unreadable and reported, and its job counts as not done.
         """
         finished = set()
-        for shard in sorted((self.path / _ROWS).glob("*.parquet")):
+        for shard in sorted((self.path / ROWS.name).glob("*.parquet")):
             try:
-                finished.add(shard_job(shard).key)
+                finished.add(ROWS.shard_job(shard).key)
             except ValueError as error:
                 aside = shard.with_suffix(".unreadable")
                 with writing(aside):
@@ -177,8 +169,8 @@ class RunDirectory:
             ValueError: the rows do not fit the columns.
             UserError: the disk does not take them; the shards before are whole.
         """
-        table = lane_table(job, [{**self.constants, **row} for row in rows])
-        disk.replace(self.path / _ROWS / f"{job.key}.parquet", shard_bytes(table))
+        table = ROWS.lane_table(job, [{**self.constants, **row} for row in rows])
+        disk.replace(self.path / ROWS.name / f"{job.key}.parquet", ROWS.shard_bytes(table))
 
     def await_lanes(self, keys: Iterable[str]) -> None:
         """Waits until other processes have written the rows of these lanes.
@@ -186,7 +178,7 @@ class RunDirectory:
         Raises:
             StoppedError: the directory has gone meanwhile.
         """
-        missing, rows = {f"{key}.parquet" for key in keys}, self.path / _ROWS
+        missing, rows = {f"{key}.parquet" for key in keys}, self.path / ROWS.name
         while missing:
             # A listing, not a look at each: network file systems remember for a while that a file was absent.
             with writing(rows):
@@ -234,7 +226,7 @@ def load_rows(path: str | os.PathLike[str], columns: Sequence[str] | None = None
         UserError: the path is no run, a column does not exist, or a shard is damaged.
     """
     load_settings(path)
-    return read_shards(expanded(path) / _ROWS, columns)
+    return ROWS.read_shards(expanded(path) / ROWS.name, columns)
 
 
 def load_lanes(path: str | os.PathLike[str]) -> Iterator[tuple[Job, "pa.Table"]]:
@@ -244,8 +236,8 @@ def load_lanes(path: str | os.PathLike[str]) -> Iterator[tuple[Job, "pa.Table"]]
         UserError: the path is no run, or a shard is damaged or holds what no run writes.
     """
     load_settings(path)
-    folder = expanded(path) / _ROWS
-    for job, table in each_shard(folder):
+    folder = expanded(path) / ROWS.name
+    for job, table in ROWS.each_shard(folder):
         check_lane(folder, table)
         yield job, table
 

@@ -31,8 +31,9 @@ from jaxcram import disk, documents, processes
 from jaxcram.cram.rows import Row
 from jaxcram.cram.scheduler import PassCost
 from jaxcram.cram.snapshot import Fit, Snapshot
-from jaxcram.results import Job, RunDirectory
-from jaxcram.rows import read_shard, rows_table, shard_bytes, table_rows
+from jaxcram.results import RunDirectory
+from jaxcram.rows import ROWS
+from jaxcram.tables import Job
 
 if TYPE_CHECKING:
     from orbax.checkpoint import CheckpointManager
@@ -225,7 +226,7 @@ class Checkpoints:
         self._row_files = {name: file for name, file in self._row_files.items() if file.lanes & alive}
         new = [{**self._directory.constants, **row} for key in alive for row in snapshot.rows[key]]
         if new:
-            name, content = f"{self._next_step:08d}.parquet", shard_bytes(rows_table(new))
+            name, content = f"{self._next_step:08d}.parquet", ROWS.shard_bytes(ROWS.table(new))
             disk.replace(self._rows / name, content)
             self._row_files[name] = _RowFile.of(content, new)
 
@@ -284,7 +285,7 @@ class _RowFile:
         documents.require_file(path)
         if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
             raise ValueError(f"the digest of {path.name} is wrong")
-        rows = table_rows(read_shard(path))
+        rows = ROWS.rows(ROWS.read_shard(path))
         return cls(digest, frozenset(map(_key, rows)), rows)
 
 
@@ -308,7 +309,7 @@ def _weigh(step: Path) -> None:
 
 
 def _key(row: Row) -> str:
-    return Job(row["sample_id"], row["learning_rate"], row["seed"]).key
+    return Job.of_row(row).key
 
 
 def _digest(meta: dict[str, Any], state: dict[str, np.ndarray]) -> str:

@@ -184,7 +184,7 @@ class Outcome:
         horizon = last["exact_prefix"] if full else (exact[-1]["stage_seq_len"] if exact else 0)
         return cls(
             row=answer,
-            job=Job(last["sample_id"], last["learning_rate"], last["seed"]),
+            job=Job.of_row(last),
             horizon=horizon,
             target_tokens=last["num_input_tokens"],
             decode_tokens=last["num_input_tokens"] if full else horizon,
