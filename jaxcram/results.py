@@ -1,11 +1,12 @@
 """A run on disk: one Parquet shard a finished lane, the settings, a log, a summary.
 
-    settings.json     the resolved settings; another start with other settings is refused
-    run.lock          locked (flock) while a process works on the run, so a killed run leaves no stale lock
-    rows/KEY.parquet  the rows of one finished job, one a stage
-    log.jsonl         events, each with the seconds since its process opened the run
-    summary.json      written at the end
-    checkpoints/      of lanes under way (`jaxcram.cram.checkpoint`); gone when the summary is written
+    settings.json       the resolved settings; another start with other settings is refused
+    run.lock            locked (flock) while a process works on the run, so a killed run leaves no stale lock
+    rows/KEY.parquet    the rows of one finished job, one a stage
+    curves/KEY.parquet  its curve, one point every few steps, where asked for; there before its rows
+    log.jsonl           events, each with the seconds since its process opened the run
+    summary.json        written at the end
+    checkpoints/        of lanes under way (`jaxcram.cram.checkpoint`); gone when the summary is written
 
 Every file but the log appears whole or not at all (`jaxcram.disk`). What is there after a crash or on a full
 disk is whole, and the next start does the rest. The log is a comfort: a run goes on without it.
@@ -27,6 +28,7 @@ from typing import IO, TYPE_CHECKING, Any, Self
 import numpy as np
 
 from jaxcram import disk, documents, identity
+from jaxcram.curves import CURVES
 from jaxcram.disk import writing
 from jaxcram.errors import UserError
 from jaxcram.finished import check_lane
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Job",
     "RunDirectory",
+    "load_curves",
     "load_lanes",
     "load_rows",
     "load_settings",
@@ -101,7 +104,7 @@ class RunDirectory:
             _agree(path, _plain(settings), _plain(defaults or {}), record=True)
             with writing(path):
                 (path / ROWS.name).mkdir(exist_ok=True)
-                for folder in (path, path / ROWS.name):
+                for folder in (path, path / ROWS.name, path / CURVES.name):
                     disk.remove_leftovers(folder)
                 return cls(path, lock, _open_log(path / _LOG), constants)
         except BaseException:
@@ -157,19 +160,27 @@ class RunDirectory:
                 self.log({"event": "unreadable_shard", "shard": shard.name, "error": str(error)})
         return finished
 
-    def write_lane(self, job: Job, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Writes all rows of a finished job, at once.
+    def write_lane(
+        self, job: Job, rows: Sequence[Mapping[str, Any]], curve: Sequence[Mapping[str, Any]] = ()
+    ) -> None:
+        """Writes the points of a finished job's curve, if there are any, and then all its rows, at once.
 
         Args:
-            job: its columns need not be in the rows.
+            job: its columns need not be in the rows and points.
             rows: one mapping a stage, in order, with the columns of `jaxcram.rows.COLUMNS`; the constants of
                 the run are filled in. Embeddings are arrays [K, D].
+            curve: one mapping a point, in order, with the columns of `jaxcram.curves.COLUMNS`.
 
         Raises:
             ValueError: the rows do not fit the columns.
             UserError: the disk does not take them; the shards before are whole.
         """
         table = ROWS.lane_table(job, [{**self.constants, **row} for row in rows])
+        if curve:
+            points = CURVES.lane_table(job, curve)
+            with writing(self.path):
+                (self.path / CURVES.name).mkdir(exist_ok=True)
+            disk.replace(self.path / CURVES.name / f"{job.key}.parquet", CURVES.shard_bytes(points))
         disk.replace(self.path / ROWS.name / f"{job.key}.parquet", ROWS.shard_bytes(table))
 
     def await_lanes(self, keys: Iterable[str]) -> None:
@@ -227,6 +238,23 @@ def load_rows(path: str | os.PathLike[str], columns: Sequence[str] | None = None
     """
     load_settings(path)
     return ROWS.read_shards(expanded(path) / ROWS.name, columns)
+
+
+def load_curves(path: str | os.PathLike[str], columns: Sequence[str] | None = None) -> "pa.Table":
+    """The curves of a run, also of one that is not finished, by sample, learning rate, seed and step.
+
+    Args:
+        path: the run directory.
+        columns: the columns of `jaxcram.curves.COLUMNS` to read; None reads all.
+
+    Raises:
+        UserError: the path is no run, it keeps no curves, a column does not exist, or a shard is damaged.
+    """
+    load_settings(path)
+    table = CURVES.read_shards(expanded(path) / CURVES.name, columns)
+    if not table.num_rows:
+        raise UserError(f"{path}: no finished lane of this run has a curve; cram with log_every, such as 10")
+    return table
 
 
 def load_lanes(path: str | os.PathLike[str]) -> Iterator[tuple[Job, "pa.Table"]]:

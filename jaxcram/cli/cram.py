@@ -53,6 +53,11 @@ TOPICS = {
             "Time between two checkpoints of the lanes under way; 0 makes none", "minutes"
         ),
         "trajectory": Doc("Embeddings to keep in the rows: of all stages, of the horizon, or none"),
+        "log_every": Doc(
+            "Keep curves: loss, accuracy, learning rate and embedding norm of every lane each so many steps, "
+            "in curves/, with a figure; 0 keeps none",
+            "steps",
+        ),
     },
     "Lanes (one for each text, learning rate and seed)": {
         "learning_rates": Doc("Peaks of the learning-rate schedule, commas between them", "per step"),

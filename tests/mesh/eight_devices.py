@@ -153,7 +153,7 @@ def rows(model: Decoder, texts: Sequence[Sequence[int]], settings: CramSettings)
     samples = [Sample(i, "", np.array(tokens, np.int32)) for i, tokens in enumerate(texts)]
     jobs = jobs_of(samples, settings)
     ended = Run(model, samples, settings, jobs, len(jobs)).chunks(lambda progress: None)
-    return {outcome.job.key: of_lane for chunk in ended for outcome, of_lane in chunk}
+    return {lane.outcome.job.key: lane.rows for chunk in ended for lane in chunk}
 
 
 def written(lanes_: dict[str, list]) -> dict[str, str]:
