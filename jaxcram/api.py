@@ -100,6 +100,11 @@ class Run:
         """
         return results.load_curves(self.path, columns)
 
+    @property
+    def has_curves(self) -> bool:
+        """Whether any lane has a curve."""
+        return results.has_curves(self.path)
+
     def table(self) -> str:
         """The closing table: horizons, bits, steps and both decoders, per learning rate."""
         return report.table(self.summary)

@@ -257,6 +257,11 @@ def load_curves(path: str | os.PathLike[str], columns: Sequence[str] | None = No
     return table
 
 
+def has_curves(path: str | os.PathLike[str]) -> bool:
+    """Whether any finished lane of a run has a curve."""
+    return any((expanded(path) / CURVES.name).glob("*.parquet"))
+
+
 def load_lanes(path: str | os.PathLike[str]) -> Iterator[tuple[Job, "pa.Table"]]:
     """Every lane of a run and its rows, one by one: the embeddings of a large run need not fit memory.
 

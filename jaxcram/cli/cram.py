@@ -122,7 +122,8 @@ def run(command: Command) -> None:
             profile_dir=command.profile_dir,
         )
         if processes.number() == 0:
-            show.present(run)
+            # Lanes that an earlier start has finished may have none.
+            show.present(run, curves=command.settings.log_every > 0 and run.has_curves)
             for trace in sorted(_traces(command.profile_dir) - traces):
                 print(f"trace     {trace} (for XProf, TensorBoard or Perfetto)")
 
