@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from jaxcram.curves import CURVES
 from jaxcram.errors import StoppedError, UserError
 from jaxcram.rows import COLUMNS, ROWS
 from jaxcram.tables import Job, stack_embeddings
@@ -134,11 +135,16 @@ def test_rows_are_a_data_frame(through_disk):
     assert np.stack(frame["embedding"][2]).tolist() == [[2.0] * 3] * 2
 
 
-def test_the_schema_documents_each_column_and_has_the_published_ones():
-    schema = ROWS.schema
-    assert {field.name: field.metadata[b"doc"].decode() for field in schema} == {
-        name: doc for name, (_, _, doc) in COLUMNS.items()
+@pytest.mark.parametrize("shards", [ROWS, CURVES])
+def test_the_schema_documents_each_column(shards):
+    assert {field.name: field.metadata[b"doc"].decode() for field in shards.schema} == {
+        name: doc for name, (_, _, doc) in shards.columns.items()
     }
+    assert shards.schema.names[:3] == ["sample_id", "learning_rate", "seed"]
+
+
+def test_the_schema_has_the_published_columns():
+    schema = ROWS.schema
     assert schema.field("embedding").type == pa.list_(pa.list_(pa.float32()))
     published = """sample_id stage_index stage_seq_len text embedding initialization_embedding final_loss
         final_convergence num_input_tokens num_compression_tokens hidden_size loss_type dtype model_checkpoint

@@ -55,7 +55,8 @@ def curves_figure(points: "pa.Table", *, title: str = "") -> Figure:
             axes.xaxis.set_tick_params(labelbottom=True)
         _linear(*panels)
         corner.axis("off")
-        corner.legend(handles=_handles(colors, most), loc="center left")
+        handles = _handles(colors, most)
+        corner.legend(handles=handles, loc="center left", ncols=1 + len(handles) // 14)
         figure.suptitle(title, fontsize=11)
     return figure
 
