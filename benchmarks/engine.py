@@ -151,7 +151,7 @@ class _Running:
         while not self.ended and time.perf_counter() - start < seconds:
             finished = next(self._chunks, None)
             self.ended = finished is None
-            self._finished |= {outcome.job: outcome for outcome, _ in finished or ()}
+            self._finished |= {lane.outcome.job: lane.outcome for lane in finished or ()}
         self.wall_s += time.perf_counter() - start
 
     def settle(self) -> None:

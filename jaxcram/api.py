@@ -92,6 +92,19 @@ class Run:
             finished.check_samples(self.path, self.summary, table)
         return table
 
+    def curves(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """The curves as an Arrow table (`jaxcram.curves.COLUMNS`), a row every `log_every` steps of a lane.
+
+        Raises:
+            UserError: the run keeps no curves.
+        """
+        return results.load_curves(self.path, columns)
+
+    @property
+    def has_curves(self) -> bool:
+        """Whether any lane has a curve."""
+        return results.has_curves(self.path)
+
     def table(self) -> str:
         """The closing table: horizons, bits, steps and both decoders, per learning rate."""
         return report.table(self.summary)

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from jaxcram.errors import UserError
-from jaxcram.rows import Job, read_shard
+from jaxcram.rows import ROWS
+from jaxcram.tables import Job
 
 FREE = {"token_budget", "remat", "log_every"}  # how a run fits its devices, and what is logged of it
 GROWING = {"learning_rates", "seeds"}  # lists that may gain values
@@ -145,10 +146,10 @@ def _shards_differ(path: Path, now: Mapping[str, Any]) -> Iterator[str]:
     columns = ["sample_id", "learning_rate", "seed", "text", "target_ids", "weights_digest"]
     for file in sorted((path / "rows").glob("*.parquet")):
         try:
-            row = read_shard(file, columns).slice(0, 1).to_pylist()[0]
+            row = ROWS.read_shard(file, columns).slice(0, 1).to_pylist()[0]
         except (ValueError, IndexError):
             continue
-        job = Job(row["sample_id"], row["learning_rate"], row["seed"])
+        job = Job.of_row(row)
         asked = texts.get(str(job.sample_id))
         lanes = job.learning_rate in now["learning_rates"] and job.seed in now["seeds"]
         if asked is None or not lanes:

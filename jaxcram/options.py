@@ -49,6 +49,7 @@ class CramOptions(TypedDict, total=False):
     weight_decay: float
     # what is kept, and how passes fit the device
     trajectory: str
+    log_every: int
     token_budget: int | str
     chunk_passes: int
     remat: bool | None

@@ -1,11 +1,12 @@
 """A run on disk: one Parquet shard a finished lane, the settings, a log, a summary.
 
-    settings.json     the resolved settings; another start with other settings is refused
-    run.lock          locked (flock) while a process works on the run, so a killed run leaves no stale lock
-    rows/KEY.parquet  the rows of one finished job, one a stage
-    log.jsonl         events, each with the seconds since its process opened the run
-    summary.json      written at the end
-    checkpoints/      of lanes under way (`jaxcram.cram.checkpoint`); gone when the summary is written
+    settings.json       the resolved settings; another start with other settings is refused
+    run.lock            locked (flock) while a process works on the run, so a killed run leaves no stale lock
+    rows/KEY.parquet    the rows of one finished job, one a stage
+    curves/KEY.parquet  its curve, one point every few steps, where asked for; there before its rows
+    log.jsonl           events, each with the seconds since its process opened the run
+    summary.json        written at the end
+    checkpoints/        of lanes under way (`jaxcram.cram.checkpoint`); gone when the summary is written
 
 Every file but the log appears whole or not at all (`jaxcram.disk`). What is there after a crash or on a full
 disk is whole, and the next start does the rest. The log is a comfort: a run goes on without it.
@@ -27,19 +28,12 @@ from typing import IO, TYPE_CHECKING, Any, Self
 import numpy as np
 
 from jaxcram import disk, documents, identity
+from jaxcram.curves import CURVES
 from jaxcram.disk import writing
 from jaxcram.errors import UserError
 from jaxcram.finished import check_lane
-from jaxcram.rows import (
-    COLUMNS,
-    Job,
-    each_shard,
-    lane_table,
-    read_shards,
-    shard_bytes,
-    shard_job,
-    stack_embeddings,
-)
+from jaxcram.rows import ROWS
+from jaxcram.tables import Job, stack_embeddings
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -47,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Job",
     "RunDirectory",
+    "load_curves",
     "load_lanes",
     "load_rows",
     "load_settings",
@@ -54,7 +49,7 @@ __all__ = [
     "stack_embeddings",
 ]
 
-_LOCK, _SETTINGS, _ROWS, _LOG, _SUMMARY = "run.lock", "settings.json", "rows", "log.jsonl", "summary.json"
+_LOCK, _SETTINGS, _LOG, _SUMMARY = "run.lock", "settings.json", "log.jsonl", "summary.json"
 _MOST_BYTES = 1 << 26  # of settings and summary; a lane takes half a kilobyte
 
 _LOGGER = logging.getLogger("jaxcram")
@@ -99,7 +94,7 @@ class RunDirectory:
             ValueError: a constant is no column.
         """
         path, constants = expanded(path), dict(constants or {})
-        if unknown := constants.keys() - COLUMNS.keys():
+        if unknown := constants.keys() - ROWS.columns.keys():
             raise ValueError(f"constants that are no columns: {sorted(unknown)}")
         with writing(path):
             path.mkdir(parents=True, exist_ok=True)
@@ -108,8 +103,8 @@ class RunDirectory:
         try:
             _agree(path, _plain(settings), _plain(defaults or {}), record=True)
             with writing(path):
-                (path / _ROWS).mkdir(exist_ok=True)
-                for folder in (path, path / _ROWS):
+                (path / ROWS.name).mkdir(exist_ok=True)
+                for folder in (path, path / ROWS.name, path / CURVES.name):
                     disk.remove_leftovers(folder)
                 return cls(path, lock, _open_log(path / _LOG), constants)
         except BaseException:
@@ -154,9 +149,9 @@ class RunDirectory:
         A shard that cannot be read is renamed to KEY.unreadable and reported, and its job counts as not done.
         """
         finished = set()
-        for shard in sorted((self.path / _ROWS).glob("*.parquet")):
+        for shard in sorted((self.path / ROWS.name).glob("*.parquet")):
             try:
-                finished.add(shard_job(shard).key)
+                finished.add(ROWS.shard_job(shard).key)
             except ValueError as error:
                 aside = shard.with_suffix(".unreadable")
                 with writing(aside):
@@ -165,20 +160,28 @@ class RunDirectory:
                 self.log({"event": "unreadable_shard", "shard": shard.name, "error": str(error)})
         return finished
 
-    def write_lane(self, job: Job, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Writes all rows of a finished job, at once.
+    def write_lane(
+        self, job: Job, rows: Sequence[Mapping[str, Any]], curve: Sequence[Mapping[str, Any]] = ()
+    ) -> None:
+        """Writes the points of a finished job's curve, if there are any, and then all its rows, at once.
 
         Args:
-            job: its columns need not be in the rows.
+            job: its columns need not be in the rows and points.
             rows: one mapping a stage, in order, with the columns of `jaxcram.rows.COLUMNS`; the constants of
                 the run are filled in. Embeddings are arrays [K, D].
+            curve: one mapping a point, in order, with the columns of `jaxcram.curves.COLUMNS`.
 
         Raises:
             ValueError: the rows do not fit the columns.
             UserError: the disk does not take them; the shards before are whole.
         """
-        table = lane_table(job, [{**self.constants, **row} for row in rows])
-        disk.replace(self.path / _ROWS / f"{job.key}.parquet", shard_bytes(table))
+        table = ROWS.lane_table(job, [{**self.constants, **row} for row in rows])
+        if curve:
+            points = CURVES.lane_table(job, curve)
+            with writing(self.path):
+                (self.path / CURVES.name).mkdir(exist_ok=True)
+            disk.replace(self.path / CURVES.name / f"{job.key}.parquet", CURVES.shard_bytes(points))
+        disk.replace(self.path / ROWS.name / f"{job.key}.parquet", ROWS.shard_bytes(table))
 
     def await_lanes(self, keys: Iterable[str]) -> None:
         """Waits until other processes have written the rows of these lanes.
@@ -186,7 +189,7 @@ class RunDirectory:
         Raises:
             StoppedError: the directory has gone meanwhile.
         """
-        missing, rows = {f"{key}.parquet" for key in keys}, self.path / _ROWS
+        missing, rows = {f"{key}.parquet" for key in keys}, self.path / ROWS.name
         while missing:
             # A listing, not a look at each: network file systems remember for a while that a file was absent.
             with writing(rows):
@@ -234,7 +237,29 @@ def load_rows(path: str | os.PathLike[str], columns: Sequence[str] | None = None
         UserError: the path is no run, a column does not exist, or a shard is damaged.
     """
     load_settings(path)
-    return read_shards(expanded(path) / _ROWS, columns)
+    return ROWS.read_shards(expanded(path) / ROWS.name, columns)
+
+
+def load_curves(path: str | os.PathLike[str], columns: Sequence[str] | None = None) -> "pa.Table":
+    """The curves of a run, also of one that is not finished, by sample, learning rate, seed and step.
+
+    Args:
+        path: the run directory.
+        columns: the columns of `jaxcram.curves.COLUMNS` to read; None reads all.
+
+    Raises:
+        UserError: the path is no run, it keeps no curves, a column does not exist, or a shard is damaged.
+    """
+    load_settings(path)
+    table = CURVES.read_shards(expanded(path) / CURVES.name, columns)
+    if not table.num_rows:
+        raise UserError(f"{path}: no finished lane of this run has a curve; cram with log_every, such as 10")
+    return table
+
+
+def has_curves(path: str | os.PathLike[str]) -> bool:
+    """Whether any finished lane of a run has a curve."""
+    return any((expanded(path) / CURVES.name).glob("*.parquet"))
 
 
 def load_lanes(path: str | os.PathLike[str]) -> Iterator[tuple[Job, "pa.Table"]]:
@@ -244,8 +269,8 @@ def load_lanes(path: str | os.PathLike[str]) -> Iterator[tuple[Job, "pa.Table"]]
         UserError: the path is no run, or a shard is damaged or holds what no run writes.
     """
     load_settings(path)
-    folder = expanded(path) / _ROWS
-    for job, table in each_shard(folder):
+    folder = expanded(path) / ROWS.name
+    for job, table in ROWS.each_shard(folder):
         check_lane(folder, table)
         yield job, table
 

@@ -60,7 +60,7 @@ def test_an_interrupted_one_goes_on_from_its_checkpoint(older):
     files = sorted((folder / "checkpoints" / "rows").iterdir())
     saved = pa.concat_tables(pq.read_table(file) for file in files).to_pylist()
     saved = {row["stage_index"]: row for row in saved if row["sample_id"] == 1}
-    run = api.cram(None, "texts.txt", out="interrupted", **INTERRUPTED)
+    run = api.cram(None, "texts.txt", out="interrupted", log_every=10, **INTERRUPTED)
     assert done.read_bytes() == finished
     events = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     assert [event["resumed"] for event in events if event["event"] == "start"] == [0, 1]
@@ -73,3 +73,5 @@ def test_an_interrupted_one_goes_on_from_its_checkpoint(older):
             name: value for name, value in row.items() if name not in ("text", "target_ids")
         }
     assert (len(rows), rows[-1]["stop_reason"]) == (17, "stage_cap")
+    # Its checkpoint was made less than 10 steps before the first point, and has none itself.
+    assert run.curves(["step"])["step"].to_pylist() == [510, 520, 530, rows[-1]["steps_taken"]]

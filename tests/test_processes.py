@@ -25,6 +25,7 @@ pytestmark = pytest.mark.slow
 FLAGS = (
     *("--texts=stories:8", "--max_tokens=10", "--learning_rates=0.1,1.0", "--token_budget=32"),
     *("--max_steps=40", "--max_steps_per_token=20", "--chunk_passes=8", "--checkpoint_minutes=0"),
+    "--log_every=3",
 )
 LONGER = ("--max_steps=4000", "--max_steps_per_token=2000", "--checkpoint_minutes=10")
 # What Gloo, which carries the collectives on CPU, says on stdout, from several threads at once.
@@ -104,6 +105,7 @@ def test_processes_together_have_the_rows_of_one(count, tiny_model, tmp_path):  
     assert [(code, shown) for code, shown, _ in others] == [(0, "")] * (count - 1)
     assert len(rows(together)) > 16  # some lanes have more than one stage
     assert rows(together) == rows(alone)
+    assert results.load_curves(together).equals(results.load_curves(alone))
     of_together, of_alone = results.load_summary(together), results.load_summary(alone)
     assert of_together["lanes"] == of_alone["lanes"]
     assert len(of_together["devices"]) == len(of_alone["devices"]) == 2 * count
@@ -132,6 +134,7 @@ def test_one_process_finishes_what_two_have_left(tiny_model, tmp_path):  # noqa:
     resumed = [event["resumed"] for event in events if event["event"] == "start"]
     assert [lanes > 0 for lanes in resumed] == [False, True, True]
     assert rows(left) == rows(alone)
+    assert results.load_curves(left).equals(results.load_curves(alone))
     on_four, on_two = "lanes:4,fsdp:1,model:1", "lanes:2,fsdp:1,model:1"
     assert [{row["mesh"] for row in rows(out)} for out in (left, fewer)] == [{on_four}, {on_four, on_two}]
     lanes, of_alone = results.load_summary(fewer)["lanes"], results.load_summary(alone)["lanes"]

@@ -13,8 +13,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from jaxcram.curves import CURVES
 from jaxcram.errors import StoppedError, UserError
-from jaxcram.results import Job, RunDirectory, load_rows, load_settings, load_summary
+from jaxcram.results import Job, RunDirectory, load_curves, load_rows, load_settings, load_summary
 from jaxcram.rows import COLUMNS
 
 SETTINGS = {
@@ -73,6 +74,64 @@ def test_constants_that_are_no_columns_are_refused_at_once(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def points(count: int) -> list[dict]:
+    return [
+        {
+            "point_index": index,
+            "step": 10 * index,
+            "prefix": 2,
+            "horizon": 1,
+            "loss": 0.5,
+            "accuracy": 0.75,
+            "step_learning_rate": 0.1,
+            "embedding_norm": None,
+        }
+        for index in range(count)
+    ]
+
+
+def test_curves_come_back_by_lane_and_step(tmp_path):
+    with RunDirectory.open(tmp_path, SETTINGS, {"dtype": "float32"}) as run:
+        run.write_lane(Job(4, 0.1, 0), stage_rows(1), points(1))
+        run.write_lane(Job(4, 0.5, 0), stage_rows(1))
+        run.write_lane(JOB, stage_rows(2), points(2))
+        with pytest.raises(ValueError, match="unknown columns"):
+            run.write_lane(Job(5, 0.1, 0), stage_rows(1), [{**points(1)[0], "lr": 1}])
+        assert run.finished_jobs() == {Job(*job).key for job in ((4, 0.1, 0), (4, 0.5, 0), (3, 0.1, 0))}
+    table = load_curves(tmp_path)
+    assert table.column_names == list(CURVES.columns)
+    assert table.select(["sample_id", "learning_rate", "step", "embedding_norm"]).to_pylist() == [
+        {"sample_id": sample, "learning_rate": 0.1, "step": step, "embedding_norm": None}
+        for sample, step in ((3, 0), (3, 10), (4, 0))
+    ]
+    assert load_curves(tmp_path, ["step"]).to_pydict() == {"step": [0, 10, 0]}
+    with pytest.raises(UserError, match="no column 'steps' in the curves; there are sample_id, "):
+        load_curves(tmp_path, ["steps"])
+
+
+def test_a_finished_lane_has_its_curve(tmp_path):
+    """For its rows, which make it a finished one, are written after it."""
+    with RunDirectory.open(tmp_path, SETTINGS) as run:
+        (tmp_path / "rows" / f"{JOB.key}.parquet").mkdir()
+        with pytest.raises(UserError, match="cannot be written"):
+            run.write_lane(JOB, stage_rows(1), points(3))
+    assert load_curves(tmp_path, ["step"])["step"].to_pylist() == [0, 10, 20]
+
+
+def test_a_damaged_curve_is_told_with_its_remedy(tmp_path):
+    with RunDirectory.open(tmp_path, SETTINGS) as run:
+        run.write_lane(JOB, stage_rows(1), points(3))
+        run.write_lane(Job(4, 0.1, 0), stage_rows(1), points(1))
+    shard = tmp_path / "curves" / f"{JOB.key}.parquet"
+    put_another_job(shard.with_name(f"{Job(4, 0.1, 0).key}.parquet"), JOB)
+    with pytest.raises(UserError) as error:
+        load_curves(tmp_path)
+    assert str(error.value) == (
+        f"{tmp_path}/curves/{Job(4, 0.1, 0).key}.parquet: the rows of {JOB.key}; remove it, and the file of "
+        "this name in rows, and start the run's command again"
+    )
+
+
 # Finished jobs
 
 
@@ -101,8 +160,8 @@ def flip_a_byte(shard: Path) -> None:
     shard.write_bytes(content)
 
 
-def put_another_job(shard: Path) -> None:
-    shard.write_bytes(shard.with_name(f"{Job(9, 0.1, 0).key}.parquet").read_bytes())
+def put_another_job(shard: Path, job: Job = Job(9, 0.1, 0)) -> None:  # noqa: B008 (frozen)
+    shard.write_bytes(shard.with_name(f"{job.key}.parquet").read_bytes())
 
 
 @pytest.mark.parametrize(

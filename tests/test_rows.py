@@ -7,17 +7,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from jaxcram.curves import CURVES
 from jaxcram.errors import StoppedError, UserError
-from jaxcram.rows import (
-    COLUMNS,
-    Job,
-    each_shard,
-    lane_table,
-    read_shards,
-    row_schema,
-    shard_bytes,
-    stack_embeddings,
-)
+from jaxcram.rows import COLUMNS, ROWS
+from jaxcram.tables import Job, stack_embeddings
 
 JOB = Job(3, 0.1, 0)
 
@@ -47,8 +40,8 @@ def through_disk(tmp_path):
 
     def write_and_read(lanes, columns=None):
         for job, rows in lanes.items():
-            (tmp_path / f"{job.key}.parquet").write_bytes(shard_bytes(lane_table(job, rows)))
-        return read_shards(tmp_path, columns)
+            (tmp_path / f"{job.key}.parquet").write_bytes(ROWS.shard_bytes(ROWS.lane_table(job, rows)))
+        return ROWS.read_shards(tmp_path, columns)
 
     return write_and_read
 
@@ -121,9 +114,9 @@ def test_no_shards_are_a_table_without_rows(through_disk):
 
 
 def test_a_shard_of_an_older_version_lacks_the_new_columns_only(tmp_path):
-    table = lane_table(JOB, stage_rows(1)).drop_columns(["device_kind", "bucket_lanes"])
-    (tmp_path / f"{JOB.key}.parquet").write_bytes(shard_bytes(table))
-    (row,) = read_shards(tmp_path, None).to_pylist()
+    table = ROWS.lane_table(JOB, stage_rows(1)).drop_columns(["device_kind", "bucket_lanes"])
+    (tmp_path / f"{JOB.key}.parquet").write_bytes(ROWS.shard_bytes(table))
+    (row,) = ROWS.read_shards(tmp_path, None).to_pylist()
     assert (row["device_kind"], row["bucket_lanes"], row["stage_seq_len"]) == (None, None, 1)
 
 
@@ -132,20 +125,20 @@ def test_shards_are_read_from_a_directory_of_any_name(tmp_path, monkeypatch, nam
     monkeypatch.chdir(tmp_path)
     directory = Path(name)
     directory.mkdir()
-    table = lane_table(JOB, stage_rows(2))
-    (directory / f"{JOB.key}.parquet").write_bytes(shard_bytes(table))
-    assert read_shards(directory, None).to_pylist() == table.to_pylist()
+    table = ROWS.lane_table(JOB, stage_rows(2))
+    (directory / f"{JOB.key}.parquet").write_bytes(ROWS.shard_bytes(table))
+    assert ROWS.read_shards(directory, None).to_pylist() == table.to_pylist()
 
 
 def test_a_shard_that_goes_while_it_is_read_is_not_taken_for_damaged(tmp_path, monkeypatch):
     shard = tmp_path / "run" / f"{JOB.key}.parquet"
     shard.parent.mkdir()
-    shard.write_bytes(shard_bytes(lane_table(JOB, stage_rows(1))))
+    shard.write_bytes(ROWS.shard_bytes(ROWS.lane_table(JOB, stage_rows(1))))
     listed = list(shard.parent.glob("*.parquet"))
     shard.parent.rename(tmp_path / "away")
     monkeypatch.setattr(type(shard), "glob", lambda *_: listed)
     with pytest.raises(StoppedError, match=f"{JOB.key}.parquet: has gone; bring the disk or directory back"):
-        list(each_shard(shard.parent))
+        list(ROWS.each_shard(shard.parent))
 
 
 def test_rows_are_a_data_frame(through_disk):
@@ -155,11 +148,16 @@ def test_rows_are_a_data_frame(through_disk):
     assert np.stack(frame["embedding"][2]).tolist() == [[2.0] * 3] * 2
 
 
-def test_the_schema_documents_each_column_and_has_the_published_ones():
-    schema = row_schema()
-    assert {field.name: field.metadata[b"doc"].decode() for field in schema} == {
-        name: doc for name, (_, _, doc) in COLUMNS.items()
+@pytest.mark.parametrize("shards", [ROWS, CURVES])
+def test_the_schema_documents_each_column(shards):
+    assert {field.name: field.metadata[b"doc"].decode() for field in shards.schema} == {
+        name: doc for name, (_, _, doc) in shards.columns.items()
     }
+    assert shards.schema.names[:3] == ["sample_id", "learning_rate", "seed"]
+
+
+def test_the_schema_has_the_published_columns():
+    schema = ROWS.schema
     assert schema.field("embedding").type == pa.list_(pa.list_(pa.float32()))
     published = """sample_id stage_index stage_seq_len text embedding initialization_embedding final_loss
         final_convergence num_input_tokens num_compression_tokens hidden_size loss_type dtype model_checkpoint
@@ -170,8 +168,8 @@ def test_the_schema_documents_each_column_and_has_the_published_ones():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda rows: rows.clear(), "numbered 0, 1, 2"),
-        (lambda rows: rows.reverse(), "numbered 0, 1, 2"),
+        (lambda rows: rows.clear(), "stage_index of a lane's rows goes 0, 1, 2"),
+        (lambda rows: rows.reverse(), "stage_index of a lane's rows goes 0, 1, 2"),
         (lambda rows: rows[1].update(lr=1), r"unknown columns \['lr'\]"),
         (lambda rows: rows[1].pop("steps"), "a row without steps"),
         (lambda rows: rows[1].update(embedding=np.zeros((2, 4))), "one shape"),
@@ -180,10 +178,10 @@ def test_the_schema_documents_each_column_and_has_the_published_ones():
 )
 def test_rows_that_do_not_fit_are_refused(change, message):
     rows = stage_rows(2)
-    assert lane_table(JOB, rows).num_rows == 2
+    assert ROWS.lane_table(JOB, rows).num_rows == 2
     change(rows)
     with pytest.raises(ValueError, match=message):
-        lane_table(JOB, rows)
+        ROWS.lane_table(JOB, rows)
 
 
 def test_job_keys_are_file_names_and_do_not_collide():

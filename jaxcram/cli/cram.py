@@ -54,6 +54,11 @@ TOPICS = {
             "Time between two checkpoints of the lanes under way; 0 makes none", "minutes"
         ),
         "trajectory": Doc("Embeddings to keep in the rows: of all stages, of the horizon, or none"),
+        "log_every": Doc(
+            "Keep curves: loss, accuracy, learning rate and embedding norm of every lane each so many steps, "
+            "in curves/, with a figure; 0 keeps none",
+            "steps",
+        ),
     },
     "Lanes (one for each text, learning rate and seed)": {
         "learning_rates": Doc("Peaks of the learning-rate schedule, commas between them", "per step"),
@@ -118,7 +123,8 @@ def run(command: Command) -> None:
             profile_dir=command.profile_dir,
         )
         if processes.number() == 0:
-            show.present(run)
+            # Lanes that an earlier start has finished may have none.
+            show.present(run, curves=command.settings.log_every > 0 and run.has_curves)
             for trace in sorted(_traces(command.profile_dir) - traces):
                 print(f"trace     {trace} (for XProf, TensorBoard or Perfetto)")
 

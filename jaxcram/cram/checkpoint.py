@@ -2,15 +2,15 @@
 
     checkpoints/state/STEP/        embedding, optimiser and progress of the unfinished lanes, by Orbax
     checkpoints/rows/STEP.parquet  the rows that came to them since the checkpoint before
+    checkpoints/curves/            the points of their curves, likewise
     checkpoints/damaged-STEP/      one that could not be read, set aside
 
-Every checkpoint names the row files that it needs, and carries a digest of everything: Orbax itself would
-read a flipped bit as if nothing were wrong.
+Every checkpoint names the files of rows and points that it needs, and carries a digest of everything: Orbax
+itself would read a flipped bit as if nothing were wrong.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import hashlib
 import json
@@ -27,12 +27,13 @@ from typing import TYPE_CHECKING, Any, Self
 import jax
 import numpy as np
 
-from jaxcram import disk, documents, processes
-from jaxcram.cram.rows import Row
+from jaxcram import disk, processes
+from jaxcram.cram.row_files import RowFiles
 from jaxcram.cram.scheduler import PassCost
 from jaxcram.cram.snapshot import Fit, Snapshot
-from jaxcram.results import Job, RunDirectory
-from jaxcram.rows import read_shard, rows_table, shard_bytes, table_rows
+from jaxcram.curves import CURVES
+from jaxcram.results import RunDirectory
+from jaxcram.rows import ROWS
 
 if TYPE_CHECKING:
     from orbax.checkpoint import CheckpointManager
@@ -54,15 +55,14 @@ class Checkpoints:
     def __init__(self, directory: RunDirectory, minutes: float) -> None:
         self._directory = directory
         self._folder = directory.path / "checkpoints"
-        self._states, self._rows = self._folder / "state", self._folder / "rows"
+        self._states = self._folder / "state"
+        self._rows, self._curves = (RowFiles(self._folder / x.name, x) for x in (ROWS, CURVES))
         self._seconds = minutes * 60
         self._last = time.monotonic()
         self._next_step = 1
         self._manager: CheckpointManager | None = None
         self._found: Snapshot | None = None
-        self._row_files: dict[str, _RowFile] = {}
         self._orbax_level = logging.NOTSET
-        self._named: list[set[str]] = []  # row files of each checkpoint since this start, in order
 
     def __enter__(self) -> Self:
         return self
@@ -137,11 +137,9 @@ class Checkpoints:
                 self._set_aside(step)
             if damaged:
                 manager.reload()
-            for file in self._rows.iterdir():
-                if not file.stem.isdecimal() or int(file.stem) > (good or 0):
-                    file.unlink()
+            for files in (self._rows, self._curves):
+                files.settle(good or 0)
         self._next_step = (good or 0) + 1
-        self._named = [set(self._row_files)]
         return good
 
     def _set_aside(self, step: int) -> None:
@@ -169,24 +167,12 @@ class Checkpoints:
             state = dict(manager.restore(step, args=args).state)
         if meta.pop("digest") != _digest(meta, state):
             raise ValueError("its digest is wrong")
-        files = {
-            name: _RowFile.read(self._rows / Path(name).name, digest)
-            for name, digest in meta.pop("rows").items()
-        }
-        rows: dict[str, dict[int, Row]] = {key: {} for key in meta["lanes"]}
-        for file in files.values():
-            for row in file.rows:
-                key = _key(row)
-                # Rows beyond what the lane had, or of its life before it was started again, are of no use.
-                if row["stage_index"] < meta["lanes"].get(key, 0):
-                    rows[key][row["stage_index"]] = row
-        if any(len(rows[key]) != count for key, count in meta["lanes"].items()):
-            raise ValueError("it lacks rows")
-        self._row_files = {name: dataclasses.replace(file, rows=[]) for name, file in files.items()}
-        in_order = {key: [of_lane[i] for i in sorted(of_lane)] for key, of_lane in rows.items()}
+        meta.setdefault("points", {})  # older versions kept no curves
+        rows = self._rows.read(meta.pop("rows"), meta["lanes"])
+        curves = self._curves.read(meta.pop("curves", {}), meta["points"])
         cost = PassCost(**meta["fit"].pop("cost"))
         fit = Fit(cost=cost, **meta.pop("fit"))
-        return Snapshot(state=state, rows=in_order, fit=fit, **meta)
+        return Snapshot(state=state, rows=rows, curves=curves, fit=fit, **meta)
 
     def save(self, snapshot: Snapshot) -> None:
         """Saves the lanes under way; returns while the arrays are still being written.
@@ -201,33 +187,20 @@ class Checkpoints:
         self._last = time.monotonic()
         with disk.writing_through(self._folder):
             self._open().wait_until_finished()
-            if len(self._named) > 1:  # Orbax keeps the last two checkpoints, so we keep their rows
-                needed = self._named[-1] | self._named[-2]
-                for file in self._rows.iterdir():
-                    if file.name not in needed:
-                        file.unlink()
-            self._save_rows(snapshot)
+            constants = self._directory.constants
+            rows = {key: [{**constants, **row} for row in of_lane] for key, of_lane in snapshot.rows.items()}
+            self._rows.write(self._next_step, rows)
+            self._curves.write(self._next_step, snapshot.curves)
             state = snapshot.state if snapshot.lanes else {}  # Orbax knows no empty arrays
-            meta = snapshot.meta() | {"rows": {name: x.digest for name, x in self._row_files.items()}}
+            meta = snapshot.meta() | {"rows": self._rows.digests, "curves": self._curves.digests}
             meta["digest"] = _digest(meta, state)
             items: dict[str, Any] = {"meta": ocp.args.JsonSave(meta)}
             if state:
                 items["state"] = ocp.args.StandardSave(state)
             room = 2 * sum(array.nbytes for array in state.values()) + 2**18
-            disk.reserve(self._rows / f".room{disk.TEMPORARY}", room)
+            disk.reserve(self._rows.folder / f".room{disk.TEMPORARY}", room)
             self._open().save(self._next_step, args=ocp.args.Composite(**items))
-        self._named.append(set(self._row_files))
         self._next_step += 1
-
-    def _save_rows(self, snapshot: Snapshot) -> None:
-        """The new rows as a file of their own; files that no unfinished lane needs leave the list."""
-        alive = snapshot.lanes.keys()
-        self._row_files = {name: file for name, file in self._row_files.items() if file.lanes & alive}
-        new = [{**self._directory.constants, **row} for key in alive for row in snapshot.rows[key]]
-        if new:
-            name, content = f"{self._next_step:08d}.parquet", shard_bytes(rows_table(new))
-            disk.replace(self._rows / name, content)
-            self._row_files[name] = _RowFile.of(content, new)
 
     def remove(self) -> None:
         """Removes all checkpoints: the run is finished."""
@@ -246,7 +219,7 @@ class Checkpoints:
             logging.getLogger("absl").setLevel(logging.CRITICAL)
             me = processes.number()
             if me == 0:
-                for folder in (self._folder, self._states, self._rows):
+                for folder in (self._folder, self._states, self._rows.folder, self._curves.folder):
                     folder.mkdir(exist_ok=True)
             options = ocp.CheckpointManagerOptions(
                 preservation_policy=ocp.checkpoint_managers.preservation_policy.LatestN(2),
@@ -267,27 +240,6 @@ class Checkpoints:
         return self._manager
 
 
-@dataclasses.dataclass(frozen=True)
-class _RowFile:
-    """A file of rows: its digest, the lanes in it, and, where it was read, its rows."""
-
-    digest: str
-    lanes: frozenset[str]
-    rows: list[Row]
-
-    @classmethod
-    def of(cls, content: bytes, rows: list[Row]) -> _RowFile:
-        return cls(hashlib.sha256(content).hexdigest(), frozenset(map(_key, rows)), [])
-
-    @classmethod
-    def read(cls, path: Path, digest: str) -> _RowFile:
-        documents.require_file(path)
-        if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
-            raise ValueError(f"the digest of {path.name} is wrong")
-        rows = table_rows(read_shard(path))
-        return cls(digest, frozenset(map(_key, rows)), rows)
-
-
 def _weigh(step: Path) -> None:
     """Refuses what no save leaves: links and pipes, and arrays that claim far more than is on the disk."""
     import orbax.checkpoint as ocp
@@ -305,10 +257,6 @@ def _weigh(step: Path) -> None:
         claimed = sum(math.prod(array.shape) * array.dtype.itemsize for array in arrays)
         if claimed > _MOST_BYTES + 4 * size:
             raise ValueError(f"its arrays claim {claimed} bytes, and {size} are there")
-
-
-def _key(row: Row) -> str:
-    return Job(row["sample_id"], row["learning_rate"], row["seed"]).key
 
 
 def _digest(meta: dict[str, Any], state: dict[str, np.ndarray]) -> str:

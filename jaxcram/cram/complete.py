@@ -170,11 +170,11 @@ def _run(
     of_others: set[str] = set()  # lanes that have ended, since the last checkpoint
     with task.profile as profile, StopRequest() as request:
         for ended in run.chunks(lambda now: show(now, directory)):
-            for outcome, rows in ended:
+            for outcome, rows, curve in ended:
                 sample = by_id[outcome.job.sample_id]
                 rows[0] = {**rows[0], "text": sample.text, "target_ids": sample.tokens}
                 if outcome.job.key in own:
-                    directory.write_lane(outcome.job, rows)
+                    directory.write_lane(outcome.job, rows, curve)
                 elif processes.number() == 0:
                     of_others.add(outcome.job.key)
                 directory.log({"event": "lane", "lane": outcome.job.key, "horizon": outcome.horizon})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -19,8 +19,41 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 
-class LaneRows:
-    """Collects the rows of one lane.
+class Collected:
+    """Rows of one lane in one table, which checkpoints take over as they come.
+
+    Attributes:
+        rows: those so far, in order.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self._handed_out = 0
+
+    def new_rows(self) -> list[Row]:
+        """The rows since this was last asked."""
+        new = self.rows[self._handed_out :]
+        self._handed_out = len(self.rows)
+        return new
+
+    def restore(self, rows: list[Row]) -> None:
+        """Go on from all rows that an earlier start had of this lane, which had not ended."""
+        self.rows = rows
+        self._handed_out = len(rows)
+
+
+def of_pass(records: Record, p: int) -> Record:
+    """What pass `p` of a lane's records [P, ..] measured."""
+    return Record(*(field[p] for field in records))
+
+
+def mean_loss(one: Record, prefix: int) -> float:
+    """The objective of a lane in one pass: the mean of its per-token losses over a prefix."""
+    return float(np.mean(one.loss[:prefix]))
+
+
+class LaneRows(Collected):
+    """Collects the rows of one lane, one a stage (`jaxcram.rows.COLUMNS`).
 
     Args:
         job: which lane.
@@ -39,39 +72,18 @@ class LaneRows:
         stages: StageSettings,
         trajectory: str,
     ) -> None:
+        super().__init__()
         self.job = job
         self.length = len(alone_nll_T)
         self.horizon = 0
-        self.steps = 0
         self._alone_bits_T = alone_nll_T / math.log(2)
         self._start_KxD = start_KxD
         self._stages = stages
         self._trajectory = trajectory
-        self._rows: list[Row] = []
-        self._handed_out = 0
 
-    @property
-    def num_rows(self) -> int:
-        """Stages so far."""
-        return len(self._rows)
-
-    def new_rows(self) -> list[Row]:
-        """The rows since this was last asked."""
-        new = self._rows[self._handed_out :]
-        self._handed_out = len(self._rows)
-        return new
-
-    def restore(self, rows: list[Row], steps: int) -> None:
-        """Go on from the rows that an earlier start had of this lane, which had not ended.
-
-        Args:
-            rows: all of them, in order.
-            steps: optimiser steps so far.
-        """
-        self._rows = rows
-        self._handed_out = len(rows)
+    def restore(self, rows: list[Row]) -> None:  # noqa: D102
+        super().restore(rows)
         self.horizon = rows[-1]["stage_seq_len"] if rows else 0
-        self.steps = steps
 
     def take(self, records: Record, bucket: Bucket) -> bool:
         """Add the stages that a chunk completed in this lane; True when the lane has ended.
@@ -80,14 +92,13 @@ class LaneRows:
             records: the lane's records of the chunk as numpy arrays [P, ..], passes that took place only.
             bucket: the shape they were measured in.
         """
-        self.steps = int(records.total_steps[-1])
         running = records.stop[-1] == Stop.RUNNING
         if running and records.horizon[-1] == self.horizon:
             return False  # as in most chunks
         grown_P = np.diff(records.horizon, prepend=self.horizon) > 0
         ended_P = np.diff(records.stop, prepend=Stop.RUNNING) != 0
         for p in np.flatnonzero(grown_P | ended_P):
-            one = Record(*(field[p] for field in records))
+            one = of_pass(records, int(p))
             if grown_P[p]:
                 for prefix in self._stages.between(int(one.prefix), int(one.horizon)):
                     # Stages that came free with the first one took no step of their own.
@@ -98,34 +109,32 @@ class LaneRows:
         self.horizon = int(records.horizon[-1])
         if running:
             return False
-        self._rows[-1]["stop_reason"] = Stop(int(records.stop[-1])).name.lower()
+        self.rows[-1]["stop_reason"] = Stop(int(records.stop[-1])).name.lower()
         return True
 
     def _add(self, one: Record, prefix: int, steps: int, *, right: int, bucket: Bucket) -> None:
         bits_T = one.nll[1:prefix] / math.log(2)
-        previous = self._rows[-1]["stage_seq_len"] if self._rows else 0
-        if self._rows and right == prefix and self._trajectory != "all":
+        previous = self.rows[-1]["stage_seq_len"] if self.rows else 0
+        if self.rows and right == prefix and self._trajectory != "all":
             # This stage answers for the lane now; embeddings of all would fill the memory for nothing.
-            self._rows[-1] = {**self._rows[-1], "embedding": None}
-        self._rows.append(
+            self.rows[-1] = {**self.rows[-1], "embedding": None}
+        self.rows.append(
             {
-                "sample_id": self.job.sample_id,
-                "learning_rate": self.job.learning_rate,
-                "seed": self.job.seed,
-                "stage_index": len(self._rows),
+                **vars(self.job),
+                "stage_index": len(self.rows),
                 "stage_seq_len": prefix,
                 "num_input_tokens": self.length,
                 "exact": right == prefix,
                 "exact_prefix": min(int(one.exact), prefix),
                 "steps": steps,
                 "steps_taken": int(one.total_steps),
-                "final_loss": float(np.mean(one.loss[:prefix])),
+                "final_loss": mean_loss(one, prefix),
                 "final_convergence": right / prefix,
                 "information_gain_bits": float(self._alone_bits_T[1:prefix].sum() - bits_T.sum()),
                 "surprisal_bits": float(self._alone_bits_T[previous:prefix].sum()),
                 # A copy, or the whole chunk's records would stay in memory as long as this row.
                 "embedding": one.mem.copy(),
-                "initialization_embedding": None if self._rows else self._start_KxD,
+                "initialization_embedding": None if self.rows else self._start_KxD,
                 "bucket_tokens": bucket.tokens,
                 "bucket_lanes": bucket.lanes,
                 "stop_reason": None,
@@ -133,13 +142,21 @@ class LaneRows:
         )
 
     def finished(self) -> tuple[Outcome, list[Row]]:
-        """The lane's outcome, and its rows with the embeddings that `trajectory` keeps."""
-        outcome = Outcome.of(self._rows, self._stages.mode)
+        """The outcome of a lane that has ended, and its rows with the embeddings that `trajectory` keeps."""
+        outcome = Outcome.of(self.rows, self._stages.mode)
         everything, horizon = self._trajectory == "all", self._trajectory == "horizon"
         return outcome, [
             row if everything or (horizon and row is outcome.row) else {**row, "embedding": None}
-            for row in self._rows
+            for row in self.rows
         ]
+
+
+class Ended(NamedTuple):
+    """A lane that has ended: how, its rows, and the points of its curve, if those are kept."""
+
+    outcome: Outcome
+    rows: list[Row]
+    curve: list[Row]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,7 +201,7 @@ class Outcome:
         horizon = last["exact_prefix"] if full else (exact[-1]["stage_seq_len"] if exact else 0)
         return cls(
             row=answer,
-            job=Job(last["sample_id"], last["learning_rate"], last["seed"]),
+            job=Job.of_row(last),
             horizon=horizon,
             target_tokens=last["num_input_tokens"],
             decode_tokens=last["num_input_tokens"] if full else horizon,

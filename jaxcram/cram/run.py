@@ -13,9 +13,10 @@ from jax.errors import JaxRuntimeError
 
 from jaxcram import mesh, processes
 from jaxcram.cram import autotune, lanes, memory, snapshot
+from jaxcram.cram.curves import LaneCurve
 from jaxcram.cram.lanes import ChunkResult, Lanes, PassSettings, Record
 from jaxcram.cram.places import Chunk, Places
-from jaxcram.cram.rows import LaneRows, Outcome, Row
+from jaxcram.cram.rows import Ended, LaneRows
 from jaxcram.cram.scheduler import PassCost, Plan, Scheduler
 from jaxcram.cram.settings import CramSettings, TokenBudget
 from jaxcram.cram.snapshot import Fit, Snapshot
@@ -121,11 +122,12 @@ class Run:
         nll = self._alone_nll()
         start_NxKxD = initial_embeddings(model, jobs, settings)
         self._lanes = self._fresh_lanes(length_N, start_NxKxD)
-        self._ended: list[LaneRows] = []  # not yet handed out
+        self._ended: list[int] = []  # not yet handed out
         self._rows = [
             LaneRows(job, nll[job.sample_id], start_KxD, settings.stages, settings.trajectory)
             for job, start_KxD in zip(jobs, start_NxKxD, strict=True)
         ]
+        self._curves = [LaneCurve(job, settings) for job in jobs]
         if saved:
             self._resume(saved)
         now = self._lanes.progress
@@ -144,7 +146,8 @@ class Run:
         snapshot.restore(self._lanes.state, slots, state)
         for key, slot in zip(keys, slots, strict=True):
             rows = self._rows[slot]
-            rows.restore(saved.rows[key], int(self._lanes.progress.total_steps[slot]))
+            rows.restore(saved.rows[key])
+            self._curves[slot].restore(saved.curves.get(key, []))
             self.progress.exact_tokens += rows.horizon
 
     def snapshot(self, totals: dict[str, float]) -> Snapshot:
@@ -155,8 +158,9 @@ class Run:
         """
         running = np.flatnonzero(self._lanes.progress.stop == Stop.RUNNING)
         rows = {self._jobs[slot].key: self._rows[slot] for slot in running}
+        curves = {self._jobs[slot].key: self._curves[slot] for slot in running}
         return Snapshot(
-            lanes={key: of_lane.num_rows for key, of_lane in rows.items()},
+            lanes={key: len(of_lane.rows) for key, of_lane in rows.items()},
             state={name: leaf[running] for name, leaf in snapshot.named(self._lanes.state).items()},
             rows={key: of_lane.new_rows() for key, of_lane in rows.items()},
             fit=Fit(
@@ -165,6 +169,8 @@ class Run:
                 self._pass.remat,
             ),
             totals=totals,
+            points={key: len(curve.rows) for key, curve in curves.items() if curve.rows},
+            curves={key: curve.new_rows() for key, curve in curves.items()},
         )
 
     @property
@@ -285,14 +291,16 @@ class Run:
             own_passes = int(result.passes[seat // chunk.turn.bucket.lanes])
             if not own_passes:
                 continue
+            records = Record(*(field[seat, :own_passes] for field in result.records))
+            self._curves[slot].take(records)
             self.progress.exact_tokens -= rows.horizon
-            if rows.take(Record(*(field[seat, :own_passes] for field in result.records)), chunk.turn.bucket):
-                self._ended.append(rows)
-                self.progress.ended_steps += rows.steps - int(self._steps_before_N[slot])
+            if rows.take(records, chunk.turn.bucket):
+                self._ended.append(slot)
+                self.progress.ended_steps += int(records.total_steps[-1] - self._steps_before_N[slot])
             self.progress.exact_tokens += rows.horizon
         self.progress.alive = self._scheduler.alive
 
-    def lanes(self, show: Callable[[Progress], None]) -> Iterator[tuple[Outcome, list[Row]]]:
+    def lanes(self, show: Callable[[Progress], None]) -> Iterator[Ended]:
         """Run to the end; yields every lane as soon as it has ended.
 
         Args:
@@ -301,7 +309,7 @@ class Run:
         for ended in self.chunks(show):
             yield from ended
 
-    def chunks(self, show: Callable[[Progress], None]) -> Iterator[list[tuple[Outcome, list[Row]]]]:
+    def chunks(self, show: Callable[[Progress], None]) -> Iterator[list[Ended]]:
         """Run to the end; yields after every chunk the lanes that ended in it.
 
         While the host reads a chunk, its device is at the next one: with the same lanes, or, on CPU where
@@ -316,10 +324,10 @@ class Run:
             self.progress.seconds = time.perf_counter() - start
             show(self.progress)
             self.progress.note = ""
-            yield [rows.finished() for rows in ended]
+            yield [Ended(*self._rows[slot].finished(), self._curves[slot].rows) for slot in ended]
 
-    def _advance(self) -> list[LaneRows]:
-        """One chunk, in passes that fit the memory; the lanes that ended in it."""
+    def _advance(self) -> list[int]:
+        """One chunk, in passes that fit the memory; the numbers of the lanes that ended in it."""
         while True:
             try:
                 self._chunk()

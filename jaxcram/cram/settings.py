@@ -138,6 +138,9 @@ class CramSettings:
         chunk_passes: passes between two looks of the host.
         remat: recompute layers in the backward pass instead of keeping their activations; None does so where
             the device's memory would not hold them.
+        log_every: optimiser steps between two points of a lane's curve; 0 keeps no curves. It may differ
+            between two starts of a run: lanes that are finished keep what they have, and those under way
+            go on at the new distance.
 
     Raises:
         UserError: a value is out of its range.
@@ -154,6 +157,7 @@ class CramSettings:
     token_budget: TokenBudget = TokenBudget(0)  # noqa: RUF009 (a number)
     chunk_passes: int = 16
     remat: bool | None = None
+    log_every: int = 0
 
     def __post_init__(self) -> None:
         if not self.learning_rates or not self.seeds:
@@ -190,6 +194,8 @@ class CramSettings:
             raise UserError(f"remat {self.remat!r} must be True, False or None")
         if self.chunk_passes < 1:
             raise UserError(f"chunk_passes {self.chunk_passes} must be at least 1")
+        if self.log_every < 0:
+            raise UserError(f"log_every {self.log_every} must be 0, which keeps no curves, or greater")
 
     @classmethod
     def of(cls, base: Self | None = None, **values: Any) -> Self:

@@ -44,6 +44,8 @@ class Snapshot:
         rows: by key, those since the snapshot before; once read from disk, all of them.
         fit: of the run to its devices.
         totals: what the run has spent in all its starts, by name.
+        points: keys of the lanes that have points of curves, and how many.
+        curves: by key, the points, as `rows`.
     """
 
     lanes: dict[str, int]
@@ -51,6 +53,8 @@ class Snapshot:
     rows: dict[str, list[Row]]
     fit: Fit
     totals: dict[str, float]
+    points: dict[str, int] = dataclasses.field(default_factory=dict)
+    curves: dict[str, list[Row]] = dataclasses.field(default_factory=dict)
 
     def meta(self) -> dict[str, Any]:
         """All but the arrays and rows, as JSON can say it."""
@@ -58,6 +62,7 @@ class Snapshot:
             "lanes": self.lanes,
             "fit": dataclasses.asdict(self.fit),
             "totals": self.totals,
+            "points": self.points,
         }
 
 

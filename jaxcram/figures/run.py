@@ -11,19 +11,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
+from jaxcram.figures.style import STYLE, rate_colors, rate_handles
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
 COLUMNS = ("sample_id", "learning_rate", "seed", "stage_seq_len", "steps", "exact", "surprisal_bits")
-_STYLE: dict[Any, Any] = {
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "0.92",
-    "legend.frameon": False,
-    "text.parse_math": False,  # names with two dollar signs are no formulae
-}
 _SPREAD = 0.06  # decades by which the lanes of one learning rate stand apart at most
 _MEAN: dict[str, Any] = {"color": "0.25", "markerfacecolor": "white", "markersize": 8, "linewidth": 1.2}
 
@@ -55,16 +48,14 @@ def run_figure(rows: "pa.Table", summary: Mapping[str, Any], *, title: str = "")
         title: what was crammed into what.
     """
     lanes = sorted(summary["lanes"], key=lambda lane: (lane["sample_id"], lane["seed"]))
-    rates = sorted({lane["learning_rate"] for lane in lanes})
-    shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.88, len(rates)))
     kind = {lane["sample_id"]: lane["kind"] for lane in lanes}
     key = _Key(
-        {rate: matplotlib.colors.to_hex(shade) for rate, shade in zip(rates, shades, strict=True)},
+        rate_colors(lane["learning_rate"] for lane in lanes),
         kind,
         dict(zip(dict.fromkeys(kind.values()), cycle("o^sDvP"), strict=False)),
     )
     stages = costs(rows)
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(11, 4.4), layout="constrained")
         left, right = figure.subplots(1, 2)
         _draw_horizons(left, lanes, key)
@@ -170,10 +161,7 @@ def _draw_costs(axes: Axes, stages: Stages, key: _Key) -> None:
 
 
 def _handles(key: _Key) -> list[Line2D]:
-    handles = [Line2D([], [], linestyle="", label="learning rate")]
-    for rate, color in key.color.items():
-        handles.append(Line2D([], [], linestyle="", marker="s", markersize=8, color=color, label=f"{rate:g}"))
-    handles.append(Line2D([], [], linestyle="", label=""))
+    handles = [*rate_handles(key.color), Line2D([], [], linestyle="", label="")]
     for kind, marker in key.marker.items():
         handles.append(Line2D([], [], linestyle="", marker=marker, color="0.5", label=kind))
     for kind, marker in key.marker.items():

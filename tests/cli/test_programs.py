@@ -67,6 +67,31 @@ def test_the_second_start_and_show_print_table_sample_and_files(run, tiny_model,
     assert (run / "figure.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_curves_are_drawn_where_there_are_some(run, tiny_model, tmp_path, capsys):
+    assert main.main(["show", f"--run={run}", "--curves"]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err) == (
+        "",
+        f"jaxcram show: error: {run}: no finished lane of this run has a curve; cram with log_every, such as "
+        "10\n",
+    )
+    assert main.main([*cram(tiny_model, run.parent), "--log_every=10"]) == 0  # too late: its lanes have ended
+    assert "curves" not in capsys.readouterr().out
+    assert main.main([*cram(tiny_model, tmp_path), "--log_every=10", "--num_samples=1"]) == 0
+    printed, logged = capsys.readouterr().out, tmp_path / "run"
+    assert printed.splitlines()[-5:] == [
+        f"          {logged / 'curves.png'}",
+        f"rows      {logged / 'rows'} (Parquet, a file a lane, a row a stage)",
+        f"curves    {logged / 'curves'} (Parquet, a file a lane, a row every few steps)",
+        f"summary   {logged / 'summary.json'}",
+        f"settings  {logged / 'settings.json'}",
+    ]
+    (logged / "curves.png").unlink()
+    assert main.main(["show", f"--run={logged}", "--curves"]) == 0
+    assert capsys.readouterr().out == printed
+    assert (logged / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize("decoder", ["exact", "cached"])
 def test_decode_prints_the_horizon_of_every_lane(run, decoder, capsys):
     assert main.main(["decode", f"--run={run}", f"--decoder={decoder}"]) == 0

@@ -18,19 +18,23 @@ from jaxcram.cram import objective, optimizer
 
 @functools.partial(jax.jit, static_argnames="settings")
 def measure_and_step(model, mem_1xKxD, opt, tokens_1xT, n, total, peak, settings):
-    """Tokens right from the front, and embedding and optimiser state after a step on the first n tokens."""
+    """Scores of all tokens, and embedding and optimiser state after a step on the first n tokens."""
     hidden, pull_back = jax.vjp(lambda mem: framing.predict(model, mem, tokens_1xT), mem_1xKxD)
     scores, grad = objective.score(model.head_VxD, hidden, tokens_1xT, settings.objective)
-    right = jnp.cumprod(scores.correct[0]).sum()
     weight_1xT = (jnp.arange(tokens_1xT.shape[1]) < n)[None] / n.astype(jnp.float32)
     (grad_mem,) = pull_back((weight_1xT[..., None] * grad).astype(hidden.dtype))
     lr_1 = optimizer.learning_rate(total[None], peak[None], settings.stages.max_steps, settings.optimizer)
     mem, opt = optimizer.update(grad_mem, opt, mem_1xKxD, lr_1, settings.optimizer)
-    return right, mem, opt
+    return scores, mem, opt
 
 
-def cram(model, tokens, start_KxD, peak, settings, padded_length):
-    """Stages [(prefix length, steps)] of one sample, its horizon, and the embedding measured there."""
+def cram(model, tokens, start_KxD, peak, settings, padded_length, measured=None):
+    """Stages [(prefix length, steps)] of one sample, its horizon, and the embedding measured there.
+
+    Every measurement is added to the list `measured`: (n, steps so far, tokens right from the front, scores,
+    embedding).
+    """
+    measured = [] if measured is None else measured
     mem = jnp.asarray(start_KxD)[None]
     opt = optimizer.init(mem, settings.optimizer)
     stages, best, total = [], None, 0
@@ -40,7 +44,9 @@ def cram(model, tokens, start_KxD, peak, settings, padded_length):
         padded[0, : min(length, len(tokens))] = tokens[:length]
         for steps in range(settings.stages.max_steps_per_token + 1):
             arguments = (np.int32(n), np.int32(total), np.float32(peak))
-            right, next_mem, next_opt = measure_and_step(model, mem, opt, padded, *arguments, settings)
+            scores, next_mem, next_opt = measure_and_step(model, mem, opt, padded, *arguments, settings)
+            right = min(int(np.cumprod(scores.correct[0]).sum()), len(tokens))
+            measured.append((n, total, right, scores, mem[0]))
             if right >= n:
                 break
             if steps == settings.stages.max_steps_per_token or total == settings.stages.max_steps:

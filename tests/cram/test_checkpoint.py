@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from jaxcram import api, report
-from jaxcram.cram import lanes
+from jaxcram.cram import checkpoint, lanes
 from jaxcram.cram.checkpoint import Checkpoints
 from jaxcram.cram.run import Run
 from jaxcram.cram.scheduler import PassCost
@@ -116,6 +116,66 @@ def test_what_is_read_is_what_was_saved_to_the_bit(directory):
         assert_same(checkpoints.newest(), accumulated(FIRST, SECOND))
         checkpoints.remove()
     assert not (directory.path / "checkpoints").exists()
+
+
+def point(job: Job, index: int) -> dict:
+    return {
+        "sample_id": job.sample_id,
+        "learning_rate": job.learning_rate,
+        "seed": job.seed,
+        "point_index": index,
+        "step": 10 * index,
+        "prefix": 2,
+        "horizon": 1,
+        "loss": 0.1 * index if index else None,
+        "accuracy": 0.5,
+        "step_learning_rate": 1e-3,
+        "embedding_norm": 0.1 + index,
+    }
+
+
+def test_curves_are_kept_as_rows_are(directory):
+    """Two new points of one lane, then one each; and of a lane that has ended since, none."""
+    third = Job(5, 0.1, 0)
+    first = dataclasses.replace(
+        snapshot({LANE: [0, 1], OTHER: [0], third: [0]}, 1),
+        points={LANE.key: 2, third.key: 1},
+        curves={LANE.key: [point(LANE, 0), point(LANE, 1)], OTHER.key: [], third.key: [point(third, 0)]},
+    )
+    second = dataclasses.replace(
+        SECOND,
+        points={OTHER.key: 1, LANE.key: 3},
+        curves={OTHER.key: [point(OTHER, 0)], LANE.key: [point(LANE, 2)]},
+    )
+    saved(directory, first, second)
+    with Checkpoints(directory, 1.0) as checkpoints:
+        found = checkpoints.newest()
+    assert found.points == second.points
+    assert found.curves == {OTHER.key: [point(OTHER, 0)], LANE.key: [point(LANE, i) for i in range(3)]}
+    flip(directory.path / "checkpoints" / "curves" / "00000002.parquet")
+    with Checkpoints(directory, 1.0) as checkpoints:
+        found = checkpoints.newest()
+    assert (found.lanes, found.points) == (first.lanes, first.points)
+    assert found.curves == {key: points for key, points in first.curves.items() if points}
+
+
+def test_a_checkpoint_of_a_version_without_curves_is_read(directory):
+    saved(directory, FIRST)
+    folder = directory.path / "checkpoints"
+    file = folder / "state" / "1" / "meta" / "metadata"
+    meta = json.loads(file.read_text())
+    for name in ("points", "curves", "digest"):
+        del meta[name]
+    meta["digest"] = checkpoint._digest(meta, FIRST.state)
+    file.write_text(json.dumps(meta))
+    (folder / "curves").rmdir()
+    with Checkpoints(directory, 1.0) as checkpoints:
+        found = checkpoints.newest()
+        assert_same(found, accumulated(FIRST))
+        assert (found.points, found.curves) == ({}, {})
+        checkpoints.save(SECOND)
+    with Checkpoints(directory, 1.0) as checkpoints:
+        assert_same(checkpoints.newest(), accumulated(FIRST, SECOND))
 
 
 def test_a_run_without_unfinished_lanes_keeps_its_totals(directory):

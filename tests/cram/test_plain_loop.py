@@ -19,7 +19,7 @@ pytestmark = pytest.mark.optimised
 def assert_same_as_plain(decoder, samples, settings, num_lanes=None):
     jobs = jobs_of(samples, settings)
     run = Run(decoder, samples, settings, jobs, num_lanes or len(jobs))
-    outcomes = {outcome.job: (outcome, rows) for outcome, rows in run.lanes(lambda progress: None)}
+    outcomes = {ended.outcome.job: (ended.outcome, ended.rows) for ended in run.lanes(lambda progress: None)}
     tokens = {sample.sample_id: sample.tokens for sample in samples}
     steps = 0
     for job in jobs:

@@ -35,11 +35,13 @@ import orbax.checkpoint  # noqa: F401 (a start that resumes has it ready)
 from jaxcram import api, results
 from jaxcram.cli import show
 from jaxcram.cli.main import main
+from jaxcram.curves import CURVES
+from jaxcram.rows import ROWS
 from tests.faults import child
 from tests.faults.model import make_model
 
 TEXTS = ("w1 w2 w3 w4 w5 w6 w7 w8 w9 w0 w1", "w3 w1 w4 w1 w5 w9 w2 w6", "w2 w7 w1 w8 w2 w8 w1 w8 w2 w8")
-FLAGS = ("--learning_rates=0.1,1.0", "--max_steps_per_token=24", "--chunk_passes=4")
+FLAGS = ("--learning_rates=0.1,1.0", "--max_steps_per_token=24", "--chunk_passes=4", "--log_every=3")
 OFTEN = 0.002  # minutes between two checkpoints
 KILLS = ("at an operation", "in a write", "by the clock")
 DECK = (
@@ -315,11 +317,12 @@ class Campaign:
 
 
 def rows_of(out: Path) -> dict[tuple, list[str]]:
-    """All rows of a run, to the bit, by lane and stage."""
+    """All rows of a run, those of its curves too, to the bit, by lane, table and number."""
     found = collections.defaultdict(list)
-    for row in results.load_rows(out).to_pylist():
-        place = row["sample_id"], row["learning_rate"], row["seed"], row["stage_index"]
-        found[place].append(repr(sorted(row.items())))
+    for shards, table in ((ROWS, results.load_rows(out)), (CURVES, results.load_curves(out))):
+        for row in table.to_pylist():
+            place = row["sample_id"], row["learning_rate"], row["seed"], shards.name, row[shards.index]
+            found[place].append(repr(sorted(row.items())))
     return found
 
 

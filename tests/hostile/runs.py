@@ -15,7 +15,8 @@ from jaxcram import api, results
 from jaxcram.cli import show
 from jaxcram.cram.rows import Outcome
 from jaxcram.results import RunDirectory
-from jaxcram.rows import COLUMNS, stack_embeddings
+from jaxcram.rows import COLUMNS
+from jaxcram.tables import stack_embeddings
 from tests.hostile import mutations, valid
 from tests.hostile.oracle import Attack
 

@@ -22,6 +22,7 @@ from flax import nnx
 from jaxcram import mesh
 from jaxcram.cram import lanes
 from jaxcram.cram.places import Places
+from jaxcram.cram.rows import Ended
 from jaxcram.cram.run import Run
 from jaxcram.cram.settings import CramSettings, OptimizerSettings, StageSettings
 from jaxcram.cram.start import jobs_of
@@ -148,23 +149,23 @@ def logits(model: Decoder, tokens_BxT: jax.Array) -> jax.Array:
     return model.logits(model(model.embed(tokens_BxT)))
 
 
-def rows(model: Decoder, texts: Sequence[Sequence[int]], settings: CramSettings) -> dict[str, list]:
-    """The rows of a run over texts, given as tokens, by lane, with all embeddings."""
+def crammed(model: Decoder, texts: Sequence[Sequence[int]], settings: CramSettings) -> dict[str, Ended]:
+    """The lanes of a run over texts, given as tokens, with all embeddings and curves."""
     samples = [Sample(i, "", np.array(tokens, np.int32)) for i, tokens in enumerate(texts)]
     jobs = jobs_of(samples, settings)
     ended = Run(model, samples, settings, jobs, len(jobs)).chunks(lambda progress: None)
-    return {outcome.job.key: of_lane for chunk in ended for outcome, of_lane in chunk}
+    return {lane.outcome.job.key: lane for chunk in ended for lane in chunk}
 
 
-def written(lanes_: dict[str, list]) -> dict[str, str]:
-    """Rows as text that differs wherever a bit does."""
-    whole = {key: [repr(sorted(row.items())) for row in of_lane] for key, of_lane in lanes_.items()}
+def written(lanes_: dict[str, Ended]) -> dict[str, str]:
+    """Rows and curves as text that differs wherever a bit does."""
+    whole = {key: [repr(sorted(x.items())) for x in lane.rows + lane.curve] for key, lane in lanes_.items()}
     return {key: repr(texts) for key, texts in whole.items()}
 
 
-def exact_prefixes(lanes_: dict[str, list]) -> dict[str, list[int]]:
+def exact_prefixes(lanes_: dict[str, Ended]) -> dict[str, list[int]]:
     """Those of every lane."""
-    return {key: [row["stage_seq_len"] for row in of_lane if row["exact"]] for key, of_lane in lanes_.items()}
+    return {key: [row["stage_seq_len"] for row in lane.rows if row["exact"]] for key, lane in lanes_.items()}
 
 
 def settings(*learning_rates: float, steps: int) -> CramSettings:
@@ -174,6 +175,7 @@ def settings(*learning_rates: float, steps: int) -> CramSettings:
         token_budget=32,
         stages=StageSettings(max_steps=steps),
         optimizer=OptimizerSettings(warmup_steps=0),
+        log_every=7,
     )
 
 
@@ -209,17 +211,17 @@ def main(folder: Path) -> dict:
     texts = np.random.default_rng(3).integers(0, 48, (4, 12)).tolist()
     found["rows"], found["programs"] = {}, {}
     for text in ("lanes:1", "lanes:2", "lanes:4"):
-        ended = rows(on(text, checkpoints["llama"]), texts, settings(0.1, 1.0, steps=30))
+        ended = crammed(on(text, checkpoints["llama"]), texts, settings(0.1, 1.0, steps=30))
         found["rows"][text] = written(ended)
         found["programs"][text] = lanes.run_chunk._cache_size()
     with taken_in_at_random():
-        ended = rows(on("lanes:4", checkpoints["llama"]), texts, settings(0.1, 1.0, steps=30))
+        ended = crammed(on("lanes:4", checkpoints["llama"]), texts, settings(0.1, 1.0, steps=30))
         found["rows"]["lanes:4, in any order"] = written(ended)
     bundled = port.bundled_model()
     tokenizer = load_tokenizer(str(bundled))
     stories = [tokenizer.encode(text)[:12] for text in STORIES]
     found["horizons"] = {
-        text: exact_prefixes(rows(on(text, bundled), stories, settings(0.05, 0.5, steps=60)))
+        text: exact_prefixes(crammed(on(text, bundled), stories, settings(0.05, 0.5, steps=60)))
         for text in ("lanes:1", "lanes:1,model:2", "lanes:1,model:4", "lanes:2,model:4")
     }
     return found

@@ -1,0 +1,43 @@
+"""How figures of this package look."""
+
+import io
+from collections.abc import Iterable
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+STYLE: dict[Any, Any] = {
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "0.92",
+    "legend.frameon": False,
+    "text.parse_math": False,  # names with two dollar signs are no formulae
+}
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as an image."""
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=150)
+    return image.getvalue()
+
+
+def rate_colors(rates: Iterable[float]) -> dict[float, str]:
+    """A colour for each learning rate, by size, from dark to light."""
+    ordered = sorted(set(rates))
+    shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.88, len(ordered)))
+    return {rate: matplotlib.colors.to_hex(shade) for rate, shade in zip(ordered, shades, strict=True)}
+
+
+def rate_handles(colors: dict[float, str]) -> list[Line2D]:
+    """Entries of a legend that say which colour is which learning rate, under a heading."""
+    patch: dict[str, Any] = {"linestyle": "", "marker": "s", "markersize": 8}
+    return [
+        Line2D([], [], linestyle="", label="learning rate"),
+        *(Line2D([], [], color=color, label=f"{rate:g}", **patch) for rate, color in colors.items()),
+    ]
