@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from jaxcram.figures.style import STYLE, rate_colors, rate_handles
 
@@ -44,7 +44,7 @@ def curves_figure(points: "pa.Table", *, title: str = "") -> Figure:
     colors = rate_colors(rate for rate, _ in lanes)
     most = max(sum(rate == other for other, _ in lanes) for rate in colors)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(12, 6.6), layout="constrained")
+        figure = Figure(figsize=(12, 6.6))
         *panels, corner = figure.subplots(2, 3, sharex=True).flat
         for axes, (name, (label, logarithmic)) in zip(panels, _PANELS.items(), strict=True):
             if logarithmic:
@@ -57,6 +57,7 @@ def curves_figure(points: "pa.Table", *, title: str = "") -> Figure:
         corner.axis("off")
         handles = _handles(colors, most)
         corner.legend(handles=handles, loc="center left", ncols=1 + len(handles) // 14)
+        figure.subplots_adjust(left=0.065, right=0.99, bottom=0.08, top=0.93, wspace=0.25, hspace=0.2)
         figure.suptitle(title, fontsize=11)
     return figure
 
@@ -119,7 +120,7 @@ def _logarithmic(axes: Axes, values: np.ndarray) -> None:
     axes.set_ylim(low / margin, high * margin)
     axes.yaxis.set_major_locator(LogLocator(subs=(1,) if span > 100 else (1, 2, 5)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_minor_locator(NullLocator())
 
 
 def _linear(loss: Axes, accuracy: Axes, horizon: Axes, rate: Axes, norm: Axes) -> None:
