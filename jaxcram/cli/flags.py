@@ -91,7 +91,9 @@ def parse(command: type[T], topics: Topics, argv: Sequence[str]) -> T:
             values[leaf.name], leftover = _placed(leaf, bool(registry[leaf.name].present), leftover)
         if leaf.default is dataclasses.MISSING and values[leaf.name] is None:
             if leaf.positional:
-                raise UserError(f"{leaf.written} is needed; write it after the program's name")
+                raise UserError(
+                    f"{leaf.written} is needed; write it after the program's name, or --{leaf.name}=VALUE"
+                )
             raise UserError(f"--{leaf.name} is needed; write --{leaf.name}=VALUE")
     if leftover:
         raise UserError(f"argument {leftover[0]!r} belongs to no flag; write --name=value")

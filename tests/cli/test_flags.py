@@ -131,8 +131,8 @@ def test_a_positional_field_is_an_argument_or_a_flag(arguments):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "RUN is needed; write it after the program's name"),
-        (["--steps=1"], "RUN is needed; write it after the program's name"),
+        ([], "RUN is needed; write it after the program's name, or --run=VALUE"),
+        (["--steps=1"], "RUN is needed; write it after the program's name, or --run=VALUE"),
         (["a", "--run=b"], "run is given twice, as 'a' and as --run; leave one of them out"),
         (["a", "b"], "argument 'b' belongs to no flag; write --name=value"),
     ],
