@@ -17,8 +17,8 @@ import numpy as np
 from jaxcram import decode as decoding
 from jaxcram import finished, identity, processes, report, results
 from jaxcram.compilation import use_cache
-from jaxcram.cram import verify
-from jaxcram.cram.complete import Task, complete
+from jaxcram.cram import summary, verify
+from jaxcram.cram.complete import Task, complete, plan_of
 from jaxcram.cram.profile import Profile
 from jaxcram.cram.rows import Outcome
 from jaxcram.cram.settings import CramSettings
@@ -66,7 +66,14 @@ class Model:
 
 @dataclasses.dataclass(frozen=True)
 class Decoded:
-    """The text of one lane, back from its embedding."""
+    """The text of one lane, back from its embedding.
+
+    Attributes:
+        sample_id, learning_rate, seed: the lane.
+        original: the text that was to come back.
+        text: the text that came back.
+        identical: whether tokens and texts are the same, and there is a text.
+    """
 
     sample_id: int
     learning_rate: float
@@ -77,13 +84,29 @@ class Decoded:
 
 
 class Run:
-    """A run on disk: its settings, summary and rows."""
+    """A run on disk: its settings, summary and rows.
+
+    Attributes:
+        path: its directory.
+        settings: as settings.json has them.
+        finished: whether all lanes have ended and were decoded back.
+        summary: as summary.json has it; of a run that is not finished, `mode`, `model` and the `lanes` that
+            have ended, without accuracies.
+    """
 
     def __init__(self, path: str | Path) -> None:
         self.path = results.expanded(path)
         self.settings = results.load_settings(path)
-        self.summary = results.load_summary(path)
-        finished.check_files(self.path, self.settings, self.summary)
+        self.finished = (self.path / "summary.json").exists()
+        if self.finished:
+            self.summary = results.load_summary(path)
+            finished.check_files(self.path, self.settings, self.summary)
+        else:
+            finished.check_unfinished(self.path, self.settings, [])
+            texts, mode = self.settings.get("texts"), self.settings["mode"]
+            lanes = summary.so_far(self.path, mode, lambda sample_id: kind_of(str(texts), sample_id))
+            finished.check_unfinished(self.path, self.settings, lanes["lanes"])
+            self.summary = {**lanes, "mode": mode, "model": self.settings["model"]}
 
     def rows(self, columns: Sequence[str] | None = None) -> pa.Table:
         """The rows as an Arrow table, one a stage; `.to_pandas()` makes a data frame of it."""
@@ -105,9 +128,9 @@ class Run:
         """Whether any lane has a curve."""
         return results.has_curves(self.path)
 
-    def table(self) -> str:
-        """The closing table: horizons, bits, steps and both decoders, per learning rate."""
-        return report.table(self.summary)
+    def table(self, *, per_text: bool = False) -> str:
+        """The closing table: horizons, bits, steps and both decoders, per learning rate or per text."""
+        return report.table(self.summary, per_text=per_text)
 
     def __repr__(self) -> str:
         lanes = self.summary["lanes"]
@@ -187,13 +210,52 @@ def cram(
     """
     if not 0 <= checkpoint_minutes < float("inf"):
         raise UserError(f"checkpoint_minutes {checkpoint_minutes} must be a number from 0, which makes none")
-    of_texts = {name: value for name, value in options.items() if name in TEXT_OPTIONS}
-    settings = CramSettings.of(settings, **{k: v for k, v in options.items() if k not in TEXT_OPTIONS})
     out = processes.from_first(lambda: str(results.expanded(out or _fresh_directory())))
     logging.getLogger("jaxcram.texts").disabled = processes.number() > 0  # process 0 tells it
     with processes.together():
-        source, loaded = _texts(texts, of_texts)
         profile = Profile(profile_dir)
+    task, recorded, constants = _prepare(model, texts, settings, options)
+    task = dataclasses.replace(task, checkpoint_minutes=checkpoint_minutes, profile=profile)
+    with (
+        _open(out, recorded, constants) as directory,
+        report.Bar(verbose and processes.number() == 0) as bar,
+    ):
+        complete(directory, task, bar)
+        return Run(directory.path)
+
+
+@shows_options
+def outline(
+    model: Model | str | os.PathLike[str] | None = None,
+    texts: str | Iterable[str] | TextSettings = TextSettings(),
+    *,
+    out: str | os.PathLike[str] | None = None,
+    settings: CramSettings | None = None,
+    **options: Unpack[CramOptions],
+) -> str:
+    """What `cram` with the same arguments would do, in lines; computes and writes nothing.
+
+    Raises:
+        UserError: bad input, as `cram` would refuse it.
+    """
+    task, recorded, _ = _prepare(model, texts, settings, options)
+    with processes.together():
+        ended = results.finished_lanes(out, recorded, CramSettings().resolved()) if out else 0
+    where = str(results.expanded(out)) if out else "a new directory under runs/"
+    return "\n".join(report.outline(plan_of(where, task, ended)))
+
+
+def _prepare(
+    model: Model | str | os.PathLike[str] | None,
+    texts: str | Iterable[str] | TextSettings,
+    settings: CramSettings | None,
+    options: Mapping[str, Any],
+) -> tuple[Task, dict[str, Any], dict[str, Any]]:
+    """What is to be done, the settings that record it, and the columns that are the same in all its rows."""
+    of_texts = {name: value for name, value in options.items() if name in TEXT_OPTIONS}
+    settings = CramSettings.of(settings, **{k: v for k, v in options.items() if k not in TEXT_OPTIONS})
+    with processes.together():
+        source, loaded = _texts(texts, of_texts)
     model = model if isinstance(model, Model) else load_model(model)
     with processes.together():
         samples = _samples(loaded, source, model, settings)
@@ -210,16 +272,8 @@ def cram(
         kinds={sample.sample_id: kind_of(source.texts, sample.sample_id) for sample in samples},
         settings=settings,
         to_text=model.tokenizer.decode,
-        checkpoint_minutes=checkpoint_minutes,
-        profile=profile,
     )
-    constants = _constants(model, settings)
-    with (
-        _open(out, recorded, constants) as directory,
-        report.Bar(verbose and processes.number() == 0) as bar,
-    ):
-        complete(directory, task, bar)
-        return Run(directory.path)
+    return task, recorded, _constants(model, settings)
 
 
 def _open(path: str, settings: dict[str, Any], constants: dict[str, Any]) -> RunDirectory:
@@ -297,10 +351,10 @@ def _constants(model: Model, settings: CramSettings) -> dict[str, Any]:
 
 
 def load_run(path: str | Path) -> Run:
-    """A finished run from its directory.
+    """A run from its directory, finished, under way or interrupted.
 
     Raises:
-        UserError: the path is no run, or the run is not finished.
+        UserError: the path is no run, or its files are damaged.
     """
     return Run(path)
 
@@ -312,7 +366,7 @@ def decode(
     decoder: str = "exact",
     mesh: str = "lanes:-1,model:1",
 ) -> list[Decoded]:
-    """Text back from the embeddings of a run, lane by lane.
+    """Text back from the embeddings of a run, lane by lane, in order of sample, seed and learning rate.
 
     Args:
         run: a finished run or its directory.
@@ -333,30 +387,25 @@ def decode(
             f"{run.path}: {model.name} is not the model that the run was made with ({'; '.join(others)}); "
             "give that one"
         )
-    outcomes, targets = [], {}
+    outcomes, targets, originals = [], {}, {}
     for job, table in results.load_lanes(run.path):
         outcomes.append(Outcome.of_table(table, run.settings["mode"]))
         targets[job.sample_id] = np.asarray(table["target_ids"][0].as_py(), np.int32)
+        originals[job.sample_id] = table["text"][0].as_py() if "text" in table.column_names else None
     answers = [outcome.row["embedding"] for outcome in outcomes if outcome.row is not None]
     shapes = {np.shape(embedding) for embedding in answers if embedding is not None}
     finished.check_embeddings(run.path, shapes, model.decoder.config.width)
     decoded = verify.decode_outcomes(model.decoder, outcomes, targets)
     if not decoded:
         raise UserError(f"{run.path}: no embedding of an exact prefix was kept; cram with trajectory=horizon")
-    texts = []
+    texts, to_text = [], model.tokenizer.decode
     for i, result in decoded.items():
-        job, original = outcomes[i].job, targets[outcomes[i].job.sample_id][: outcomes[i].decode_tokens]
-        texts.append(
-            Decoded(
-                job.sample_id,
-                job.learning_rate,
-                job.seed,
-                original=model.tokenizer.decode(original.tolist()),
-                text=model.tokenizer.decode(result[decoder].tolist()),
-                identical=bool(np.array_equal(original, result[decoder])),
-            )
-        )
-    return texts
+        outcome, job = outcomes[i], outcomes[i].job
+        target = targets[job.sample_id][: outcome.decode_tokens]
+        compared = summary.compare(outcome, target, result[decoder], originals[job.sample_id], to_text)
+        names = ("original", "decoded", "identical")
+        texts.append(Decoded(job.sample_id, job.learning_rate, job.seed, *(compared[x] for x in names)))
+    return sorted(texts, key=lambda lane: (lane.sample_id, lane.seed, lane.learning_rate))
 
 
 def generate(

@@ -4,7 +4,7 @@ Only what is read of summary.json, settings.json and the rows is asked for; what
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,12 +28,21 @@ _LANE = {
     **{f"{name}_accuracy": _NUMBER + _OR_NULL for name in _ACCURACIES},
     **{f"{name}_first_mismatch": _COUNT + _OR_NULL for name in _ACCURACIES},
 }
+_LANE_LATER = {  # what earlier versions did not write
+    **dict.fromkeys(("target_tokens", "decode_tokens", "tf_tokens", "bos_tokens"), _COUNT),
+    "stop_reason": _WORD + _OR_NULL,
+}
 _EXAMPLE = {
     "sample_id": _COUNT,
     "learning_rate": _RATE,
     "original": _TEXT,
     "decoded": _TEXT,
     "identical": _YES_NO,
+}
+_EXAMPLE_LATER = {
+    **dict.fromkeys(("seed", "target_tokens", "decode_tokens"), _COUNT),
+    "first_mismatch": _COUNT + _OR_NULL,
+    "agreeing": _TEXT,
 }
 _SUMMARY = {
     "wall_s": _NUMBER,
@@ -77,9 +86,21 @@ def check_files(path: Path, settings: Mapping[str, Any], summary: Mapping[str, A
     if not isinstance(lanes, list) or not lanes:
         raise UserError(f"{file}: lanes should be a list of at least one lane; {_AGAIN}")
     for i, lane in enumerate(lanes):
-        _check(lane, _LANE, f"{file}: lanes[{i}]", _AGAIN)
+        _check(lane, _LANE, f"{file}: lanes[{i}]", _AGAIN, _LANE_LATER)
     if example is not None:
-        _check(example, _EXAMPLE, f"{file}: example", _AGAIN)
+        _check(example, _EXAMPLE, f"{file}: example", _AGAIN, _EXAMPLE_LATER)
+
+
+def check_unfinished(path: Path, settings: Mapping[str, Any], lanes: Sequence[Mapping[str, Any]]) -> None:
+    """Refuses settings and rows of a run under way without the values that tables and figures read.
+
+    Raises:
+        UserError: a value is missing or of another type.
+    """
+    _check(settings, _SETTINGS, f"{path / 'settings.json'}:", "restore it or take another run")
+    for lane in lanes:
+        of_lane = f"sample {lane['sample_id']}, learning rate {lane['learning_rate']}"
+        _check(lane, _LANE, f"{path / 'rows'}: {of_lane}:", _WITHOUT, _LANE_LATER)
 
 
 def check_samples(path: Path, summary: Mapping[str, Any], rows: "pa.Table") -> None:
@@ -141,13 +162,16 @@ def check_embeddings(where: Path, shapes: set[tuple[int, ...]], width: int) -> N
         )
 
 
-def _check(values: Any, fields: Mapping[str, str], where: str, remedy: str) -> None:
+def _check(
+    values: Any, fields: Mapping[str, str], where: str, remedy: str, later: Mapping[str, str] | None = None
+) -> None:
+    """Refuses values without all `fields`, or with one of them, or of `later`, that is of another kind."""
     if not isinstance(values, dict):
         raise UserError(f"{where} should be an object; {remedy}")
-    for name, kind in fields.items():
-        if name not in values:
-            raise UserError(f"{where} lacks {name}; {remedy}")
-        if not _is(values[name], kind):
+    if absent := [name for name in fields if name not in values]:
+        raise UserError(f"{where} lacks {absent[0]}; {remedy}")
+    for name, kind in {**fields, **(later or {})}.items():
+        if name in values and not _is(values[name], kind):
             raise UserError(f"{where} {name} = {values[name]!r} should be {kind}; {remedy}")
 
 

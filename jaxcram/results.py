@@ -4,7 +4,7 @@
     run.lock            locked (flock) while a process works on the run, so a killed run leaves no stale lock
     rows/KEY.parquet    the rows of one finished job, one a stage
     curves/KEY.parquet  its curve, one point every few steps, where asked for; there before its rows
-    log.jsonl           events, each with the seconds since its process opened the run
+    log.jsonl           events, each with the time of day and the seconds of all starts so far
     summary.json        written at the end
     checkpoints/        of lanes under way (`jaxcram.cram.checkpoint`); gone when the summary is written
 
@@ -32,6 +32,7 @@ from jaxcram.curves import CURVES
 from jaxcram.disk import writing
 from jaxcram.errors import UserError
 from jaxcram.finished import check_lane
+from jaxcram.log import clock, elapsed_s, load_events
 from jaxcram.rows import ROWS
 from jaxcram.tables import Job, stack_embeddings
 
@@ -43,6 +44,7 @@ __all__ = [
     "RunDirectory",
     "load_curves",
     "load_lanes",
+    "load_log",
     "load_rows",
     "load_settings",
     "load_summary",
@@ -67,7 +69,7 @@ class RunDirectory:
         self.path = path
         self.constants = constants
         self._lock = lock
-        self._start = time.monotonic()
+        self._start = time.monotonic() - elapsed_s(log)
         self._log = log
         self._log_works = True
 
@@ -207,12 +209,13 @@ class RunDirectory:
         disk.replace(self.path / _SUMMARY, _json_bytes(_plain(summary)))
 
     def log(self, event: Mapping[str, Any]) -> None:
-        """Adds a line to log.jsonl, with `elapsed_s`, the seconds since this process opened the run.
+        """Adds a line to log.jsonl, with `time` (UTC, ISO 8601) and `elapsed_s`, the seconds of all starts.
 
         A log that cannot be written is told once and left; what stops a run are its rows.
         """
         elapsed = round(time.monotonic() - self._start, 3)
-        content, end = _json_bytes(_plain({"elapsed_s": elapsed, **event}), indent=None), None
+        times = {"time": clock(), "elapsed_s": elapsed}
+        content, end = _json_bytes(_plain({**times, **event}), indent=None), None
         try:
             end = self._log.seek(0, os.SEEK_END)
             if self._log.write(content) < len(content):
@@ -224,6 +227,25 @@ class RunDirectory:
             if self._log_works:
                 _LOGGER.warning("%s: cannot be written (%s); going on", self.path / _LOG, error.strerror)
             self._log_works = False
+
+
+def finished_lanes(
+    path: str | os.PathLike[str], settings: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> int:
+    """How many lanes `RunDirectory.open` would find finished; writes nothing.
+
+    Raises:
+        UserError: it would refuse the directory.
+    """
+    path = expanded(path)
+    if not path.exists():
+        return 0
+    with writing(path):
+        _refuse_foreign(path)
+    if not (path / _SETTINGS).exists():
+        return 0
+    _agree(path, _plain(settings), _plain(defaults), record=False)
+    return len(list((path / ROWS.name).glob("*.parquet")))
 
 
 def load_rows(path: str | os.PathLike[str], columns: Sequence[str] | None = None) -> "pa.Table":
@@ -292,6 +314,11 @@ def load_summary(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     load_settings(path)
     return _load(path, _SUMMARY, "the run is not finished; start its command again to finish it")
+
+
+def load_log(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """The events of a run's log; a run without a log has none."""
+    return load_events(expanded(path) / _LOG)
 
 
 def _load(path: str | os.PathLike[str], name: str, without: str) -> dict[str, Any]:

@@ -160,8 +160,17 @@ def test_an_interrupted_run_keeps_its_finished_lanes(model, texts, tmp_path, mon
     monkeypatch.setattr(lanes, "run_chunk", interrupting)
     with pytest.raises(KeyboardInterrupt):
         api.cram(model, texts, out=out, settings=SETTINGS, verbose=False)
-    with pytest.raises(UserError, match="the run is not finished"):
-        api.load_run(out)
+    part = api.load_run(out)
+    ended = part.summary["lanes"]
+    assert (part.finished, part.summary["lanes_in_all"]) == (False, 4)
+    assert len(ended) == len(list((out / "rows").iterdir()))
+    same = ("horizon", "target_tokens", "steps", "stop_reason", "information_gain_bits", "tf_tokens")
+    keys = [(lane["sample_id"], lane["learning_rate"]) for lane in ended]
+    whole = {(lane["sample_id"], lane["learning_rate"]): lane for lane in run.summary["lanes"]}
+    assert [[lane[name] for name in same] for lane in ended] == [
+        [whole[key][name] for name in same] for key in keys
+    ]
+    assert {lane["exact_accuracy"] for lane in ended} == {None}
     monkeypatch.setattr(lanes, "run_chunk", original)
     finished = api.cram(model, texts, out=out, settings=SETTINGS, verbose=False)
     assert finished.summary["lanes"] == run.summary["lanes"]
@@ -319,11 +328,12 @@ def test_decoded_text_is_the_original_up_to_the_horizon(run, model, texts):
 
 def test_table(run):
     header, *lines = run.table().splitlines()
-    columns = "texts lr lanes horizon gain (bits) steps TF exact cached first mismatch"
+    columns = "texts lr lanes empty target horizon gain steps TF exact cached mismatch"
     assert " ".join(header.split()) == columns
     assert [line.split()[:3] for line in lines] == [["text", "0.1", "2"], ["text", "1", "2"]]
-    mean = np.mean([lane["horizon"] for lane in run.summary["lanes"] if lane["learning_rate"] == 0.1])
-    assert lines[0].split()[3] == f"{mean:.1f}"
+    horizons = [lane["horizon"] for lane in run.summary["lanes"] if lane["learning_rate"] == 0.1]
+    assert lines[0].split()[5] == f"{np.mean(horizons):.1f}±{np.std(horizons, ddof=1):.1f}"
+    assert [line.split()[0] for line in run.table(per_text=True).splitlines()] == ["text", "0", "1"]
 
 
 def test_generate_stops_at_the_end_and_refuses_what_does_not_fit(model):

@@ -25,7 +25,8 @@ MAY_IMPORT = {
     "disk": {"errors"},
     "finished": {"errors"},
     "identity": {"errors", "rows", "tables"},
-    "results": {"curves", "disk", "documents", "errors", "finished", "identity", "rows", "tables"},
+    "log": set(),
+    "results": {"curves", "disk", "documents", "errors", "finished", "identity", "log", "rows", "tables"},
     "characters": {"documents", "errors"},
     "readers": {"characters", "documents", "errors"},
     "hub": {"errors"},
@@ -57,7 +58,7 @@ MAY_IMPORT = {
         "text",
     },
     "options": {"cram", "sources"},
-    "report": {"cram", "results"},
+    "report": {"cram", "errors", "results"},
     "api": {
         "compilation",
         "cram",

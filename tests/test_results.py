@@ -1,5 +1,6 @@
 """Run directories: who may write into them, and that nothing half written is ever taken for a result."""
 
+import datetime
 import json
 import os
 import resource
@@ -15,7 +16,7 @@ import pytest
 
 from jaxcram.curves import CURVES
 from jaxcram.errors import StoppedError, UserError
-from jaxcram.results import Job, RunDirectory, load_curves, load_rows, load_settings, load_summary
+from jaxcram.results import Job, RunDirectory, load_curves, load_log, load_rows, load_settings, load_summary
 from jaxcram.rows import COLUMNS
 
 SETTINGS = {
@@ -348,6 +349,23 @@ def test_the_log_is_one_json_object_a_line_at_once_and_over_starts(tmp_path):
         run.log({"event": "again"})
     lines = (tmp_path / "log.jsonl").read_text().splitlines()
     assert [json.loads(line)["event"] for line in lines] == ["start", "later", "again"]
+    elapsed = [json.loads(line)["elapsed_s"] for line in lines]
+    assert elapsed[1] <= elapsed[2] < elapsed[1] + 3  # it goes on from the start before
+    clocks = [datetime.datetime.fromisoformat(json.loads(line)["time"]) for line in lines]
+    assert clocks == sorted(clocks)
+    assert {clock.utcoffset() for clock in clocks} == {datetime.timedelta(0)}
+
+
+def test_the_log_is_read_as_far_as_it_can_be(tmp_path):
+    assert load_log(tmp_path) == []
+    lines = [b'{"event": "start", "elapsed_s": 3}', b"[1]", b'{"event": "\xff"}', b"", b'{"elapsed_s": tru']
+    with RunDirectory.open(tmp_path, SETTINGS):
+        pass
+    (tmp_path / "log.jsonl").write_bytes(b"\n".join(lines))
+    assert load_log(tmp_path) == [{"event": "start", "elapsed_s": 3}]
+    with RunDirectory.open(tmp_path, SETTINGS) as run:
+        run.log({"event": "on"})
+    assert 3 <= load_log(tmp_path)[-1]["elapsed_s"] < 6
 
 
 def test_a_path_that_is_no_run_is_refused(tmp_path):

@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 
 from jaxcram.cli.flags import Doc
+from jaxcram.cli.show import PER_TEXT
 from jaxcram.cli.spread import TOPIC, Spread
 from jaxcram.cram.settings import CramSettings
 from jaxcram.sources import TextSettings
@@ -20,6 +21,8 @@ class Command:
     out: str | None = None
     checkpoint_minutes: float = 10.0
     profile_dir: str | None = None
+    per_text: bool = False
+    dry_run: bool = False
     source: TextSettings = dataclasses.field(default_factory=TextSettings)
     settings: CramSettings = dataclasses.field(default_factory=CramSettings)
     spread: Spread = dataclasses.field(default_factory=Spread)
@@ -49,6 +52,8 @@ TOPICS = {
             "Directory of the run; the same command in the same directory finishes what is missing",
             unset="a fresh one under runs/",
         ),
+        "per_text": PER_TEXT,
+        "dry_run": Doc("Say what the run would do, compute and write nothing, and end"),
         "profile_dir": Doc("Directory for a JAX profiler trace of a few chunks", unset="none is made"),
         "checkpoint_minutes": Doc(
             "Time between two checkpoints of the lanes under way; 0 makes none", "minutes"
@@ -111,9 +116,14 @@ def run(command: Command) -> None:
     from jaxcram import api, processes
     from jaxcram.cli import show
 
-    traces = _traces(command.profile_dir)
+    traces = set() if command.dry_run else _traces(command.profile_dir)
     with processes.joined(*command.spread.process):
         model = api.load_model(command.model, dtype=command.dtype, mesh=command.spread.mesh)
+        if command.dry_run:
+            planned = api.outline(model, command.source, out=command.out, settings=command.settings)
+            if processes.number() == 0:
+                print(planned)
+            return
         run = api.cram(
             model,
             command.source,
@@ -124,7 +134,8 @@ def run(command: Command) -> None:
         )
         if processes.number() == 0:
             # Lanes that an earlier start has finished may have none.
-            show.present(run, curves=command.settings.log_every > 0 and run.has_curves)
+            curves = command.settings.log_every > 0 and run.has_curves
+            show.present(run, per_text=command.per_text, curves=curves)
             for trace in sorted(_traces(command.profile_dir) - traces):
                 print(f"trace     {trace} (for XProf, TensorBoard or Perfetto)")
 

@@ -1,9 +1,10 @@
 """`jaxcram decode`: the texts back from the embeddings of a run."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from jaxcram.cli.flags import Doc
+from jaxcram.cli.flags import Doc, positional
 from jaxcram.cli.spread import TOPIC, Spread
 from jaxcram.errors import UserError, printable
 
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 class Command:
     """The flags."""
 
-    run: str
+    run: str = positional()
+    model: str | None = None
     decoder: str = "exact"
     sample_id: int | None = None
     learning_rate: float | None = None
@@ -29,7 +31,8 @@ class Command:
 
 TOPICS = {
     "What is decoded": {
-        "run": Doc("Directory of a finished run, the --out of jaxcram cram"),
+        "run": Doc("Directory of a run, the --out of jaxcram cram"),
+        "model": Doc("The run's model, where it lies now", unset="where the run found it"),
         "sample_id": Doc("Only this text", "number of the text in its source", "all"),
         "learning_rate": Doc("Only the lanes of this learning rate", "per step", "all"),
     },
@@ -45,18 +48,33 @@ def run(command: Command) -> None:
     wanted = command.wanted()
     with processes.joined(*command.spread.process):
         with processes.together():
-            finished = api.load_run(command.run)
-            if not any(wanted.items() <= lane.items() for lane in finished.summary["lanes"]):
+            run = api.load_run(command.run)
+            lanes = [lane for lane in run.summary["lanes"] if wanted.items() <= lane.items()]
+            if not lanes:
                 filters = " and ".join(f"--{name}={value}" for name, value in wanted.items())
-                raise UserError(f"no lane of {command.run} has {filters}; look at its summary.json")
-        decoded = api.decode(finished, decoder=command.decoder, mesh=command.spread.mesh)
-        decoded = [one for one in decoded if wanted.items() <= vars(one).items()]
+                raise UserError(
+                    f"no lane of {command.run} has {filters}; look at its summary.json"
+                    if run.summary["lanes"]
+                    else f"{command.run}: no lane has ended yet; wait, or start the run's command again"
+                )
+        model = api.load_model(
+            command.model or run.settings["model"], dtype=run.settings["dtype"], mesh=command.spread.mesh
+        )
+        decoded = {_key(vars(one)): one for one in api.decode(run, model, decoder=command.decoder)}
         if processes.number() == 0:
-            print("\n\n".join(map(_paragraph, decoded)))
+            ordered = sorted(lanes, key=_key)
+            print("\n\n".join(_paragraph(lane, decoded.get(_key(lane))) for lane in ordered))
 
 
-def _paragraph(one: "Decoded") -> str:
+def _key(lane: Mapping[str, Any]) -> tuple[int, int, float]:
+    """Identifies a lane, and orders lanes as they are printed."""
+    return lane["sample_id"], lane["seed"], lane["learning_rate"]
+
+
+def _paragraph(lane: Mapping[str, Any], one: "Decoded | None") -> str:
+    """A lane's heading, whether its text came back, and the text; None is a lane without an exact prefix."""
+    heading = f"sample {lane['sample_id']}, learning rate {lane['learning_rate']:g}, seed {lane['seed']}"
+    if one is None or not one.text:
+        return f"{heading}: nothing came back"
     verdict = "identical" if one.identical else f"differs from the original:\n{one.original}\ndecoded:"
-    return printable(
-        f"sample {one.sample_id}, learning rate {one.learning_rate:g}, seed {one.seed}: {verdict}\n{one.text}"
-    )
+    return printable(f"{heading}: {verdict}\n{one.text}")

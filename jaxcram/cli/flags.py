@@ -2,7 +2,8 @@
 
 A program is a dataclass, whose fields may be dataclasses themselves, and a table that explains every field
 by topic. Each leaf becomes a flag of its name, with the field's default; the parsed flags become the
-dataclass again. This is the only module that sees absl. It uses a registry of its own, so a program has its
+dataclass again. One field may be `positional`: its value may also stand on the command line without the
+flag's name. This is the only module that sees absl. It uses a registry of its own, so a program has its
 own flags and `--flagfile`, and nothing that a library registers.
 """
 
@@ -50,6 +51,20 @@ class _Leaf(NamedTuple):
     kind: type
     many: bool
     default: Any
+    positional: bool = False
+
+    @property
+    def written(self) -> str:
+        """A positional argument as usage lines write it: RUN, or RUNS..."""
+        return self.name.upper() + ("..." if self.many else "")
+
+
+def positional() -> Any:
+    """A field that is given as an argument without a name (`show RUN`), or as the flag of its name.
+
+    A tuple takes all such arguments, a flag of it takes values with commas between them.
+    """
+    return dataclasses.field(metadata={"positional": True})
 
 
 def parse(command: type[T], topics: Topics, argv: Sequence[str]) -> T:
@@ -65,18 +80,40 @@ def parse(command: type[T], topics: Topics, argv: Sequence[str]) -> T:
     """
     registry = _registry(command, topics)
     try:
-        leftover = registry(["", *_with_files(argv)])[1:]
+        leftover: Sequence[str] = registry(["", *_with_files(argv)])[1:]
     except RecursionError:  # absl, while it looks for flags of a similar name
         raise UserError("an unknown flag has a name of hundreds of characters; see --help") from None
     except (flags.Error, ValueError) as error:
         raise UserError(" ".join(str(error).split()).removesuffix(" ?")) from error
-    if leftover:
-        raise UserError(f"argument {leftover[0]!r} belongs to no flag; write --name=value")
     values = {leaf.name: registry[leaf.name].value for leaf in _leaves(command)}
     for leaf in _leaves(command):
+        if leaf.positional and leftover:
+            values[leaf.name], leftover = _placed(leaf, bool(registry[leaf.name].present), leftover)
         if leaf.default is dataclasses.MISSING and values[leaf.name] is None:
+            if leaf.positional:
+                raise UserError(
+                    f"{leaf.written} is needed; write it after the program's name, or --{leaf.name}=VALUE"
+                )
             raise UserError(f"--{leaf.name} is needed; write --{leaf.name}=VALUE")
+    if leftover:
+        raise UserError(f"argument {leftover[0]!r} belongs to no flag; write --name=value")
     return _build(command, values)
+
+
+def usage(command: type) -> str:
+    """What follows the program's name on its command line, such as `RUN --flags`."""
+    return " ".join([*(leaf.written for leaf in _leaves(command) if leaf.positional), "--flags"])
+
+
+def _placed(leaf: _Leaf, flag_is_given: bool, arguments: Sequence[str]) -> tuple[Any, Sequence[str]]:
+    """The value of a positional leaf from the arguments without a name, and those that are left."""
+    if flag_is_given:
+        raise UserError(
+            f"{leaf.name} is given twice, as {arguments[0]!r} and as --{leaf.name}; leave one of them out"
+        )
+    if leaf.many:
+        return tuple(map(leaf.kind, arguments)), []
+    return leaf.kind(arguments[0]), arguments[1:]
 
 
 def _with_files(arguments: Iterable[str], depth: int = 0) -> Iterator[str]:
@@ -134,7 +171,9 @@ def _entry(leaf: _Leaf, doc: Doc) -> list[str]:
     else:
         default = f"default: {_written(leaf.default)}"
     notes = "; ".join(filter(None, [doc.unit, default])).replace(" ", _UNBROKEN)
-    return _columns(f"--{'[no]' if leaf.kind is bool else ''}{leaf.name}", f"{doc.text} [{notes}]")
+    name = f"{leaf.written} or " if leaf.positional else ""
+    name += f"--{'[no]' if leaf.kind is bool else ''}{leaf.name}"
+    return _columns(name, f"{doc.text} [{notes}]")
 
 
 def _columns(left: str, right: str) -> list[str]:
@@ -166,7 +205,7 @@ def _leaves(command: type, default: Any = None) -> Iterator[_Leaf]:
         if dataclasses.is_dataclass(kind):
             yield from _leaves(kind, value)
         else:
-            yield _Leaf(field.name, kind, many, value)
+            yield _Leaf(field.name, kind, many, value, "positional" in field.metadata)
 
 
 def _kind(hint: Any) -> tuple[type, bool]:

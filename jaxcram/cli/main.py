@@ -62,7 +62,8 @@ def _run(name: str, arguments: list[str]) -> int:
 
     program = importlib.import_module(f"jaxcram.cli.{name}")
     if {"--help", "-h"} & set(arguments):
-        print(f"jaxcram {name} --flags: {PROGRAMS[name]}\n{flags.explain(program.Command, program.TOPICS)}")
+        usage, explained = flags.usage(program.Command), flags.explain(program.Command, program.TOPICS)
+        print(f"jaxcram {name} {usage}: {PROGRAMS[name]}\n{explained}")
         return 0
     try:
         command = flags.parse(program.Command, program.TOPICS, arguments)

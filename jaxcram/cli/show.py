@@ -1,27 +1,32 @@
-"""`jaxcram show`: the table and the figure of a run, again."""
+"""`jaxcram show`: the table and the figures of a run, again or so far."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from jaxcram import disk, report
-from jaxcram.cli.flags import Doc
+from jaxcram.cli.flags import Doc, positional
 from jaxcram.errors import printable
 
 if TYPE_CHECKING:
     from jaxcram.api import Run
+
+PER_TEXT = Doc("A line of the table for each text, over all its learning rates and seeds")
 
 
 @dataclasses.dataclass(frozen=True)
 class Command:
     """The flags."""
 
-    run: str
+    run: str = positional()
+    per_text: bool = False
     curves: bool = False
 
 
 TOPICS = {
     "What is shown": {
-        "run": Doc("Directory of a finished run, the --out of jaxcram cram"),
+        "run": Doc("Directory of a run, the --out of jaxcram cram, finished or not"),
+        "per_text": PER_TEXT,
         "curves": Doc(
             "Draw the curves of a run with --log_every too: loss, accuracy, horizon, learning rate and "
             "embedding norm by step"
@@ -31,67 +36,81 @@ TOPICS = {
 
 
 def run(command: Command) -> None:
-    """Prints the table of a run and draws its figure."""
+    """Prints the table of a run and draws its figures."""
     from jaxcram import api
 
-    finished = api.load_run(command.run)
+    shown = api.load_run(command.run)
     if command.curves:
-        finished.curves(["step"])  # an error, before anything is shown, where there are none
-    present(finished, curves=command.curves)
+        shown.curves(["step"])  # an error, before anything is shown, where there are none
+    present(shown, per_text=command.per_text, curves=command.curves)
 
 
-def present(finished: "Run", *, curves: bool = False) -> None:
+def present(run: "Run", *, per_text: bool = False, curves: bool = False) -> None:
     """Prints a run's table and a sample, draws its figures, and says where everything lies."""
-    print(finished.table())
-    if example := finished.summary["example"]:
-        print(
-            f"\nsample {example['sample_id']}, learning rate {example['learning_rate']:g}, up to its horizon:"
-        )
-        print(f"original: {printable(example['original'])}")
-        print(f"decoded:  {printable(example['decoded'])}")
-        print("identical" if example["identical"] else "NOT identical")
-    print(f"\n{report.speed(finished.summary)}")
-    print(f"\nfigure    {draw(finished)}")
+    if not run.finished:
+        ended, count = len(run.summary["lanes"]), run.summary["lanes_in_all"]
+        print(f"not finished: {ended} of {'?' if count is None else count} lanes have ended")
+    print("\n".join([run.table(per_text=per_text), *report.notes(run.summary)]))
+    if run.summary["lanes"]:
+        print("\n".join(["", *report.sample(run.summary)]))
+    if run.finished:
+        print(f"\n{report.speed(run.summary)}")
+    print()
+    if run.summary["lanes"]:
+        print(f"figure    {draw(run)}")
     if curves:
-        print(f"          {draw_curves(finished)}")
-    print(f"rows      {finished.path / 'rows'} (Parquet, a file a lane, a row a stage)")
+        print(f"          {draw_curves(run)}")
+    print(f"rows      {run.path / 'rows'} (Parquet, a file a lane, a row a stage)")
     if curves:
-        print(f"curves    {finished.path / 'curves'} (Parquet, a file a lane, a row every few steps)")
-    print(f"summary   {finished.path / 'summary.json'}")
-    print(f"settings  {finished.path / 'settings.json'}")
+        print(f"curves    {run.path / 'curves'} (Parquet, a file a lane, a row every few steps)")
+    if run.finished:
+        print(f"summary   {run.path / 'summary.json'}")
+    print(f"settings  {run.path / 'settings.json'}")
 
 
-def draw(finished: "Run") -> str:
-    """Draws the figure of a run into its directory; the path of the PNG.
+def draw(run: "Run") -> str:
+    """Draws the figure of a run into its directory; the path of the PNG, or why there is none.
 
     Raises:
-        StoppedError: the disk is full or gone.
-        UserError: the directory cannot be written.
+        UserError: the rows are damaged.
     """
-    from jaxcram.figures import run as figures
-    from jaxcram.figures.style import png
+    from jaxcram.figures import RUN_COLUMNS
 
-    rows, title = finished.rows(figures.COLUMNS), _title(finished)
-    image = png(figures.run_figure(rows, finished.summary, title=title))
-    disk.replace(finished.path / "figure.png", image)
-    return str(finished.path / "figure.png")
+    rows = run.rows(RUN_COLUMNS)
 
+    def image() -> bytes:
+        from jaxcram.figures import run as figures
+        from jaxcram.figures.style import png
 
-def draw_curves(finished: "Run") -> str:
-    """Draws the curves of a run, as `draw` does its figure.
+        return png(figures.run_figure(rows, run.summary, title=_title(run)))
 
-    Raises:
-        StoppedError, UserError: as there, or the run keeps no curves.
-    """
-    from jaxcram.figures import curves as figures
-    from jaxcram.figures.style import png
-
-    image = png(figures.curves_figure(finished.curves(figures.COLUMNS), title=_title(finished)))
-    disk.replace(finished.path / "curves.png", image)
-    return str(finished.path / "curves.png")
+    return _kept(run, "figure.png", image)
 
 
-def _title(finished: "Run") -> str:
-    texts = len({lane["sample_id"] for lane in finished.summary["lanes"]})
-    model = printable(finished.summary["model"].rstrip("/").rpartition("/")[2], keep="")[:80]
-    return f"{finished.summary['mode'].capitalize()} cramming of {texts} texts into {model}"
+def draw_curves(run: "Run") -> str:
+    """Draws the curves of a run, as `draw` does its figure."""
+
+    def image() -> bytes:
+        from jaxcram.figures import curves as figures
+        from jaxcram.figures.style import png
+
+        return png(figures.curves_figure(run.curves(figures.COLUMNS), title=_title(run)))
+
+    return _kept(run, "curves.png", image)
+
+
+def _kept(run: "Run", name: str, image: Callable[[], bytes]) -> str:
+    """Writes an image into a run's directory; its path, or why there is none: the numbers do without it."""
+    try:
+        disk.replace(run.path / name, image())
+        return str(run.path / name)
+    except Exception as error:
+        why = " ".join(str(error).split()) or type(error).__name__
+        return f"none could be drawn: {printable(why, keep='')}"
+
+
+def _title(run: "Run") -> str:
+    texts = len({lane["sample_id"] for lane in run.summary["lanes"]})
+    model = printable(run.summary["model"].rstrip("/").rpartition("/")[2], keep="")[:80]
+    crammed = f"{run.summary['mode'].capitalize()} cramming of {texts} text{'' if texts == 1 else 's'}"
+    return f"{crammed} into {model}"

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
-import platform
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Protocol
-
-import jax
-import numpy as np
 
 from jaxcram import processes, results
 from jaxcram.compilation import CompileTime
 from jaxcram.cram import run as engine
-from jaxcram.cram import verify
+from jaxcram.cram import summary, verify
 from jaxcram.cram.checkpoint import Checkpoints
 from jaxcram.cram.interruption import StopRequest
+from jaxcram.cram.outline import Outline, outline
 from jaxcram.cram.profile import Profile
 from jaxcram.cram.rows import Outcome
 from jaxcram.cram.settings import CramSettings
@@ -31,6 +28,9 @@ from jaxcram.text import Sample
 
 class Show(Protocol):
     """Who shows a person the run."""
+
+    def begin(self, plan: Outline) -> None:
+        """Show what the run is going to do."""
 
     def tell(self, line: str) -> None:
         """Show a line by itself."""
@@ -58,8 +58,8 @@ class Task:
     kinds: dict[int, str]
     settings: CramSettings
     to_text: Callable[[Sequence[int]], str]
-    profile: Profile
-    checkpoint_minutes: float
+    profile: Profile = dataclasses.field(default_factory=lambda: Profile(None))
+    checkpoint_minutes: float = 0.0
 
 
 def complete(directory: RunDirectory, task: Task, show: Show) -> None:
@@ -93,38 +93,52 @@ def complete(directory: RunDirectory, task: Task, show: Show) -> None:
         if missing:
             if summarised:
                 processes.from_first(directory.remove_summary)
-            show.tell(f"cramming into {directory.path}")
+            show.begin(plan_of(directory.path, task, len(outcomes), saved))
             run = engine.Run(task.decoder, task.samples, task.settings, missing, len(jobs), saved, show.tell)
+            run.progress.exact_tokens += sum(outcome.horizon for outcome in outcomes.values())
             spent.progress = run.progress
-            event = {"event": "start", "lanes": len(missing), "resumed": len(saved.lanes) if saved else 0}
-            directory.log(event | {"token_budget": run.progress.token_budget, "remat": run.progress.remat})
+            directory.log(_start_event(run.progress, len(missing), saved))
             outcomes |= _run(run, directory, task, show, checkpoints, spent)
+        show.tell(f"decoding {len(jobs)} lanes back")
         ordered = [outcomes[job.key] for job in jobs]
         tokens = {sample.sample_id: sample.tokens for sample in task.samples}
         decoded = verify.decode_outcomes(task.decoder, ordered, tokens)
-        lanes = [
-            {"kind": task.kinds[outcome.job.sample_id]}
-            | verify.lane_summary(outcome, decoded.get(i), tokens[outcome.job.sample_id])
-            for i, outcome in enumerate(ordered)
-        ]
     totals = spent.totals()
     useful, paid = totals.pop("useful_tokens"), totals.pop("paid_tokens")
-    summary = {
-        "lanes": lanes,
-        "example": _example(ordered, decoded, tokens, task.to_text),
+    values = {
+        **summary.of_lanes(ordered, decoded, task.samples, task.kinds, task.to_text),
         **totals,
         "useful_share": useful / paid if paid else None,
         "token_budget": spent.progress.token_budget,
         "remat": spent.progress.remat,
         "model": task.name,
         "mode": task.settings.stages.mode,
-        "versions": _versions(),
-        "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
+        "versions": summary.versions(),
+        "devices": summary.devices(),
     }
     with processes.together():
         pass  # all rows are on disk before there is a summary
-    processes.from_first(lambda: directory.write_summary(summary))
+    processes.from_first(lambda: directory.write_summary(values))
     checkpoints.remove()
+
+
+def plan_of(out: str | Path, task: Task, finished: int, saved: Snapshot | None = None) -> Outline:
+    """What a task is going to do in a directory where so many lanes are finished, and some were saved."""
+    return outline(str(out), (task.name, task.decoder), task.samples, task.settings, finished, saved)
+
+
+def _start_event(progress: engine.Progress, missing: int, saved: Snapshot | None) -> dict[str, Any]:
+    """What the log says of a start, the lanes under way apart."""
+    return {
+        "event": "start",
+        "lanes": missing,
+        "lanes_in_all": progress.lanes,
+        "resumed": len(saved.lanes) if saved else 0,
+        "token_budget": progress.token_budget,
+        "remat": progress.remat,
+        "versions": summary.versions(),
+        "devices": summary.devices(),
+    }
 
 
 class _Spent:
@@ -177,7 +191,7 @@ def _run(
                     directory.write_lane(outcome.job, rows, curve)
                 elif processes.number() == 0:
                     of_others.add(outcome.job.key)
-                directory.log({"event": "lane", "lane": outcome.job.key, "horizon": outcome.horizon})
+                directory.log({"event": "lane", "lane": outcome.job.key, **outcome.in_brief()})
                 outcomes[outcome.job.key] = outcome
             profile.after_chunk()
             stop = request.after_chunk()
@@ -197,33 +211,3 @@ def _stored(directory: RunDirectory, task: Task, finished: set[str]) -> dict[str
     mode = task.settings.stages.mode
     lanes = results.load_lanes(directory.path)
     return {job.key: Outcome.of_table(table, mode) for job, table in lanes if job.key in finished}
-
-
-def _example(
-    outcomes: list[Outcome],
-    decoded: dict[int, dict[str, np.ndarray]],
-    tokens: dict[int, np.ndarray],
-    to_text: Callable[[Sequence[int]], str],
-) -> dict[str, Any] | None:
-    """The lane with the longest horizon as text: what was asked for and what came back."""
-    if not decoded:
-        return None
-    best = max(decoded, key=lambda i: outcomes[i].horizon)
-    outcome = outcomes[best]
-    original = tokens[outcome.job.sample_id][: outcome.decode_tokens]
-    return {
-        "sample_id": outcome.job.sample_id,
-        "learning_rate": outcome.job.learning_rate,
-        "seed": outcome.job.seed,
-        "original": to_text(original.tolist()),
-        "decoded": to_text(decoded[best]["exact"].tolist()),
-        "identical": bool(np.array_equal(original, decoded[best]["exact"])),
-    }
-
-
-def _versions() -> dict[str, str]:
-    packages = ("jaxcram", "jax", "jaxlib", "flax", "optax", "numpy")
-    return {
-        "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in packages},
-    }

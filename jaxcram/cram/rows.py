@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -80,6 +80,10 @@ class LaneRows(Collected):
         self._start_KxD = start_KxD
         self._stages = stages
         self._trajectory = trajectory
+
+    def exact_stages(self, most: int) -> list[int]:
+        """Optimiser steps of the last stages, so many at most, that became exact."""
+        return [row["steps"] for row in self.rows[-most:] if row["exact"]]
 
     def restore(self, rows: list[Row]) -> None:  # noqa: D102
         super().restore(rows)
@@ -181,6 +185,18 @@ class Outcome:
     decode_tokens: int
     steps: int
     stop_reason: str
+
+    # of the rows, which `of` reads, and lane summaries
+    COLUMNS: ClassVar = (
+        *("sample_id", "learning_rate", "seed", "stage_index", "stage_seq_len", "num_input_tokens"),
+        *("exact", "exact_prefix", "steps_taken", "final_convergence", "information_gain_bits"),
+        "stop_reason",
+    )
+
+    def in_brief(self) -> dict[str, Any]:
+        """What the log says of a lane that has ended."""
+        names = ("horizon", "target_tokens", "steps", "stop_reason")
+        return {name: getattr(self, name) for name in names}
 
     @classmethod
     def of_table(cls, table: pa.Table, mode: str) -> Outcome:

@@ -22,6 +22,7 @@ from jaxcram.cram.settings import CramSettings, TokenBudget
 from jaxcram.cram.snapshot import Fit, Snapshot
 from jaxcram.cram.stages import Stop
 from jaxcram.cram.start import alone_nll, initial_embeddings
+from jaxcram.cram.time_left import TimeLeft
 from jaxcram.errors import UserError
 from jaxcram.models.decoder import Decoder
 from jaxcram.results import Job
@@ -34,19 +35,43 @@ DEFAULT_COST = {"cpu": PassCost(192, 10.0)}
 ACCELERATOR_COST = PassCost(16_384, 1024.0)
 
 
+def known_cost(settings: CramSettings) -> PassCost | None:
+    """What passes cost by the settings alone; None where it is to be measured."""
+    budget = settings.token_budget
+    if budget == TokenBudget("auto"):
+        return None
+    return PassCost(int(budget)) if budget else DEFAULT_COST.get(jax.default_backend(), ACCELERATOR_COST)
+
+
+def fit_before(model: Decoder, settings: CramSettings, saved: Snapshot | None) -> Fit | None:
+    """How the start before fitted its devices, if it was asked for the same on the same ones.
+
+    What was measured, or halved, then decides the rounding: it stays.
+    """
+    same = saved is not None and (saved.fit.asked, saved.fit.devices) == _asked(model, settings)
+    return saved.fit if saved and same else None
+
+
+def _asked(model: Decoder, settings: CramSettings) -> tuple[list[int | None], list[str]]:
+    """What `Fit` follows from: the settings, and the devices."""
+    devices = mesh.of(model).devices.flat
+    return [int(settings.token_budget), settings.remat], [f"{x.platform}: {x.device_kind}" for x in devices]
+
+
 @dataclasses.dataclass
 class Progress:
     """What a run has done so far; handed to whoever shows it.
 
     Attributes:
-        lanes, alive: lanes of this start, and those that have not ended.
+        lanes, alive: lanes of the whole run, and those that have not ended.
         exact_tokens: tokens of all longest exact prefixes together.
-        passes, lane_steps: forward-and-backward passes of all devices, and optimiser steps of all lanes.
-        ended_steps: those of the lanes that have ended.
+        passes, lane_steps: forward-and-backward passes of all devices, and optimiser steps of all lanes, in
+            this start.
         useful_tokens, paid_tokens: tokens of unfinished lanes' current prefixes, and padded tokens computed.
         token_budget: padded tokens of one pass.
         remat: whether layers are recomputed on the way back.
-        seconds: wall time since the first chunk was started.
+        seconds: wall time since the first chunk of this start.
+        left_s: seconds until the last lane is expected to end; None where nothing is known yet.
         note: something to tell the user, or "".
     """
 
@@ -57,10 +82,10 @@ class Progress:
     exact_tokens: int = 0
     passes: int = 0
     lane_steps: int = 0
-    ended_steps: int = 0
     useful_tokens: int = 0
     paid_tokens: int = 0
     seconds: float = 0.0
+    left_s: float | None = None
     note: str = ""
 
 
@@ -98,8 +123,7 @@ class Run:
         length_N = np.array([len(self._tokens[job.sample_id]) for job in jobs], np.int32)
         self._mesh = mesh.of(model)
         self._places = Places(model)
-        # As in the start before, where that was the same: what was measured, or halved, decides the rounding.
-        before = saved.fit if saved and self._asked == (saved.fit.asked, saved.fit.devices) else None
+        before = fit_before(model, settings, saved)
         cost, note = (before.cost, "") if before else self._cost(tell)
         self._cost_at_start = cost
         room = model.config.max_positions - settings.num_memory + 1
@@ -118,7 +142,7 @@ class Run:
         )
         if self._pass.remat and settings.remat is None:
             note = "; ".join(filter(None, (note, "layers are recomputed on the way back, to fit the memory")))
-        self.progress = Progress(len(jobs), len(jobs), cost.token_budget, self._pass.remat, note=note)
+        self.progress = Progress(num_lanes, len(jobs), cost.token_budget, self._pass.remat, note=note)
         nll = self._alone_nll()
         start_NxKxD = initial_embeddings(model, jobs, settings)
         self._lanes = self._fresh_lanes(length_N, start_NxKxD)
@@ -132,7 +156,8 @@ class Run:
             self._resume(saved)
         now = self._lanes.progress
         self._scheduler.observe(np.arange(len(jobs)), np.asarray(now.prefix), np.asarray(now.stop))
-        self._steps_before_N = now.total_steps.copy()
+        self._time_left = TimeLeft(settings.stages, length_N)
+        self._start = time.perf_counter()  # of the chunks
 
     def _resume(self, saved: Snapshot) -> None:
         """Put the lanes of a snapshot where they were."""
@@ -164,7 +189,7 @@ class Run:
             state={name: leaf[running] for name, leaf in snapshot.named(self._lanes.state).items()},
             rows={key: of_lane.new_rows() for key, of_lane in rows.items()},
             fit=Fit(
-                *self._asked,
+                *_asked(self._model, self._settings),
                 dataclasses.replace(self._cost_at_start, token_budget=self._scheduler.token_budget),
                 self._pass.remat,
             ),
@@ -173,20 +198,12 @@ class Run:
             curves={key: curve.new_rows() for key, curve in curves.items()},
         )
 
-    @property
-    def _asked(self) -> tuple[list[int | None], list[str]]:
-        """What `Fit` follows from: the flags, and the devices."""
-        flags = [int(self._settings.token_budget), self._settings.remat]
-        return flags, [f"{device.platform}: {device.device_kind}" for device in self._mesh.devices.flat]
-
     def _cost(self, tell: Callable[[str], None]) -> tuple[PassCost, str]:
         """What passes cost here, and a note on it where it was measured."""
-        budget, remat = self._settings.token_budget, bool(self._settings.remat)
-        if budget == TokenBudget("auto"):
-            return autotune.pass_cost(self._model, self._settings.num_memory, remat, tell)
-        if budget:
-            return PassCost(int(budget)), ""
-        return DEFAULT_COST.get(jax.default_backend(), ACCELERATOR_COST), ""
+        if cost := known_cost(self._settings):
+            return cost, ""
+        remat = bool(self._settings.remat)
+        return autotune.pass_cost(self._model, self._settings.num_memory, remat, tell)
 
     def _remat(self) -> bool:
         """As asked, or as the device's memory demands."""
@@ -283,6 +300,9 @@ class Run:
         passes, places = int(result.passes.max()), len(result.passes)
         self.progress.passes += passes * places  # who waits for the slowest is paid for
         self.progress.lane_steps += int(result.lane_steps.sum())
+        self._time_left.book(
+            time.perf_counter() - self._start, self._scheduler, chunk.turn.bucket, passes * places
+        )
         self.progress.useful_tokens += int(result.useful_tokens.sum())
         self.progress.paid_tokens += passes * len(chunk.slots) * chunk.turn.bucket.tokens
         for seat in np.flatnonzero(chunk.slots < len(self._jobs)):
@@ -296,7 +316,6 @@ class Run:
             self.progress.exact_tokens -= rows.horizon
             if rows.take(records, chunk.turn.bucket):
                 self._ended.append(slot)
-                self.progress.ended_steps += int(records.total_steps[-1] - self._steps_before_N[slot])
             self.progress.exact_tokens += rows.horizon
         self.progress.alive = self._scheduler.alive
 
@@ -318,10 +337,11 @@ class Run:
         Args:
             show: called after every chunk.
         """
-        start = time.perf_counter()
+        self._start = time.perf_counter()
         while self.progress.alive:
             ended = self._advance()
-            self.progress.seconds = time.perf_counter() - start
+            self.progress.seconds = time.perf_counter() - self._start
+            self.progress.left_s = self._time_left.seconds(self._scheduler, self._lanes.progress, self._rows)
             show(self.progress)
             self.progress.note = ""
             yield [Ended(*self._rows[slot].finished(), self._curves[slot].rows) for slot in ended]

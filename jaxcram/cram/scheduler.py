@@ -131,6 +131,15 @@ class Scheduler:
         """Padded length of the bucket to which a prefix belongs."""
         return self._lengths[int(np.searchsorted(self._lengths, prefix))]
 
+    @property
+    def devices(self) -> int:
+        """Shares into which the lanes are dealt."""
+        return self._devices
+
+    def pass_cost(self, bucket: Bucket) -> float:
+        """What a pass of a bucket costs on one device, in tokens."""
+        return self._knee + bucket.tokens * bucket.lanes
+
     def bucket(self, length: int) -> Bucket:
         """The shape of passes of `length` padded tokens on one device.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -84,14 +84,17 @@ def _batches(
 
 
 def lane_summary(
-    outcome: Outcome, decoded: dict[str, np.ndarray] | None, target: np.ndarray
+    outcome: Outcome, decoded: Mapping[str, np.ndarray] | None, target: np.ndarray | None
 ) -> dict[str, Any]:
     """One entry of `lanes` in summary.json.
 
     Accuracies are shares of the `decode_tokens` first tokens; `*_first_mismatch` is the index of the first
-    wrong one. They are null for a lane without an exact prefix, or whose embedding was not kept.
+    wrong one. They are null for a lane without an exact prefix, or whose embedding was not kept. `tf_tokens`
+    are the tokens of the target that were right when the embedding was measured.
     """
-    bits = outcome.row["information_gain_bits"] if outcome.row is not None else 0.0
+    row = outcome.row
+    right_tokens = 0 if row is None else round(row["final_convergence"] * row["stage_seq_len"])
+    bits = 0.0 if row is None else row["information_gain_bits"]
     summary = {
         "sample_id": outcome.job.sample_id,
         "learning_rate": outcome.job.learning_rate,
@@ -99,12 +102,15 @@ def lane_summary(
         "horizon": outcome.horizon,
         "target_tokens": outcome.target_tokens,
         "decode_tokens": outcome.decode_tokens,
+        "tf_tokens": right_tokens,
         "steps": outcome.steps,
         "stop_reason": outcome.stop_reason,
-        "information_gain_bits": bits if math.isfinite(bits) else None,
+        "information_gain_bits": bits if bits is not None and math.isfinite(bits) else None,
     }
     for column, name in (("tf", "teacher_forced"), ("exact", "exact"), ("cached", "cached")):
-        right = None if decoded is None else decoded[name] == target[: outcome.decode_tokens]
+        right = None
+        if decoded is not None and target is not None:
+            right = decoded[name] == target[: outcome.decode_tokens]
         wrong = None if right is None else np.flatnonzero(~right)
         summary[f"{column}_accuracy"] = None if right is None else float(right.mean())
         summary[f"{column}_first_mismatch"] = None if wrong is None or not len(wrong) else int(wrong[0])

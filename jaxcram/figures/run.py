@@ -1,6 +1,6 @@
 """The figure of a run: how much was crammed at which learning rate, and what each token cost."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,13 +11,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
+from jaxcram.figures import RUN_COLUMNS
 from jaxcram.figures.style import STYLE, rate_colors, rate_handles
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-COLUMNS = ("sample_id", "learning_rate", "seed", "stage_seq_len", "steps", "exact", "surprisal_bits")
+COLUMNS = RUN_COLUMNS
 _SPREAD = 0.06  # decades by which the lanes of one learning rate stand apart at most
+_NARROW = 0.1  # share of the axis between two learning rates below which their labels are turned
 _MEAN: dict[str, Any] = {"color": "0.25", "markerfacecolor": "white", "markersize": 8, "linewidth": 1.2}
 
 
@@ -42,6 +44,8 @@ class Stages(NamedTuple):
 def run_figure(rows: "pa.Table", summary: Mapping[str, Any], *, title: str = "") -> Figure:
     """Two panels: every lane's horizon by learning rate, and the steps per token by its surprisal.
 
+    In full mode every lane's accuracy by learning rate, and its horizon.
+
     Args:
         rows: of a run; `COLUMNS` are enough.
         summary: of the same run; each `kind` of text in it has a marker and a mean of its own.
@@ -54,14 +58,19 @@ def run_figure(rows: "pa.Table", summary: Mapping[str, Any], *, title: str = "")
         kind,
         dict(zip(dict.fromkeys(kind.values()), cycle("o^sDvP"), strict=False)),
     )
+    full = summary.get("mode") == "full"
     stages = costs(rows)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(11, 4.4), layout="constrained")
         left, right = figure.subplots(1, 2)
-        _draw_horizons(left, lanes, key)
-        _draw_costs(right, stages, key)
-        figure.legend(handles=_handles(key), loc="outside right upper")
-        figure.suptitle("\n".join(filter(None, [title, _correlation(stages)])), fontsize=11)
+        if full:
+            _draw_accuracies(left, lanes, key)
+            _draw_horizons(right, lanes, key)
+        else:
+            _draw_horizons(left, lanes, key)
+            _draw_costs(right, stages, key)
+        figure.legend(handles=_handles(key, lanes, full), loc="outside right upper")
+        figure.suptitle("\n".join(filter(None, [title, "" if full else _correlation(stages)])), fontsize=11)
     return figure
 
 
@@ -109,33 +118,82 @@ def _correlation(stages: Stages) -> str:
     known = [value for value in of_lanes if not np.isnan(value)]
     if not known:
         return ""
-    return f"surprisal against steps per token: Spearman ρ {np.mean(known):.2f}, mean of {len(known)} lanes"
+    return f"surprisal against steps per token: Spearman ρ {np.mean(known):.2f}, mean of {_lanes(len(known))}"
+
+
+def _lanes(count: int) -> str:
+    return f"{count} lane{'' if count == 1 else 's'}"
 
 
 def _draw_horizons(axes: Axes, lanes: Sequence[Mapping[str, Any]], key: _Key) -> None:
+    _draw_by_rate(axes, lanes, key, lambda lane: lane["horizon"])
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    axes.set_ylim(bottom=0)
+    axes.set_ylabel("horizon: longest exact prefix (tokens)")
+
+
+def _draw_accuracies(axes: Axes, lanes: Sequence[Mapping[str, Any]], key: _Key) -> None:
+    _draw_by_rate(axes, lanes, key, _forced, filled=False)
+    _draw_by_rate(axes, lanes, key, lambda lane: lane["exact_accuracy"])
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_ylabel("share of the target that comes back")
+
+
+def _forced(lane: Mapping[str, Any]) -> float | None:
+    """Accuracy under teacher forcing, as decoded or, where nothing was, as measured while cramming."""
+    if lane["tf_accuracy"] is None and "tf_tokens" in lane:
+        return lane["tf_tokens"] / lane["target_tokens"]
+    return lane["tf_accuracy"]
+
+
+def _draw_by_rate(
+    axes: Axes,
+    lanes: Sequence[Mapping[str, Any]],
+    key: _Key,
+    value: Callable[[Mapping[str, Any]], float | None],
+    filled: bool = True,
+) -> None:
+    """A number of every lane that has one, and the means of every kind of text, by learning rate."""
+    rates = list(key.color)
+    gaps = np.diff(np.log10(rates))
+    spread = min(_SPREAD, 0.3 * gaps.min(initial=1.0))
+    points: dict[tuple[str, float], list[float]] = {}
     for rate, color in key.color.items():
         here = [lane for lane in lanes if lane["learning_rate"] == rate]
-        places = rate * 10 ** (np.linspace(-_SPREAD, _SPREAD, len(here)) if len(here) > 1 else np.zeros(1))
+        places = rate * 10 ** (np.linspace(-spread, spread, len(here)) if len(here) > 1 else np.zeros(1))
         for lane, place in zip(here, places, strict=True):
-            marker = key.marker[key.kind[lane["sample_id"]]]
-            axes.plot(place, lane["horizon"], marker, color=color, alpha=0.75, markeredgewidth=0)
+            if (number := value(lane)) is None:
+                continue
+            kind = key.kind[lane["sample_id"]]
+            points.setdefault((kind, rate), []).append(number)
+            face, edge = (color, 0.0) if filled else ("none", 1.0)
+            axes.plot(
+                place,
+                number,
+                key.marker[kind],
+                color=color,
+                alpha=0.75,
+                markerfacecolor=face,
+                markeredgewidth=edge,
+            )
     for kind, marker in key.marker.items():
-        of_kind = [lane for lane in lanes if key.kind[lane["sample_id"]] == kind]
-        means = [
-            np.mean([lane["horizon"] for lane in of_kind if lane["learning_rate"] == rate])
-            for rate in key.color
-        ]
-        axes.plot(list(key.color), means, marker, linestyle="-", zorder=3, **_MEAN)
+        means = {rate: np.mean(points[kind, rate]) for rate in rates if (kind, rate) in points}
+        if _has_mean(lanes):
+            style = "-" if filled else "--"
+            axes.plot(list(means), list(means.values()), marker, linestyle=style, zorder=3, **_MEAN)
     axes.set_xscale("log")
-    rates = list(key.color)
     axes.set_xlim(rates[0] / 1.8, rates[-1] * 1.8)
     axes.xaxis.set_major_locator(FixedLocator(rates))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-    axes.set_ylim(bottom=0)
+    if gaps.min(initial=1.0) < _NARROW * (gaps.sum() + 2 * np.log10(1.8)):
+        axes.tick_params(axis="x", rotation=90)
     axes.set_xlabel("learning rate (peak, per step)")
-    axes.set_ylabel("horizon: longest exact prefix (tokens)")
+
+
+def _has_mean(lanes: Sequence[Mapping[str, Any]]) -> bool:
+    """One lane is its own mean."""
+    return len(lanes) > 1
 
 
 def _draw_costs(axes: Axes, stages: Stages, key: _Key) -> None:
@@ -160,10 +218,17 @@ def _draw_costs(axes: Axes, stages: Stages, key: _Key) -> None:
     axes.set_ylabel("cost (optimiser steps per token)")
 
 
-def _handles(key: _Key) -> list[Line2D]:
+def _handles(key: _Key, lanes: Sequence[Mapping[str, Any]], full: bool) -> list[Line2D]:
     handles = [*rate_handles(key.color), Line2D([], [], linestyle="", label="")]
     for kind, marker in key.marker.items():
         handles.append(Line2D([], [], linestyle="", marker=marker, color="0.5", label=kind))
-    for kind, marker in key.marker.items():
-        handles.append(Line2D([], [], marker=marker, label=f"{kind}, mean", **_MEAN))
+    if _has_mean(lanes):
+        for kind, marker in key.marker.items():
+            handles.append(Line2D([], [], marker=marker, label=f"{kind}, mean", **_MEAN))
+    if full:
+        handles.append(Line2D([], [], linestyle="", label=""))
+        handles.append(Line2D([], [], marker="o", color="0.25", label="exact decoding"))
+        hollow = Line2D([], [], marker="o", color="0.25", linestyle="--", label="teacher forcing")
+        hollow.set_markerfacecolor("none")
+        handles.append(hollow)
     return handles

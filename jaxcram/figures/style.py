@@ -20,6 +20,9 @@ STYLE: dict[Any, Any] = {
 }
 
 
+_MOST_RATES = 10  # in a legend
+
+
 def png(figure: Figure) -> bytes:
     """A figure as an image."""
     image = io.BytesIO()
@@ -35,9 +38,11 @@ def rate_colors(rates: Iterable[float]) -> dict[float, str]:
 
 
 def rate_handles(colors: dict[float, str]) -> list[Line2D]:
-    """Entries of a legend that say which colour is which learning rate, under a heading."""
+    """Entries of a legend that say which colour is which learning rate, under a heading; of many some."""
+    some = np.linspace(0, len(colors) - 1, min(len(colors), _MOST_RATES)).round()
+    shown = [list(colors.items())[int(i)] for i in some]
     patch: dict[str, Any] = {"linestyle": "", "marker": "s", "markersize": 8}
     return [
         Line2D([], [], linestyle="", label="learning rate"),
-        *(Line2D([], [], color=color, label=f"{rate:g}", **patch) for rate, color in colors.items()),
+        *(Line2D([], [], color=color, label=f"{rate:g}", **patch) for rate, color in shown),
     ]

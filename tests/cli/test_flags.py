@@ -106,3 +106,49 @@ def test_the_explanation_gives_unit_and_default_at_100_columns():
         "From a file:",
         "  --flagfile=PATH           Read flags from a file, one --name=value a line; # starts a comment",
     ]
+
+
+@dataclasses.dataclass(frozen=True)
+class OfRun:
+    run: str = flags.positional()
+    steps: int = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class OfRuns:
+    runs: tuple[str, ...] = flags.positional()
+    steps: int = 3
+
+
+@pytest.mark.parametrize(
+    "arguments", [["a,b"], ["--run", "a,b"], ["--run=a,b"], ["--steps=3", "a,b"], ["a,b", "--steps=3"]]
+)
+def test_a_positional_field_is_an_argument_or_a_flag(arguments):
+    topics = {"What": {"run": Doc("Directory"), "steps": Doc("A cap")}}
+    assert flags.parse(OfRun, topics, arguments) == OfRun("a,b", 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "RUN is needed; write it after the program's name, or --run=VALUE"),
+        (["--steps=1"], "RUN is needed; write it after the program's name, or --run=VALUE"),
+        (["a", "--run=b"], "run is given twice, as 'a' and as --run; leave one of them out"),
+        (["a", "b"], "argument 'b' belongs to no flag; write --name=value"),
+    ],
+)
+def test_a_positional_field_is_given_once(arguments, message):
+    topics = {"What": {"run": Doc("Directory"), "steps": Doc("A cap")}}
+    with pytest.raises(UserError) as caught:
+        flags.parse(OfRun, topics, arguments)
+    assert str(caught.value) == message
+
+
+def test_a_positional_tuple_takes_all_arguments_as_they_are():
+    topics = {"What": {"runs": Doc("Directories"), "steps": Doc("A cap")}}
+    assert flags.parse(OfRuns, topics, ["a,b", "--steps=1", "c"]) == OfRuns(("a,b", "c"), 1)
+    assert flags.parse(OfRuns, topics, ["--", "--c"]) == OfRuns(("--c",))
+    assert flags.parse(OfRuns, topics, ["--runs=a,b"]) == OfRuns(("a", "b"))
+    assert flags.usage(OfRuns) == "RUNS... --flags"
+    line = "  RUNS... or --runs         Directories [must be given]"
+    assert line in flags.explain(OfRuns, topics).splitlines()

@@ -1,6 +1,8 @@
 """The programs, one after another, by the real entry point on a tiny model."""
 
+import datetime
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,7 @@ import pytest
 from jaxcram import api, report
 from jaxcram.cli import main
 from jaxcram.cram.run import Run
-from jaxcram.results import load_rows, load_summary
+from jaxcram.results import Job, load_rows, load_summary
 
 pytestmark = pytest.mark.slow
 
@@ -47,10 +49,11 @@ def test_the_run_is_that_of_the_flags(run, tiny_model):
 def test_the_second_start_and_show_print_table_sample_and_files(run, tiny_model, capsys):
     assert main.main(cram(tiny_model, run.parent)) == 0
     printed = capsys.readouterr().out
-    example = load_summary(run)["example"]
+    finished, example = api.load_run(run), load_summary(run)["example"]
     assert printed == (
-        f"{api.load_run(run).table()}\n\n"
-        f"sample {example['sample_id']}, learning rate {example['learning_rate']:g}, up to its horizon:\n"
+        "\n".join([finished.table(), *report.notes(finished.summary)]) + "\n\n"
+        f"sample {example['sample_id']}, learning rate {example['learning_rate']:g}, up to its horizon, "
+        f"{example['decode_tokens']} of {len(TEXTS[example['sample_id']])} tokens:\n"
         f"original: {example['original']}\n"
         f"decoded:  {example['original']}\n"
         "identical\n\n"
@@ -62,8 +65,11 @@ def test_the_second_start_and_show_print_table_sample_and_files(run, tiny_model,
     )
     assert (run / "figure.png").read_bytes().startswith(b"\x89PNG")
     (run / "figure.png").unlink()
-    assert main.main(["show", f"--run={run}"]) == 0
-    assert capsys.readouterr().out == printed
+    for arguments in (["show", str(run)], ["show", f"--run={run}"]):
+        assert main.main(arguments) == 0
+        assert capsys.readouterr().out == printed
+    assert main.main(["show", str(run), "--per_text"]) == 0
+    assert capsys.readouterr().out == printed.replace(finished.table(), finished.table(per_text=True))
     assert (run / "figure.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -96,13 +102,15 @@ def test_curves_are_drawn_where_there_are_some(run, tiny_model, tmp_path, capsys
 def test_decode_prints_the_horizon_of_every_lane(run, decoder, capsys):
     assert main.main(["decode", f"--run={run}", f"--decoder={decoder}"]) == 0
     printed = capsys.readouterr().out
-    lanes = [lane for lane in load_summary(run)["lanes"] if lane["horizon"]]
-    assert (
-        printed
-        == "\n\n".join(
-            f"sample {lane['sample_id']}, learning rate {lane['learning_rate']:g}, seed 0: identical\n"
-            f"{TEXTS[lane['sample_id']][: lane['horizon']]}"
-            for lane in lanes
+    horizon = {
+        (lane["sample_id"], lane["learning_rate"]): lane["horizon"] for lane in load_summary(run)["lanes"]
+    }
+    assert printed == (
+        "\n\n".join(
+            f"sample {sample}, learning rate {rate:g}, seed 0: identical\n"
+            f"{TEXTS[sample][: horizon[sample, rate]]}"
+            for sample in (0, 1)
+            for rate in (0.1, 1.0)
         )
         + "\n"
     )
@@ -164,7 +172,14 @@ def test_a_run_says_where_it_goes_before_it_computes_and_where_its_own_trace_lie
     earlier.mkdir(parents=True)
     (earlier / "host.xplane.pb").write_bytes(b"")
     assert main.main([*command, f"--profile_dir={traces}"]) == 0
-    assert shown == [f"cramming into {tmp_path / 'run'}\n"]
+    assert shown[0].splitlines()[2:] == [
+        "texts     2, of 7 to 16, mean 11.5 tokens",
+        "lanes     4: 2 texts x 2 learning rates (0.1, 1) x 1 seed",
+        "procedure progressive: 1 token, then 1 more a stage; at most 50 steps a stage, 200 a lane",
+        "objective cross_entropy of 1 vector a text; AdamW, cosine schedule",
+        "passes    at most 192 tokens on a device: 1 x 16 (lanes x tokens)",
+        f"out       {tmp_path / 'run'}",
+    ]
     (own,) = {file.parent for file in traces.rglob("*.xplane.pb")} - {earlier}
     told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("trace")]
     assert told == [f"trace     {own} (for XProf, TensorBoard or Perfetto)"]
@@ -191,3 +206,73 @@ def test_pretrain_trains_a_model_that_generate_reads(tmp_path, capsys):
         f"jaxcram pretrain: error: --out={out}: belongs to a run with width = 16, not 24; "
         "choose another directory\n"
     )
+
+
+def test_a_dry_run_says_what_would_be_done_and_writes_nothing(run, tiny_model, tmp_path, capsys):
+    assert main.main([*cram(tiny_model, tmp_path), "--dry_run"]) == 0
+    told = capsys.readouterr()
+    assert told.err == ""
+    assert told.out.splitlines()[0] == (
+        f"model     {tiny_model}, float32; 17.5K parameters, 1 layers of width 32"
+    )
+    assert told.out.splitlines()[3] == "lanes     4: 2 texts x 2 learning rates (0.1, 1) x 1 seed"
+    assert told.out.splitlines()[-1] == f"out       {tmp_path / 'run'}"
+    assert [file.name for file in tmp_path.iterdir()] == ["texts.jsonl"]
+    before = {file: file.stat().st_mtime_ns for file in run.rglob("*")}
+    assert main.main([*cram(tiny_model, run.parent), "--dry_run"]) == 0
+    assert "; 4 are finished\n" in capsys.readouterr().out
+    assert main.main([*cram(tiny_model, run.parent), "--dry_run", "--max_steps=7"]) == 2
+    assert "the run has other settings (max_steps: was 200, is 7)" in capsys.readouterr().err
+    assert {file: file.stat().st_mtime_ns for file in run.rglob("*")} == before
+
+
+def test_a_run_that_is_not_finished_is_shown_and_decoded_as_far_as_it_is(run, tmp_path, capsys):
+    part = tmp_path / "part"
+    shutil.copytree(run, part)
+    (part / "summary.json").unlink()
+    for shard in (part / "rows").glob("sample00001-*"):
+        shard.unlink()
+    assert main.main(["show", str(part)]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "not finished: 2 of 4 lanes have ended"
+    assert [line.split()[:3] for line in printed[2:4]] == [["text", "0.1", "1"], ["text", "1", "1"]]
+    assert "no sample: nothing is decoded before the run is finished" in printed
+    assert printed[-3:] == [
+        f"figure    {part / 'figure.png'}",
+        f"rows      {part / 'rows'} (Parquet, a file a lane, a row a stage)",
+        f"settings  {part / 'settings.json'}",
+    ]
+    assert main.main(["decode", str(part)]) == 0
+    assert capsys.readouterr().out.count("identical") == 2
+    for shard in (part / "rows").iterdir():
+        shard.unlink()
+    assert main.main(["show", str(part)]) == 0
+    assert capsys.readouterr().out.splitlines()[:2] == [
+        "not finished: 0 of 4 lanes have ended",
+        "no lane has ended yet",
+    ]
+
+
+def test_a_model_that_has_moved_is_given_to_decode(run, tiny_model, tmp_path, capsys):
+    moved, settings = tmp_path / "run", json.loads((run / "settings.json").read_text())
+    shutil.copytree(run, moved)
+    (moved / "settings.json").write_text(json.dumps({**settings, "model": str(tmp_path / "gone")}))
+    assert main.main(["decode", str(moved)]) == 2
+    assert main.main(["decode", str(moved), f"--model={tiny_model}"]) == 0
+    assert capsys.readouterr().out.count("identical") == 4
+
+
+def test_lines_of_the_log_have_times_and_lanes_say_why_they_ended(run):
+    events = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    times = [datetime.datetime.fromisoformat(event["time"]) for event in events]
+    assert times == sorted(times)
+    assert {time.utcoffset() for time in times} == {datetime.timedelta(0)}
+    start = next(event for event in events if event["event"] == "start")
+    assert (start["lanes"], start["lanes_in_all"], start["versions"]["jaxcram"]) == (4, 4, "0.1.0")
+    names = ("horizon", "target_tokens", "steps", "stop_reason")
+    assert {
+        event["lane"]: [event[name] for name in names] for event in events if event["event"] == "lane"
+    } == {
+        Job(lane["sample_id"], lane["learning_rate"], lane["seed"]).key: [lane[name] for name in names]
+        for lane in load_summary(run)["lanes"]
+    }

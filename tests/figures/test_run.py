@@ -105,3 +105,44 @@ def test_a_run_in_which_nothing_became_exact_still_has_a_figure(rows, tmp_path):
     figure.savefig(tmp_path / "figure.png", dpi=50)
     height, width, _ = matplotlib.image.imread(tmp_path / "figure.png").shape
     assert (height, width) == (220, 550)
+
+
+def test_full_mode_draws_both_accuracies_and_the_horizon_of_every_lane(rows):
+    accuracies = {(0, 0.1): (0.9, 0.5), (0, 1.0): (1.0, 1.0), (7, 0.1): (0.8, 0.0), (7, 1.0): (0.7, 0.3)}
+    lanes = [
+        {**lane, "tf_accuracy": forced, "exact_accuracy": exact}
+        for lane in SUMMARY["lanes"]
+        for forced, exact in [accuracies[lane["sample_id"], lane["learning_rate"]]]
+    ]
+    figure = run_figure(rows, {"lanes": lanes, "mode": "full"}, title="Two texts")
+    left, right = figure.axes
+    assert sorted(y for _, y in drawn(left)) == [0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 1.0, 1.0]
+    assert sorted(y for _, y in drawn(right)) == [0, 1, 4, 5]
+    means = {
+        (line.get_linestyle(), line.get_marker()): line.get_ydata().tolist()
+        for line in left.lines
+        if line.get_linestyle() != "None"
+    }
+    assert means == {
+        ("-", "o"): [0.5, 1.0],
+        ("-", "^"): [0.0, 0.3],
+        ("--", "o"): [0.9, 1.0],
+        ("--", "^"): [0.8, 0.7],
+    }
+    assert figure.get_suptitle() == "Two texts"
+    assert [text.get_text() for text, _ in legend(figure)][-2:] == ["exact decoding", "teacher forcing"]
+
+
+def test_one_lane_is_a_point_without_a_mean(rows):
+    summary = {"lanes": SUMMARY["lanes"][:1]}
+    left, _ = run_figure(rows.filter(pa.compute.field("learning_rate") == 0.1), summary).axes
+    assert [line.get_xydata().tolist() for line in left.lines] == [[[0.1, 4]]]
+
+
+def test_of_many_learning_rates_labels_are_turned_and_ten_are_in_the_legend(rows):
+    rates = [0.001 * 2**i for i in range(13)]
+    lanes = [{**SUMMARY["lanes"][0], "learning_rate": rate} for rate in rates]
+    figure = run_figure(rows.slice(0, 0), {"lanes": lanes})
+    assert {label.get_rotation() for label in figure.axes[0].get_xticklabels()} == {90.0}
+    named = [text.get_text() for text, _ in legend(figure)][1:11]
+    assert (named[0], named[-1], len(set(named))) == ("0.001", "4.096", 10)

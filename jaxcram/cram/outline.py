@@ -1,0 +1,108 @@
+"""What a run is going to do, known before anything is computed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from jaxcram import mesh, processes
+from jaxcram.cram import run as engine
+from jaxcram.cram.lanes import Bucket
+from jaxcram.cram.scheduler import Plan, Scheduler
+from jaxcram.cram.settings import CramSettings
+from jaxcram.cram.snapshot import Snapshot
+from jaxcram.models.decoder import Decoder
+from jaxcram.text import Sample
+
+
+@dataclasses.dataclass(frozen=True)
+class Outline:
+    """A run before it starts.
+
+    Attributes:
+        out: the run directory.
+        model: the name of the frozen model; parameters, layers, width: its size; dtype: its precision.
+        devices: how many there are of each kind; processes: how many take part.
+        lengths: tokens of every target.
+        settings: the procedure.
+        finished: lanes that an earlier start has finished; saved: those that go on from a checkpoint.
+        token_budget: padded tokens of one pass on one device; None where it is to be measured.
+        passes: the shapes of passes on one device; empty where the budget is to be measured.
+    """
+
+    out: str
+    model: str
+    parameters: int
+    layers: int
+    width: int
+    dtype: str
+    devices: dict[str, int]
+    processes: int
+    lengths: tuple[int, ...]
+    settings: CramSettings
+    finished: int
+    saved: int
+    token_budget: int | None
+    passes: tuple[Bucket, ...]
+
+    @property
+    def lanes(self) -> int:
+        """Lanes of the whole run."""
+        return len(self.lengths) * len(self.settings.learning_rates) * len(self.settings.seeds)
+
+
+def outline(
+    out: str,
+    model: tuple[str, Decoder],
+    samples: Sequence[Sample],
+    settings: CramSettings,
+    finished: int,
+    saved: Snapshot | None = None,
+) -> Outline:
+    """What a run is going to do.
+
+    Args:
+        out: the run directory.
+        model: name and decoder.
+        samples: the targets; settings: the procedure.
+        finished: lanes that an earlier start has finished.
+        saved: lanes that were under way.
+    """
+    name, decoder = model
+    config, whole = decoder.config, mesh.of(decoder)
+    kinds = Counter(_kind(device) for device in whole.devices.flat)
+    lengths = tuple(len(sample.tokens) for sample in samples)
+    lanes = len(samples) * len(settings.learning_rates) * len(settings.seeds)
+    before = engine.fit_before(decoder, settings, saved)
+    cost = before.cost if before else engine.known_cost(settings)
+    passes: tuple[Bucket, ...] = ()
+    if cost:
+        plan = Plan.of(lanes, max(lengths), config.max_positions - settings.num_memory + 1)
+        scheduler = Scheduler(lanes, plan, cost, lanes, mesh.places(whole))
+        passes = tuple(scheduler.bucket(length) for length in plan.lengths)
+    return Outline(
+        out=out,
+        model=name,
+        parameters=sum(leaf.size for leaf in jax.tree.leaves(decoder)),
+        layers=config.num_layers,
+        width=config.width,
+        dtype=str(np.dtype(decoder.dtype)),
+        devices=dict(kinds),
+        processes=processes.count(),
+        lengths=lengths,
+        settings=settings,
+        finished=finished,
+        saved=len(saved.lanes) if saved else 0,
+        token_budget=cost.token_budget if cost else None,
+        passes=passes,
+    )
+
+
+def _kind(device: jax.Device) -> str:
+    """Platform and model, such as `gpu (NVIDIA H100 80GB HBM3)`."""
+    model = mesh.cpu_model() if device.platform == "cpu" else device.device_kind
+    return f"{device.platform} ({model})" if model else device.platform

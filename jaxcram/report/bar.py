@@ -1,0 +1,85 @@
+"""Progress while a run goes on."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Self
+
+from tqdm import tqdm
+
+from jaxcram.report.duration import duration
+from jaxcram.report.outline import outline
+
+if TYPE_CHECKING:
+    from jaxcram.cram.outline import Outline
+    from jaxcram.cram.run import Progress
+    from jaxcram.results import RunDirectory
+
+LOG_SECONDS = 5.0
+LINE_SECONDS = 10.0  # between two lines where stderr is no terminal
+
+
+class Bar:
+    """Progress of a run on stderr, if wanted, and a line in its log every few seconds.
+
+    On a terminal it is a bar; elsewhere lines, one every `LINE_SECONDS` at most. A context manager, so that
+    whatever is printed after an error starts on a line of its own.
+
+    Args:
+        visible: whether there is anything on stderr.
+        clock: seconds, from any start.
+    """
+
+    def __init__(self, visible: bool, clock: Callable[[], float] = time.monotonic) -> None:
+        self._visible = visible
+        self._clock = clock
+        self._bar: tqdm | None = None
+        self._logged = self._told = float("-inf")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def begin(self, plan: Outline) -> None:
+        """What the run is going to do."""
+        for line in outline(plan):
+            self.tell(line)
+
+    def tell(self, line: str) -> None:
+        """A line of its own, above the bar if there is one already."""
+        if self._visible:
+            tqdm.write(line, file=sys.stderr)
+
+    def __call__(self, progress: Progress, directory: RunDirectory) -> None:
+        """Show the state after a chunk."""
+        if progress.note:
+            self.tell(progress.note)
+        now = self._clock()
+        if self._visible and sys.stderr.isatty():
+            self._draw(progress)
+        elif now - self._told >= LINE_SECONDS:
+            self._told = now
+            done = f"{progress.lanes - progress.alive}/{progress.lanes} lanes done"
+            self.tell(f"{done}, {duration(progress.seconds)} so far, {_state(progress)}")
+        if now - self._logged >= LOG_SECONDS or progress.note or not progress.alive:
+            self._logged = now
+            directory.log({"event": "progress", **vars(progress)})
+
+    def _draw(self, progress: Progress) -> None:
+        done = progress.lanes - progress.alive
+        if self._bar is None:
+            form = "{n_fmt}/{total_fmt} lanes done [{elapsed}, {postfix}]"
+            self._bar = tqdm(total=progress.lanes, initial=done, bar_format=form, mininterval=0.5)
+        self._bar.set_postfix_str(_state(progress), refresh=False)
+        self._bar.update(done - self._bar.n)
+
+
+def _state(progress: Progress) -> str:
+    rate = progress.lane_steps / max(progress.seconds, 1e-9)
+    left = duration(progress.left_s)
+    return f"{progress.exact_tokens} tokens exact, {rate:.0f} steps/s, {left} left"

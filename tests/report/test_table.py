@@ -1,0 +1,205 @@
+"""The table, its notes and the sample, to the letter, of lanes that gave much, little or nothing."""
+
+import pytest
+
+from jaxcram import report
+
+LANE = {
+    "sample_id": 0,
+    "kind": "story",
+    "learning_rate": 0.1,
+    "seed": 0,
+    "horizon": 10,
+    "target_tokens": 30,
+    "decode_tokens": 10,
+    "tf_tokens": 10,
+    "bos_tokens": 1,
+    "steps": 1000,
+    "stop_reason": "stage_cap",
+    "information_gain_bits": 8.0,
+    "tf_accuracy": 1.0,
+    "exact_accuracy": 1.0,
+    "cached_accuracy": 1.0,
+    "tf_first_mismatch": None,
+    "exact_first_mismatch": None,
+    "cached_first_mismatch": None,
+}
+UNKNOWN = {f"{name}_accuracy": None for name in ("tf", "exact", "cached")}
+NOTHING = {"horizon": 0, "decode_tokens": 0, "tf_tokens": 0, "information_gain_bits": 0.0, **UNKNOWN}
+BOS_ALONE = {"horizon": 1, "decode_tokens": 1, "tf_tokens": 1, "information_gain_bits": 0.0}
+FULL = {"decode_tokens": 30, "horizon": 5, "tf_tokens": 27, "tf_accuracy": 0.9, "stop_reason": "sample_cap"}
+
+
+def summary(*lanes, mode="progressive", **more):
+    return {"lanes": [{**LANE, **lane} for lane in lanes], "mode": mode, "example": None, **more}
+
+
+def test_lanes_that_gave_nothing_count_as_nothing_and_are_named():
+    values = summary({}, {"sample_id": 1, **NOTHING}, {"sample_id": 2, **BOS_ALONE}, {"sample_id": 3})
+    assert report.table(values).splitlines() == [
+        "texts   lr  lanes  empty  target  horizon     gain   steps     TF  exact  cached  mismatch",
+        "story  0.1      4      2      30  5.2±5.5  4.0±4.6  1000±0  0.500  0.500   0.500      none",
+    ]
+    assert report.notes(values) == [
+        "horizon: tokens of the longest exact prefix; gain: bits, without token 0; mean±std over lanes",
+        "TF, exact, cached: share of that prefix which comes back, 0 for the lanes that gave no text (empty)",
+        "ended by: stage_cap 4",
+        "nothing came back from 2 of 4 lanes: sample 1, learning rate 0.1; sample 2, learning rate 0.1",
+    ]
+    assert report.sample(summary(NOTHING, BOS_ALONE)) == ["no sample: no text came back from any lane"]
+
+
+def test_a_share_is_1_only_where_everything_came_back():
+    values = summary({"exact_accuracy": 0.9999, "cached_accuracy": 0.99996})
+    assert report.table(values).splitlines()[1].split()[-4:] == ["1.000", "0.999", "0.999", "none"]
+
+
+def test_each_decoder_that_differs_is_named_with_its_earliest_mismatch():
+    values = summary(
+        {"exact_first_mismatch": 3, "exact_accuracy": 0.5, "cached_first_mismatch": 7},
+        {"cached_first_mismatch": 1, "cached_accuracy": 0.5, "seed": 2},
+    )
+    assert report.table(values).splitlines()[1].endswith("  0.750   0.750  exact:3 cached:1")
+    assert report.notes(values)[-2:] == [
+        "decoders differ from the exact prefix in 2 of 2 lanes: sample 0, learning rate 0.1 (exact:3",
+        "    cached:7); sample 0, learning rate 0.1, seed 2 (cached:1)",
+    ]
+
+
+def test_one_unknown_accuracy_makes_no_share_of_the_others():
+    values = summary({}, {"sample_id": 1, **UNKNOWN})
+    assert report.table(values).splitlines()[1].split()[-4:] == ["-", "-", "-", "none"]
+    values = summary(UNKNOWN)
+    assert report.table(values).splitlines()[1].split()[-4:] == ["-", "-", "-", "-"]
+    assert report.sample(values) == [
+        "no sample: the run kept no embeddings (trajectory = none), so nothing was decoded back"
+    ]
+
+
+def test_groups_stories_first_then_rates_or_one_line_a_text():
+    values = summary(
+        {"kind": "prose", "sample_id": 7},
+        {"learning_rate": 0.5, "horizon": 12, "stop_reason": "complete"},
+        {"learning_rate": 0.01, "horizon": 12, "information_gain_bits": None},
+        {"sample_id": 2, **NOTHING, "stop_reason": "not_finite"},
+    )
+    lines = [line.split() for line in report.table(values).splitlines()]
+    assert [line[:3] for line in lines[1:]] == [
+        ["story", "0.01", "1"],
+        ["story", "0.1", "1"],
+        ["story", "0.5", "1"],
+        ["prose", "0.1", "1"],
+    ]
+    assert report.table(values, per_text=True).splitlines() == [
+        "text   kind  lanes  best lr  empty  target   horizon  gain   steps     TF  exact  cached  mismatch",
+        "   0  story      2     0.01      0      30  12.0±0.0   8.0  1000±0  1.000  1.000   1.000      none",
+        "   2  story      1        -      1      30       0.0   0.0    1000  0.000  0.000   0.000         -",
+        "   7  prose      1      0.1      0      30      10.0   8.0    1000  1.000  1.000   1.000      none",
+    ]
+    assert report.notes(values)[2:] == [
+        "ended by: stage_cap 2, complete 1, not_finite 1",
+        "nothing came back from 1 of 4 lanes: sample 2, learning rate 0.1",
+        "no finite gain, so left out of its mean: 1 of 4 lanes: sample 0, learning rate 0.01",
+    ]
+
+
+def test_full_mode_has_a_table_of_its_own():
+    exact = {"exact_accuracy": 0.3, "cached_accuracy": 0.2, "exact_first_mismatch": 5}
+    whole = {"sample_id": 1, "horizon": 30, "decode_tokens": 30, "tf_tokens": 30, "stop_reason": "complete"}
+    bos = {"exact_accuracy": 1 / 30, "cached_accuracy": 1 / 30, "horizon": 1}
+    values = summary({**FULL, **exact}, whole, {**FULL, **bos, "sample_id": 2}, mode="full")
+    assert report.table(values).splitlines() == [
+        "texts   lr  lanes  target  right (TF)     TF  exact  cached  whole    horizon     gain   steps",
+        "story  0.1      3      30    28.0±1.7  0.933  0.444   0.411    1/3  12.0±15.7  8.0±0.0  1000±0",
+    ]
+    assert report.notes(values) == [
+        "TF, exact, cached: share of the whole target that comes back; whole: lanes exact to its end",
+        "horizon: tokens exact from the start; gain: bits, without token 0; mean±std over lanes",
+        "ended by: sample_cap 2, complete 1",
+        "nothing came back from 1 of 3 lanes: sample 2, learning rate 0.1",
+    ]
+
+
+def test_a_run_of_an_earlier_version_has_a_table_too():
+    later = ("bos_tokens", "tf_tokens")
+    values = summary({}, {"horizon": 30, "decode_tokens": 30}, mode="full")
+    values["lanes"] = [{k: v for k, v in lane.items() if k not in later} for lane in values["lanes"]]
+    assert report.table(values).splitlines()[1].split()[3:5] == ["30", "20.0±14.1"]
+
+
+def test_a_wide_table_is_drawn_together_to_fit_100_columns():
+    lanes = [
+        {"learning_rate": 0.0123, "horizon": 1234, "steps": 10_000, "target_tokens": 1500, "sample_id": i}
+        for i in (0, 1)
+    ]
+    lanes[0]["horizon"] = 1000
+    lanes[1] |= {"exact_first_mismatch": 3, "cached_first_mismatch": 1, "steps": 9_000}
+    header, line = report.table(summary(*lanes)).splitlines()
+    assert len(header) == len(line) <= 100
+    assert line == (
+        "story 0.0123     2     0   1500 1117.0±165.5 8.0±0.0 9500±707 1.000 1.000  1.000 exact:3 cached:1"
+    )
+
+
+def test_a_run_without_lanes():
+    assert report.table(summary()) == "no lane has ended yet"
+    assert report.notes(summary()) == []
+
+
+EXAMPLE = {
+    "sample_id": 3,
+    "learning_rate": 0.5,
+    "seed": 1,
+    "decode_tokens": 10,
+    "target_tokens": 30,
+    "original": "Once upon a time",
+    "decoded": "Once upon a time",
+    "first_mismatch": None,
+    "agreeing": "",
+    "identical": True,
+}
+
+
+@pytest.mark.parametrize(
+    ("more", "heading", "verdict"),
+    [
+        ({}, "up to its horizon, 10 of 30 tokens:", "identical"),
+        ({"decode_tokens": 30}, "the whole target of 30 tokens:", "identical"),
+        (
+            {"identical": False, "first_mismatch": 4, "agreeing": "Once upon"},
+            "up to its horizon, 10 of 30 tokens:",
+            "NOT identical: the first difference is token 4 of 10, after 'Once upon'",
+        ),
+        (
+            {"identical": False, "first_mismatch": 0},
+            "up to its horizon, 10 of 30 tokens:",
+            "NOT identical: the first difference is token 0 of 10, at its start",
+        ),
+        (
+            {"identical": False},
+            "up to its horizon, 10 of 30 tokens:",
+            "NOT identical: all tokens came back, but they do not decode to the text (unknown tokens?)",
+        ),
+    ],
+)
+def test_a_sample_says_how_much_it_shows_and_where_it_differs(more, heading, verdict):
+    assert report.sample(summary({}, example={**EXAMPLE, **more})) == [
+        f"sample 3, learning rate 0.5, seed 1, {heading}",
+        "original: Once upon a time",
+        "decoded:  Once upon a time",
+        verdict,
+    ]
+
+
+def test_a_sample_of_an_earlier_version_takes_its_lengths_from_its_lane():
+    old = {name: EXAMPLE[name] for name in ("sample_id", "learning_rate", "seed", "original", "decoded")}
+    lane = {"sample_id": 3, "learning_rate": 0.5, "seed": 1}
+    lines = report.sample(summary({}, lane, example={**old, "identical": False}))
+    assert lines[0] == "sample 3, learning rate 0.5, seed 1, up to its horizon, 10 of 30 tokens:"
+    assert lines[-1] == "NOT identical"
+
+
+def test_a_run_under_way_has_no_sample_yet():
+    assert report.sample(summary({}, lanes_in_all=4)) == [
+        "no sample: nothing is decoded before the run is finished"
+    ]
