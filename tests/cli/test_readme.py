@@ -23,9 +23,12 @@ def test_the_first_two_commands_set_up_and_run_the_main_job_and_the_tests():
     assert second == "python3 -m venv .venv && .venv/bin/pip install -q -e '.[test]' && .venv/bin/pytest\n"
 
 
-def test_ci_ends_in_the_readme_s_test_command():
-    program = blocks("bash")[1].split("&&")[-1].strip().removeprefix(".venv/bin/")
-    assert (ROOT / ".ci" / "run").read_text().splitlines()[-1] == program
+def test_ci_runs_the_readme_s_test_command_and_ends_in_the_slow_tests():
+    install, program = (part.strip().removeprefix(".venv/bin/") for part in blocks("bash")[1].split("&&")[1:])
+    lines = (ROOT / ".ci" / "run").read_text().splitlines()
+    assert install.replace("-q", "--quiet") in lines
+    assert program in lines
+    assert lines[-1] == f"{program} -m slow"
 
 
 @pytest.mark.slow
