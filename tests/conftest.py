@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -35,6 +36,39 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("the reference folder ../shared is absent")
     return folder
+
+
+# How people write the path of what they call `run`.
+SPELLINGS = {
+    "relative": "run",
+    "upwards": "../here/run",
+    "home": "~/run",
+    "space": "my runs/run",
+    "colon": "2026-11-26 09:15/run",
+    "absolute": "{here}/run",
+}
+
+
+@pytest.fixture(params=SPELLINGS)
+def spelt(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], str]:
+    """`spelt("name")` is a path as people write it, from a working directory that is also HOME.
+
+    `Path(spelt("name")).expanduser()` is what that names; its parent exists. A test that takes long, or is one
+    of many, asks for one way alone: `@pytest.mark.parametrize("spelt", ["colon"], indirect=True)`.
+    """
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("HOME", str(here))
+
+    def spell(name: str) -> str:
+        written = SPELLINGS[request.param].format(here=here).removesuffix("run") + name
+        Path(written).expanduser().parent.mkdir(parents=True, exist_ok=True)
+        return written
+
+    return spell
 
 
 def _marked(item: pytest.Item, name: str) -> bool:
