@@ -38,6 +38,29 @@ def shared() -> Path:
     return folder
 
 
+# What a process may find in a notebook, on a cluster or in a container; none of it may enter a result.
+ODD_ENVIRONMENT = {
+    "JAX_ENABLE_X64": "1",
+    "JAX_DEFAULT_PRNG_IMPL": "rbg",
+    "JAX_THREEFRY_PARTITIONABLE": "0",
+    "JAX_NUMPY_RANK_PROMOTION": "raise",
+    "JAX_TRANSFER_GUARD": "disallow",
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # inherited from a notebook's kernel
+    "LC_ALL": "C",
+    "PYTHONCOERCECLOCALE": "0",
+    "PYTHONUTF8": "0",
+    "PYTHONIOENCODING": "ascii",
+    "COLUMNS": "0",
+    "TERM": "dumb",
+}
+
+
+@pytest.fixture
+def odd_environment() -> dict[str, str]:
+    """The environment of a process that is started somewhere odd."""
+    return os.environ | ODD_ENVIRONMENT
+
+
 # How people write the path of what they call `run`.
 SPELLINGS = {
     "relative": "run",
@@ -55,8 +78,8 @@ def spelt(
 ) -> Callable[[str], str]:
     """`spelt("name")` is a path as people write it, from a working directory that is also HOME.
 
-    `Path(spelt("name")).expanduser()` is what that names; its parent exists. A test that takes long, or is one
-    of many, asks for one way alone: `@pytest.mark.parametrize("spelt", ["colon"], indirect=True)`.
+    `Path(spelt("name")).expanduser()` is what that names; its parent exists. A test that takes long asks for
+    one way alone: `@pytest.mark.parametrize("spelt", ["colon"], indirect=True)`.
     """
     here = tmp_path / "here"
     here.mkdir()

@@ -9,9 +9,10 @@ import pytest
 
 
 @pytest.mark.slow
-def test_kills_full_disks_and_damage_lose_double_or_change_no_row():
+def test_kills_full_disks_and_damage_lose_double_or_change_no_row(odd_environment):
     program = Path(__file__).with_name("kill.py")
-    done = subprocess.run([sys.executable, program, "--kills=20"], capture_output=True, text=True)
+    command = [sys.executable, program, "--kills=20"]
+    done = subprocess.run(command, env=odd_environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
     kills, starts, runs = map(int, re.search(r"(\d+) kills in (\d+) starts, (\d+) fin", done.stdout).groups())
     assert kills >= 20
