@@ -98,16 +98,9 @@ def _marked(item: pytest.Item, name: str) -> bool:
     return item.get_closest_marker(name) is not None
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Fast tests first, so that a broken build says so early; XLA changes its mind as seldom as possible.
-
-    The fast tests of a file, and its slow ones, go to one worker, which sets up what they share once.
-    """
+    """Fast tests first, so that a broken build says so early; XLA changes its mind as seldom as possible."""
     items.sort(key=lambda item: (_marked(item, "slow"), _marked(item, "optimised")))
-    for item in items:
-        speed = "slow" if _marked(item, "slow") else "fast"
-        item.add_marker(pytest.mark.xdist_group(f"{speed}-{item.location[0]}"))
 
 
 @pytest.hookimpl(tryfirst=True)

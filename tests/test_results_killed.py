@@ -63,7 +63,6 @@ def test_two_processes_do_not_share_a_run_and_a_killed_one_leaves_no_lock(tmp_pa
     RunDirectory.open(tmp_path, {"k": 1}).close()
 
 
-@pytest.mark.slow
 def test_a_run_killed_while_writing_leaves_whole_shards_and_goes_on(tmp_path):
     written, delays = 0, random.Random(0)
     for _ in range(3):

@@ -4,8 +4,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from jaxcram import api, rows
 from jaxcram.cli import main
 
@@ -31,7 +29,6 @@ def test_ci_runs_the_readme_s_test_command_and_ends_in_the_slow_tests():
     assert lines[-1] == f"{program} -m slow"
 
 
-@pytest.mark.slow
 def test_the_notebook_runs_and_has_under_ten_lines(tiny_model, tmp_path, monkeypatch, capsys):
     (code,) = blocks("python")
     assert len(code.splitlines()) < 10
