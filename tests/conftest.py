@@ -40,18 +40,23 @@ def shared() -> Path:
 
 # What a process may find in a notebook, on a cluster or in a container; none of it may enter a result.
 ODD_ENVIRONMENT = {
-    "JAX_ENABLE_X64": "1",
     "JAX_DEFAULT_PRNG_IMPL": "rbg",
     "JAX_THREEFRY_PARTITIONABLE": "0",
+    "JAX_RANDOM_SEED_OFFSET": "5",
+    "JAX_ENABLE_X64": "1",
+    "JAX_DEFAULT_MATMUL_PRECISION": "bfloat16",
     "JAX_NUMPY_RANK_PROMOTION": "raise",
+    "JAX_NUMPY_DTYPE_PROMOTION": "strict",
     "JAX_TRANSFER_GUARD": "disallow",
-    "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # inherited from a notebook's kernel
+    "JAX_DEBUG_NANS": "1",
+    "JAX_DISABLE_JIT": "1",
+    "MPLBACKEND": "module://no_such.backend",  # as inherited from a notebook's kernel
+    "PYTHONIOENCODING": "ascii:strict",
     "LC_ALL": "C",
     "PYTHONCOERCECLOCALE": "0",
     "PYTHONUTF8": "0",
-    "PYTHONIOENCODING": "ascii",
-    "COLUMNS": "0",
     "TERM": "dumb",
+    "COLUMNS": "1",
 }
 
 
