@@ -8,6 +8,7 @@ from jaxcram.cram.start import jobs_of
 from jaxcram.errors import UserError
 
 
+@pytest.mark.slow
 @pytest.mark.optimised
 def test_the_trace_names_the_parts_of_a_pass(tiny, samples, tmp_path):
     settings = CramSettings(
