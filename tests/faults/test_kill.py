@@ -31,6 +31,7 @@ def test_a_killed_run_goes_on_from_its_checkpoint_to_the_same_rows(spelt, tiny_m
     Path(spelt("texts.txt")).write_text("Once upon a time")
     arguments = ["cram", f"--model={tiny_model}", f"--texts={spelt('texts.txt')}", "--learning_rates=0.1,1.0"]
     arguments += ["--max_steps_per_token=40", "--chunk_passes=4", "--checkpoint_minutes=1e-9"]
+    arguments += ["--log_every=3"]
     same = {"PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": str(len(jax.devices()))}
     command = [sys.executable, "-c", KILLED, spelt("run"), *arguments]
     killed = subprocess.run(command, env=os.environ | same, capture_output=True)
