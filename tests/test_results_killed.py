@@ -53,8 +53,8 @@ def test_two_processes_do_not_share_a_run_and_a_killed_one_leaves_no_lock(tmp_pa
         with pytest.raises(UserError) as refusal:
             RunDirectory.open(tmp_path, {"k": 1})
         assert str(refusal.value) == (
-            f"--out={tmp_path}: process {holder.pid} is working on this run; "
-            "wait for it or choose another --out"
+            f"{tmp_path}: process {holder.pid} is working on this run; "
+            "wait for it or choose another directory"
         )
         assert load_rows(tmp_path).num_rows == 0  # reading is free to all
         holder.kill()
