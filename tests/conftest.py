@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -37,20 +38,74 @@ def shared() -> Path:
     return folder
 
 
+# What a process may find in a notebook, on a cluster or in a container; none of it may enter a result.
+ODD_ENVIRONMENT = {
+    "JAX_DEFAULT_PRNG_IMPL": "rbg",
+    "JAX_THREEFRY_PARTITIONABLE": "0",
+    "JAX_RANDOM_SEED_OFFSET": "5",
+    "JAX_ENABLE_X64": "1",
+    "JAX_DEFAULT_MATMUL_PRECISION": "bfloat16",
+    "JAX_NUMPY_RANK_PROMOTION": "raise",
+    "JAX_NUMPY_DTYPE_PROMOTION": "strict",
+    "JAX_TRANSFER_GUARD": "disallow",
+    "JAX_DEBUG_NANS": "1",
+    "JAX_DISABLE_JIT": "1",
+    "MPLBACKEND": "module://no_such.backend",  # as inherited from a notebook's kernel
+    "PYTHONIOENCODING": "ascii:strict",
+    "LC_ALL": "C",
+    "PYTHONCOERCECLOCALE": "0",
+    "PYTHONUTF8": "0",
+    "TERM": "dumb",
+    "COLUMNS": "1",
+}
+
+
+@pytest.fixture
+def odd_environment() -> dict[str, str]:
+    """The environment of a process that is started somewhere odd."""
+    return os.environ | ODD_ENVIRONMENT
+
+
+# How people write the path of what they call `run`.
+SPELLINGS = {
+    "relative": "run",
+    "upwards": "../here/run",
+    "home": "~/run",
+    "space": "my runs/run",
+    "colon": "2026-11-26 09:15/run",
+    "absolute": "{here}/run",
+}
+
+
+@pytest.fixture(params=SPELLINGS)
+def spelt(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], str]:
+    """`spelt("name")` is a path as people write it, from a working directory that is also HOME.
+
+    `Path(spelt("name")).expanduser()` is what that names; its parent exists. A test that takes long asks for
+    one way alone: `@pytest.mark.parametrize("spelt", ["colon"], indirect=True)`.
+    """
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("HOME", str(here))
+
+    def spell(name: str) -> str:
+        written = SPELLINGS[request.param].format(here=here).removesuffix("run") + name
+        Path(written).expanduser().parent.mkdir(parents=True, exist_ok=True)
+        return written
+
+    return spell
+
+
 def _marked(item: pytest.Item, name: str) -> bool:
     return item.get_closest_marker(name) is not None
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Fast tests first, so that a broken build says so early; XLA changes its mind as seldom as possible.
-
-    The fast tests of a file, and its slow ones, go to one worker, which sets up what they share once.
-    """
+    """Fast tests first, so that a broken build says so early; XLA changes its mind as seldom as possible."""
     items.sort(key=lambda item: (_marked(item, "slow"), _marked(item, "optimised")))
-    for item in items:
-        speed = "slow" if _marked(item, "slow") else "fast"
-        item.add_marker(pytest.mark.xdist_group(f"{speed}-{item.location[0]}"))
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -21,6 +21,7 @@ from jaxcram.options import TEXT_OPTIONS, CramOptions
 from jaxcram.results import Job
 from jaxcram.text import Tokenizer
 from tests.cram.conftest import tiny  # noqa: F401
+from tests.faults.files import events
 
 STAGES = StageSettings(max_steps_per_token=40)
 SETTINGS = CramSettings(learning_rates=(0.1, 1.0), stages=STAGES, token_budget=64)
@@ -115,11 +116,11 @@ def test_learning_rates_share_the_initial_embedding_to_the_bit(run, model):
     assert 0 <= other_seed.min() < other_seed.max() < 0.02
 
 
-def test_the_same_command_again_computes_nothing(run, model, texts, monkeypatch):
+def test_the_same_command_again_computes_nothing(run, model, texts):
     before = {file: file.stat().st_mtime_ns for file in (run.path / "rows").iterdir()}
-    monkeypatch.setattr(lanes, "run_chunk", None)
     again = api.cram(model, texts, out=run.path, settings=SETTINGS, verbose=False)
     assert again.summary == run.summary
+    assert [event["event"] for event in events(run.path)].count("start") == 1
     assert {file: file.stat().st_mtime_ns for file in (run.path / "rows").iterdir()} == before
 
 

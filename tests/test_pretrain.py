@@ -189,7 +189,6 @@ def test_schedules() -> None:
     assert [float(cosine(step)) for step in (5, 10, 60, 110)] == pytest.approx([0.5, 1, 0.55, 0.1])
 
 
-@pytest.mark.slow
 def test_a_window_with_a_uniform_model_costs_log_vocabulary(finished: tuple[Path, dict]) -> None:
     decoder = port.load(finished[0])
     decoder.embedding_VxD[...] = np.zeros_like(decoder.embedding_VxD[...])
@@ -197,7 +196,6 @@ def test_a_window_with_a_uniform_model_costs_log_vocabulary(finished: tuple[Path
     assert float(loss) == pytest.approx(math.log(300), rel=1e-6)
 
 
-@pytest.mark.slow
 def test_a_run_learns_and_leaves_a_model_that_loads(
     finished: tuple[Path, dict], settings: PretrainSettings
 ) -> None:
@@ -226,7 +224,6 @@ def test_a_run_learns_and_leaves_a_model_that_loads(
     assert figures["bits_per_character"] == pytest.approx(bits, rel=1e-6)
 
 
-@pytest.mark.slow
 def test_an_interrupted_run_continues_to_the_bit(
     finished: tuple[Path, dict],
     settings: PretrainSettings,
@@ -253,7 +250,6 @@ def test_an_interrupted_run_continues_to_the_bit(
     assert (tmp_path / "model.safetensors").read_bytes() == (finished[0] / "model.safetensors").read_bytes()
 
 
-@pytest.mark.slow
 def test_a_directory_of_other_settings_is_refused(
     finished: tuple[Path, dict], settings: PretrainSettings
 ) -> None:
@@ -262,7 +258,6 @@ def test_a_directory_of_other_settings_is_refused(
         pretrain(other)
 
 
-@pytest.mark.slow
 def test_a_length_that_the_past_schedule_contradicts_is_refused(
     finished: tuple[Path, dict], settings: PretrainSettings
 ) -> None:

@@ -53,8 +53,8 @@ def test_two_processes_do_not_share_a_run_and_a_killed_one_leaves_no_lock(tmp_pa
         with pytest.raises(UserError) as refusal:
             RunDirectory.open(tmp_path, {"k": 1})
         assert str(refusal.value) == (
-            f"--out={tmp_path}: process {holder.pid} is working on this run; "
-            "wait for it or choose another --out"
+            f"{tmp_path}: process {holder.pid} is working on this run; "
+            "wait for it or choose another directory"
         )
         assert load_rows(tmp_path).num_rows == 0  # reading is free to all
         holder.kill()
@@ -63,7 +63,6 @@ def test_two_processes_do_not_share_a_run_and_a_killed_one_leaves_no_lock(tmp_pa
     RunDirectory.open(tmp_path, {"k": 1}).close()
 
 
-@pytest.mark.slow
 def test_a_run_killed_while_writing_leaves_whole_shards_and_goes_on(tmp_path):
     written, delays = 0, random.Random(0)
     for _ in range(3):

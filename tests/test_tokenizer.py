@@ -74,7 +74,6 @@ def refusal(call, *arguments, **options) -> str:
 # The tokenizer
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("post_processor", POST_PROCESSORS)
 def test_ids_and_texts_equal_transformers(make, post_processor):
     from transformers import AutoTokenizer
@@ -91,7 +90,6 @@ def test_ids_and_texts_equal_transformers(make, post_processor):
         assert (ours.bos_id, ours.eos_id, ours.vocab_size) == (0, 1, len(theirs))
 
 
-@pytest.mark.slow
 def test_the_reference_model_equals_transformers_and_begins_with_bos(shared):
     from transformers import AutoTokenizer
 
@@ -213,7 +211,6 @@ def test_special_tokens_are_found_wherever_they_are_named(make, case, kind):
         assert tokenizer.encode("x", bos=True)[0] == expected
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("case", SOURCES)
 def test_special_tokens_equal_transformers(make, case):
     from transformers import PreTrainedTokenizerFast

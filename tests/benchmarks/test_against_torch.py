@@ -13,6 +13,8 @@ from jaxcram.cram.lanes import Bucket  # noqa: E402
 from jaxcram.cram.settings import CramSettings, StageSettings  # noqa: E402
 from jaxcram.models import port  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = CramSettings(
     learning_rates=(0.3,), stages=StageSettings(max_steps=60, max_steps_per_token=30), trajectory="none"
 )
@@ -51,7 +53,6 @@ def test_a_pass_record(pair):
     assert len(record["torch_all_s"]) == 2
 
 
-@pytest.mark.slow
 def test_run_records(pair, samples):
     command = against_torch.Command(batch=2, rounds=2, torch_threads=1)
     records = against_torch.run_records(pair, samples, SETTINGS, command)

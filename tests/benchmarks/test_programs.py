@@ -72,7 +72,12 @@ def test_records_of_steps_per_second(model, samples):
             "--novels=absent",
             "error: --novels=absent: no directory; give one with .txt files\n",
         ),
-        ("against_torch.py", "--passes=8by8", "error: --passes=8by8: write shapes like 8x64,25x32\n"),
+        pytest.param(
+            "against_torch.py",
+            "--passes=8by8",
+            "error: --passes=8by8: write shapes like 8x64,25x32\n",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_mistake_is_one_line(program, flag, complaint):

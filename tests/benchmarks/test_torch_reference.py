@@ -7,6 +7,8 @@ torch = pytest.importorskip("torch")
 import torch_reference as reference  # noqa: E402
 from transformers import LlamaConfig, LlamaForCausalLM, get_cosine_with_min_lr_schedule_with_warmup  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = reference.Settings(
     learning_rate=0.3, min_learning_rate=0.01, warmup_steps=5, max_steps=60, max_steps_per_token=40
 )

@@ -12,8 +12,6 @@ from jaxcram.cli import main
 from jaxcram.cram.run import Run
 from jaxcram.results import Job, load_rows, load_summary
 
-pytestmark = pytest.mark.slow
-
 TEXTS = ["Once upon a time", "The end"]
 
 
@@ -185,6 +183,7 @@ def test_a_run_says_where_it_goes_before_it_computes_and_where_its_own_trace_lie
     assert told == [f"trace     {own} (for XProf, TensorBoard or Perfetto)"]
 
 
+@pytest.mark.slow
 def test_pretrain_trains_a_model_that_generate_reads(tmp_path, capsys):
     out = tmp_path / "model"
     sizes = ("vocab_size=280", "width=16", "num_layers=1", "num_heads=2", "num_kv_heads=1", "head_size=8")

@@ -18,7 +18,7 @@ from jaxcram.errors import UserError
 from jaxcram.results import Job
 from jaxcram.text import Sample
 from tests.cram import plain
-from tests.cram.test_checkpoint import assert_equal_runs, interrupted
+from tests.cram.test_resuming import assert_equal_runs, interrupted
 from tests.test_api import SETTINGS, model, run, texts, tiny  # noqa: F401
 
 JOB = Job(3, 0.5, 1)

@@ -44,7 +44,7 @@ def settings_for(rates, cap):
     return CramSettings(learning_rates=rates, token_budget=4, stages=StageSettings(max_steps_per_token=cap))
 
 
-@pytest.mark.parametrize("num_lanes", [None, MANY_LANES])
+@pytest.mark.parametrize("num_lanes", [None, pytest.param(MANY_LANES, marks=pytest.mark.slow)])
 def test_on_a_random_model(tiny, samples, num_lanes):
     """With the buckets of few lanes, and with the tighter ones of many."""
     assert_same_as_plain(tiny, samples, settings_for((0.1, 1.0), 150), num_lanes)

@@ -18,12 +18,20 @@ from pathlib import Path
 OPERATIONS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "shutil.rmtree"}
 
 
+def _is_below(out: Path) -> Callable[[str, tuple], bool]:
+    """Whether an event is an operation on a file below `out`, by its relative or its absolute path."""
+    paths = str(out), str(out.absolute())
+    return lambda event, arguments: (
+        event in OPERATIONS and bool(arguments) and str(arguments[0]).startswith(paths)
+    )
+
+
 def at_operation(out: Path, number: int, act: Callable[[], None]) -> None:
     """Calls `act` before the `number`-th file operation below `out`, counted from 1, takes place."""
-    below, seen, lock = str(out), [0], threading.Lock()
+    seen, lock, below = [0], threading.Lock(), _is_below(out)
 
     def hook(event: str, arguments: tuple) -> None:
-        if event not in OPERATIONS or not arguments or not str(arguments[0]).startswith(below):
+        if not below(event, arguments):
             return
         if event == "open" and not isinstance(arguments[1], str | None):
             return
@@ -38,14 +46,8 @@ def at_operation(out: Path, number: int, act: Callable[[], None]) -> None:
 
 def count_operations(out: Path) -> Callable[[], int]:
     """How many file operations below `out` there have been."""
-    below, seen = str(out), []
-    sys.addaudithook(
-        lambda event, arguments: (
-            seen.append(event)
-            if event in OPERATIONS and arguments and str(arguments[0]).startswith(below)
-            else None
-        )
-    )
+    seen, below = [], _is_below(out)
+    sys.addaudithook(lambda event, arguments: seen.append(event) if below(event, arguments) else None)
     return lambda: len(seen)
 
 

@@ -4,45 +4,32 @@
 
 One uninterrupted run is the reference. Then run after run is started on a tiny random model and stopped by
 something from a shuffled deck, until it has come through; between two starts, files may be damaged too.
-Starts are forks of this process, which has imported everything and computed nothing.
 """
 
 import argparse
 import collections
-import contextlib
-import dataclasses
-import fcntl
-import json
 import os
 import random
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 os.environ |= {"JAX_NUM_CPU_DEVICES": "1", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
 
 import jax
-import orbax.checkpoint  # noqa: F401 (a start that resumes has it ready)
 
 from jaxcram import api, results
 from jaxcram.cli import show
-from jaxcram.cli.main import main
-from jaxcram.curves import CURVES
-from jaxcram.rows import ROWS
-from tests.faults import child
-from tests.faults.model import make_model
+from tests.faults import child, starts
+from tests.faults.files import DAMAGE, damage, events, rows_of
+from tests.faults.starts import OFTEN, Ended
 
-TEXTS = ("w1 w2 w3 w4 w5 w6 w7 w8 w9 w0 w1", "w3 w1 w4 w1 w5 w9 w2 w6", "w2 w7 w1 w8 w2 w8 w1 w8 w2 w8")
-FLAGS = ("--learning_rates=0.1,1.0", "--max_steps_per_token=24", "--chunk_passes=4", "--log_every=3")
-OFTEN = 0.002  # minutes between two checkpoints
 KILLS = ("at an operation", "in a write", "by the clock")
 DECK = (
     *KILLS * 4,
@@ -53,34 +40,21 @@ DECK = (
     "SIGTERM",
     "second run",
 )
-DAMAGE = ("none", "none", "flipped", "truncated", "none", "removed shard", "none")
-
-
-@dataclasses.dataclass
-class Ended:
-    """How a start ended: its exit code, or minus the signal that ended it; and what it printed on stderr."""
-
-    code: int
-    text: str
 
 
 class Campaign:
-    """All runs, and what was counted.
+    """All runs, in the working directory, and what was counted.
 
     Args:
-        folder: for models, runs and outputs.
         seed: of everything that is drawn.
     """
 
-    def __init__(self, folder: Path, seed: int) -> None:
-        self.folder = folder
+    def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
         self.counts: collections.Counter[str] = collections.Counter()
         self.problems: list[str] = []
         self._decks: dict[tuple[str, ...], list[str]] = {}
         self._number = 0
-        make_model(folder / "model")
-        (folder / "texts.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS))
         self.reference, self.seconds, self.operations = {}, 0.0, 0
 
     def draw(self, deck: tuple[str, ...]) -> str:
@@ -91,45 +65,19 @@ class Campaign:
 
     def fresh(self) -> Path:
         self._number += 1
-        return self.folder / f"run{self._number:03d}"
+        return Path(f"run{self._number:03d}")
 
     def start(self, out: Path, prepare: Callable[[], object] = lambda: None, minutes: float = OFTEN) -> Ended:
-        """One start of the program, in a fork; `prepare` is called in it first."""
-        return self._ended(*self._fork(out, prepare, minutes))
+        """One start of the program; `prepare` is called in it first."""
+        return starts.end(*self._begin(out, prepare, minutes))
 
-    def _fork(self, out: Path, prepare: Callable[[], object], minutes: float) -> tuple[int, int]:
-        """A start's process, and where its output can be read."""
+    def _begin(self, out: Path, prepare: Callable[[], object], minutes: float) -> tuple[int, int]:
         self.counts["starts"] += 1
-        reading, writing = os.pipe()  # a file would feel the limits on files
-        arguments = [f"--model={self.folder / 'model'}", f"--texts={self.folder / 'texts.jsonl'}"]
-        arguments += [f"--out={out}", f"--checkpoint_minutes={minutes}", *FLAGS]
-        pid = os.fork()
-        if pid:
-            os.close(writing)
-            return pid, reading
-        code = 1
-        try:
-            os.dup2(writing, 1)
-            os.dup2(writing, 2)
-            os.close(writing)
-            prepare()
-            code = main(["cram", *arguments])
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            with contextlib.suppress(OSError):
-                sys.stdout.flush()
-            os._exit(code)
-
-    def _ended(self, pid: int, output: int, status: int | None = None) -> Ended:
-        with open(output, errors="replace") as file:
-            text = file.read()
-        status = os.waitpid(pid, 0)[1] if status is None else status
-        return Ended(os.waitstatus_to_exitcode(status), text)
+        return starts.begin(out, prepare, minutes)
 
     def measure(self) -> None:
         """The reference, without checkpoints; and how long a run with them takes: seconds, operations."""
-        out, count = self.fresh(), self.folder / "operations"
+        out, count = self.fresh(), Path("operations")
         self.expect(self.start(out, minutes=0), {0}, "the reference")
         self.reference = rows_of(out)
         out = self.fresh()
@@ -163,6 +111,7 @@ class Campaign:
                 self.counts["kills"] += 1
             history.append(self.damage(out))
         self.compare(out)
+        self.resumed(out, harmed=not {"flipped", "truncated"}.isdisjoint(history))
         if len(self.problems) > known:
             self.problems.append(f"in the run of {history}; its last words\n{ended.text[-3000:]}")
         shutil.rmtree(out)
@@ -216,11 +165,11 @@ class Campaign:
 
     def second_run(self, out: Path, prepare: Callable[[], object]) -> Ended:
         """A start on a directory that another process has locked and waits in; then that one is killed."""
-        pid, output = self._fork(out, prepare, OFTEN)
+        pid, output = self._begin(out, prepare, OFTEN)
         _, status = os.waitpid(pid, os.WUNTRACED)
         if not os.WIFSTOPPED(status):
-            return self._ended(pid, output, status)
-        if locked(out / "run.lock"):
+            return starts.end(pid, output, status)
+        if starts.locked(out / "run.lock"):
             second = self.start(out)
             self.expect(second, {2}, "a second run")
             self.counts["refused"] += 1
@@ -228,28 +177,12 @@ class Campaign:
                 self.problems.append(f"a second run: no word of the first\n{second.text[-3000:]}")
         os.kill(pid, signal.SIGKILL)
         self.counts["kills"] += 1
-        return self._ended(pid, output)
+        return starts.end(pid, output)
 
     def damage(self, out: Path) -> str:
-        """What may happen to the files of a run that is not running; what did."""
+        """Damages the files of a run that is not running, or not; what was done."""
         card = self.draw(DAMAGE)
-        shards = sorted(out.glob("rows/*.parquet"))
-        steps = sorted(out.glob("checkpoints/state/[0-9]*"), key=lambda path: path.name.zfill(9))
-        steps = [step for step in steps if step.name.isdecimal()]
-        if card == "removed shard" and shards:
-            self.random.choice(shards).unlink()
-        elif card in ("flipped", "truncated") and steps:
-            files = sorted(file for file in steps[-1].rglob("*") if file.is_file() and file.stat().st_size)
-            arrays = [file for file in files if file.parent.name == "d"]
-            file = self.random.choice(arrays if card == "flipped" and arrays else files)
-            content = bytearray(file.read_bytes())
-            place = self.random.randrange(len(content))
-            if card == "flipped":
-                content[place] ^= 1 << self.random.randrange(8)
-            else:
-                del content[place:]
-            file.write_bytes(content)
-        else:
+        if not damage(out, card, self.random):
             return "no damage"
         self.counts[card] += 1
         return card
@@ -274,9 +207,16 @@ class Campaign:
         if left:
             self.problems.append(f"left behind: {left}")
 
+    def resumed(self, out: Path, harmed: bool) -> None:
+        """Counts the starts from a checkpoint; without harm, none of these may be called damaged."""
+        for event in events(out):
+            self.counts["from a checkpoint"] += event.get("resumed", 0) > 0
+            if event["event"] == "damaged_checkpoint" and not harmed:
+                self.problems.append(f"{out}: a whole checkpoint is called damaged: {event}")
+
     def small_disk(self) -> None:
         """A run on a disk of its own, which is full again and again, and then larger."""
-        disk = self.folder / "disk"
+        disk = Path("disk")
         disk.mkdir()
         if not mounted("-t", "tmpfs", "-o", "size=8k", "tmpfs", str(disk)):
             self.counts["no small disk: only root may mount one"] += 1
@@ -316,37 +256,8 @@ class Campaign:
         self.counts["went on on two devices"] += 1
 
 
-def rows_of(out: Path) -> dict[tuple, list[str]]:
-    """All rows of a run, those of its curves too, to the bit, by lane, table and number."""
-    found = collections.defaultdict(list)
-    for shards, table in ((ROWS, results.load_rows(out)), (CURVES, results.load_curves(out))):
-        for row in table.to_pylist():
-            place = row["sample_id"], row["learning_rate"], row["seed"], shards.name, row[shards.index]
-            found[place].append(repr(sorted(row.items())))
-    return found
-
-
-def locked(path: Path) -> bool:
-    if not path.exists():
-        return False
-    with path.open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
-
-
 def mounted(*arguments: str) -> bool:
     return subprocess.run(["mount", *arguments], capture_output=True).returncode == 0
-
-
-@contextlib.contextmanager
-def campaign_folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory() as name:
-        if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-            jax.config.update("jax_compilation_cache_dir", f"{name}/xla")
-        yield Path(name)
 
 
 def faults(kills: int, seed: int) -> int:
@@ -354,8 +265,8 @@ def faults(kills: int, seed: int) -> int:
     show.draw = lambda run: "left out"  # a second a run, and nothing to lose in it
     warnings.simplefilter("ignore")  # JAX warns of forks; nothing has been computed here
     begin = time.monotonic()
-    with campaign_folder() as folder:
-        campaign = Campaign(folder, seed)
+    with starts.working_directory():
+        campaign = Campaign(seed)
         campaign.measure()
         campaign.small_disk()
         campaign.other_devices()

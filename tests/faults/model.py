@@ -7,15 +7,17 @@ from pathlib import Path
 def make_model(directory: Path) -> None:
     """One Llama layer of random weights, and a tokenizer of ten words, `w0` to `w9`.
 
-    It is made by a process of its own: whoever calls this may want to fork, and must not start JAX.
+    It is made by a process of its own, without JAX's environment: whoever calls this may want to fork, and
+    must not start JAX.
     """
+    import os
     import subprocess
     import sys
 
     root = Path(__file__).resolve().parents[2]
-    subprocess.run(
-        [sys.executable, "-m", "tests.faults.model", str(directory.absolute())], cwd=root, check=True
-    )
+    command = [sys.executable, "-m", "tests.faults.model", str(directory.absolute())]
+    tidy = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
+    subprocess.run(command, cwd=root, env=tidy | {"JAX_PLATFORMS": "cpu"}, check=True)
 
 
 def _write(directory: Path) -> None:

@@ -114,7 +114,8 @@ def obstacle(rng: random.Random, path: Path) -> None:
     elif kind == "pipe":
         os.mkfifo(path)
     else:
-        path.symlink_to({"loop": path, "nowhere": path.parent / "nowhere", "zero": "/dev/zero"}[kind])
+        here = path.absolute()
+        path.symlink_to({"loop": here, "nowhere": here.parent / "nowhere", "zero": "/dev/zero"}[kind])
 
 
 def _places(tree: Any) -> Iterator[tuple[Any, Any]]:

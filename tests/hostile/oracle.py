@@ -9,7 +9,7 @@ import signal
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
 
 from jaxcram.errors import UserError
@@ -20,6 +20,7 @@ CONSTANT = 96 << 20  # bytes beyond twice the input
 LONGEST = 2000  # characters of a refusal
 CANARY = "CANARY-WAS-RUN"
 _IN_MEMORY = Path("/dev/shm")  # a run is flushed to the disk, which is slow
+_FOLDERS = ("case", "a case", "09:15", "{here}/case")  # as people write them, from the working directory
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
@@ -50,13 +51,23 @@ def problems(kind: str, make: Kind, seeds: Iterator[int] | range) -> list[str]:
     valid.prepare()
     found = []
     for seed in seeds:
-        folder = Path(tempfile.mkdtemp(prefix="hostile-", dir=_IN_MEMORY if _IN_MEMORY.is_dir() else None))
-        try:
+        with _folder(_FOLDERS[seed % len(_FOLDERS)]) as folder:
             attack = make(folder, random.Random(f"{kind} {seed}"))
             found += [f"({kind}, {seed}): {problem}" for problem in _judge(attack, folder)]
-        finally:
-            _remove(folder)
     return found
+
+
+@contextmanager
+def _folder(name: str) -> Iterator[Path]:
+    """A new folder of this name, in a working directory of its own."""
+    here = tempfile.mkdtemp(prefix="hostile-", dir=_IN_MEMORY if _IN_MEMORY.is_dir() else None)
+    try:
+        with chdir(here):
+            folder = Path(name.format(here=here))
+            folder.mkdir()
+            yield folder
+    finally:
+        _remove(here)
 
 
 def _judge(attack: Attack, folder: Path) -> list[str]:
@@ -122,7 +133,7 @@ def _memory(reset: bool = False) -> int:
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM"))
 
 
-def _remove(folder: Path) -> None:
+def _remove(folder: str) -> None:
     for path, _, _ in os.walk(folder):
         os.chmod(path, 0o700)
     shutil.rmtree(folder)

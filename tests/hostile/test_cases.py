@@ -6,6 +6,7 @@ from tests.hostile.kinds import KINDS
 from tests.hostile.oracle import problems
 
 BLOCK = 70
+FEW = 8  # of each kind are among the fast tests
 BLOCKS = [
     (kind, range(first, min(first + BLOCK, count)))
     for kind, (_, count) in KINDS.items()
@@ -21,6 +22,12 @@ def _offline(monkeypatch):
 
 def test_there_are_enough_cases():
     assert sum(len(seeds) for _, seeds in BLOCKS) == sum(count for _, count in KINDS.values()) >= 2000
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of futures in Orbax
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "bomb"])
+def test_the_first_cases_of_a_kind(kind):
+    assert problems(kind, KINDS[kind][0], range(FEW)) == []
 
 
 @pytest.mark.slow

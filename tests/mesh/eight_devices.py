@@ -179,14 +179,17 @@ def settings(*learning_rates: float, steps: int) -> CramSettings:
     )
 
 
-def main(folder: Path) -> dict:
+def main(folder: Path, programs_on: Sequence[str]) -> dict:
+    """All measurements; with meshes in `programs_on`, those of the programs on these, and nothing else."""
     np.set_printoptions(threshold=sys.maxsize, floatmode="unique")
     checkpoints = {name: random_model(config, folder / name) for name, config in CONFIGS.items()}
     found: dict = {}
     found["collectives"] = {
         text: collectives(on(text, checkpoints["llama"]))
-        for text in ("lanes:8", "lanes:2,model:4", "lanes:4,fsdp:2")
+        for text in programs_on or ("lanes:8", "lanes:2,model:4", "lanes:4,fsdp:2")
     }
+    if programs_on:
+        return found
 
     # From here on it is about results, not programs; compiling these is most of the time.
     jax.config.update("jax_disable_most_optimizations", True)
@@ -230,4 +233,4 @@ def main(folder: Path) -> dict:
 if __name__ == "__main__":
     jax.config.update("jax_num_cpu_devices", 8)
     with tempfile.TemporaryDirectory() as folder:
-        print(json.dumps(main(Path(folder))))
+        print(json.dumps(main(Path(folder), sys.argv[1:])))

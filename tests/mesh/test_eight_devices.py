@@ -10,41 +10,51 @@ import pytest
 
 PROGRAM = Path(__file__).with_name("eight_devices.py")
 
-pytestmark = [pytest.mark.slow, pytest.mark.optimised]
+pytestmark = pytest.mark.optimised
 
 
-@pytest.fixture(scope="module")
-def measured() -> dict[str, Any]:
-    done = subprocess.run([sys.executable, PROGRAM], capture_output=True, text=True, check=False, timeout=900)
+def measure(*programs_on: str) -> dict[str, Any]:
+    """What the program finds: the programs on some meshes, or, if none is given, all that it looks at."""
+    command = [sys.executable, PROGRAM, *programs_on]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_lanes_exchange_nothing_inside_the_loop(measured):
-    found = measured["collectives"]["lanes:8"]
+@pytest.fixture(scope="module")
+def measured() -> dict[str, Any]:
+    return measure()
+
+
+def test_lanes_exchange_nothing_inside_the_loop():
+    found = measure("lanes:8")["collectives"]["lanes:8"]
     assert found["inside"] == {}
     # They do outside of it, where the results are made whole: the search would find what there is.
     assert found["outside"] == {"all-gather": 2}  # all numbers that a chunk reports, those of a dtype at once
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", ["lanes:8", "lanes:2,model:4", "lanes:4,fsdp:2"])
 def test_seats_go_on_in_their_own_memory_on_every_mesh(measured, shape):
     memory = measured["collectives"][shape]["memory"]
     assert memory["reused"] == memory["seats"] > 0
 
 
+@pytest.mark.slow
 def test_a_cut_model_sums_up_in_every_layer_and_moves_no_weights(measured):
     inside = measured["collectives"]["lanes:2,model:4"]["inside"]
     assert inside.keys() == {"all-reduce"}
     assert inside["all-reduce"] >= 4  # two on the way forward, two on the way back
 
 
+@pytest.mark.slow
 def test_fsdp_gathers_the_weights_in_every_layer(measured):
     inside = measured["collectives"]["lanes:4,fsdp:2"]["inside"]
     assert inside["all-gather"] >= 2 * 9  # weights of a layer, on the way forward and back
     assert inside.get("all-reduce", 0) <= 2  # how many lanes are still active; no activations
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["llama", "neox"])
 @pytest.mark.parametrize("shape", ["lanes:1,model:2", "lanes:1,model:4"])
 def test_a_cut_model_says_the_same(measured, family, shape):
@@ -53,6 +63,7 @@ def test_a_cut_model_says_the_same(measured, family, shape):
     assert logits[f"{family} {shape}"] < 1e-4
 
 
+@pytest.mark.slow
 def test_a_lane_has_the_same_bits_on_one_device_on_two_and_on_four(measured):
     """Each of them takes lanes by itself: XLA rounds some quotients otherwise in a program for several."""
     alone, *others = measured["rows"].values()
@@ -61,12 +72,14 @@ def test_a_lane_has_the_same_bits_on_one_device_on_two_and_on_four(measured):
     assert all(other == alone for other in others)
 
 
+@pytest.mark.slow
 def test_the_bundled_model_reaches_the_same_horizons_when_it_is_cut(measured):
     alone, *others = measured["horizons"].values()
     assert max(len(prefixes) for prefixes in alone.values()) >= 3
     assert all(other == alone for other in others)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "devices", "sizes"),
     [
@@ -84,12 +97,14 @@ def test_devices_that_share_nothing_are_taken_apart_with_the_weights_they_have(
     assert not any(part["copied"] for part in parts)
 
 
+@pytest.mark.slow
 def test_a_program_is_compiled_once_for_all_places_of_a_cpu(measured):
     alone, *others = measured["programs"].values()
     assert alone >= 1
     assert others == [alone] * 2
 
 
+@pytest.mark.slow
 def test_places_of_one_cpu_device_work_at_the_same_time(measured):
     """XLA runs what one thread starts on a CPU device in turn; each place has a thread of its own."""
     assert measured["overtakes"]

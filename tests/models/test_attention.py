@@ -96,7 +96,6 @@ def test_the_kernel_and_its_gradients_are_those_of_the_plain_path():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), ours, expected)
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("interpreted")
 def test_gradients_through_the_layers_are_those_of_the_plain_path(monkeypatch):
     """Inside the mesh, the scan over layers and the checkpoint of each."""

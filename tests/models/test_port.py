@@ -266,7 +266,6 @@ def test_loading_imports_no_torch_and_no_transformers():
     assert output.stdout.strip() == "[]"
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="measures through Linux's /proc")
 def test_loading_takes_little_more_memory_than_the_checkpoint():
     command = [sys.executable, ROOT / "benchmarks" / "load_memory.py", "--megabytes=200"]
