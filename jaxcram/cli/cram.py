@@ -104,7 +104,7 @@ TOPICS = {
 def run(command: Command) -> None:
     """Crams, then shows the run: its table, a sample beside what came back, its figure, and its files."""
     from jaxcram import api, processes
-    from jaxcram.cli import show
+    from jaxcram.cli import show, streams
 
     traces = _traces(command.profile_dir)
     with processes.joined(*command.spread.process):
@@ -118,9 +118,10 @@ def run(command: Command) -> None:
             profile_dir=command.profile_dir,
         )
         if processes.number() == 0:
-            show.present(run)
-            for trace in sorted(_traces(command.profile_dir) - traces):
-                print(f"trace     {trace} (for XProf, TensorBoard or Perfetto)")
+            with streams.work_is_kept():
+                show.present(run)
+                for trace in sorted(_traces(command.profile_dir) - traces):
+                    print(f"trace     {trace} (for XProf, TensorBoard or Perfetto)")
 
 
 def _traces(directory: str | None) -> set[Path]:

@@ -47,12 +47,18 @@ def present(finished: "Run") -> None:
 
 
 def draw(finished: "Run") -> str:
-    """Draws the figure of a run into its directory; the path of the PNG.
+    """Draws the figure of a run into its directory; the path of the PNG, or why there is none.
 
-    Raises:
-        StoppedError: the disk is full or gone.
-        UserError: the directory cannot be written.
+    The run is done, and matplotlib and the disk have no say in that.
     """
+    try:
+        return _drawn(finished)
+    except Exception as error:
+        why = " ".join(str(error).split()) or type(error).__name__
+        return f"none could be drawn: {printable(why, keep='')}"
+
+
+def _drawn(finished: "Run") -> str:
     from jaxcram.figures import run as figures
 
     texts = len({lane["sample_id"] for lane in finished.summary["lanes"]})
