@@ -73,9 +73,9 @@ def _run(name: str, arguments: list[str]) -> int:
         if _first_task_finds_it_too(arguments):
             return error.exit_code
         raise
-    _settle(name)
     try:
         with _second_interrupt_ends(name):
+            _settle(name)
             program.run(command)
     except Interrupted as interruption:
         from jaxcram import processes

@@ -1,7 +1,7 @@
 """`jaxcram show`: the table and the figure of a run, again."""
 
 import dataclasses
-import io
+import os
 from typing import TYPE_CHECKING
 
 from jaxcram import disk, report
@@ -59,6 +59,8 @@ def draw(finished: "Run") -> str:
 
 
 def _drawn(finished: "Run") -> str:
+    # Any other fails the import of matplotlib where it is not there, as that of a notebook is not.
+    os.environ["MPLBACKEND"] = "agg"
     from jaxcram.figures import run as figures
 
     texts = len({lane["sample_id"] for lane in finished.summary["lanes"]})
@@ -69,7 +71,5 @@ def _drawn(finished: "Run") -> str:
         title=f"{finished.summary['mode'].capitalize()} cramming of {texts} texts into {model}",
     )
     path = finished.path / "figure.png"
-    image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=150)
-    disk.replace(path, image.getvalue())
+    disk.replace(path, figures.png(figure))
     return str(path)

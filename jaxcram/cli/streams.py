@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, TextIO
+from typing import TextIO
 
 from jaxcram.errors import StoppedError
 
@@ -63,43 +63,56 @@ def _open_closed() -> None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
 
 
-class _Output(io.FileIO):
-    def write(self, content: Any) -> int:
-        try:
-            return super().write(content)
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            discard_output()
-            raise OutputError(
-                f"stdout cannot be written ({error.strerror}); make room or send it elsewhere, then start "
-                "the same command again"
-            ) from error
+# Not the raw layer: an interrupt there would come between writing and knowing of it, and the text come twice.
+class _Output(io.TextIOWrapper):
+    def write(self, text: str) -> int:
+        with _told():
+            return super().write(text)
+
+    def flush(self) -> None:
+        with _told():
+            super().flush()
 
 
-class _Messages(io.FileIO):
-    def write(self, content: Any) -> int:
-        try:
-            return super().write(content)
-        except OSError:
-            return len(content)
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        discard_output()
+        raise OutputError(
+            f"stdout cannot be written ({error.strerror}); make room or send it elsewhere, then start "
+            "the same command again"
+        ) from error
 
 
-def _wrapped(stream: TextIO | None, raw: type[io.FileIO], descriptor: int) -> TextIO:
+class _Messages(io.TextIOWrapper):
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            super().flush()
+
+
+def _wrapped(stream: TextIO | None, kind: type[io.TextIOWrapper], descriptor: int) -> TextIO:
     """A text stream over the same descriptor; a stream that is none of the system's stays as it is."""
     try:
-        encoding = stream.encoding if stream else "utf-8"
-        number = stream.fileno() if stream else descriptor
-        buffered = stream is None or not getattr(stream, "write_through", False)
+        number = descriptor if stream is None else stream.fileno()
     except (OSError, ValueError, AttributeError):  # of a notebook or a test
         assert stream is not None
         return stream
-    if stream:
+    if stream is not None:
         stream.flush()
-    return io.TextIOWrapper(
-        io.BufferedWriter(raw(number, "w", closefd=False)),
-        encoding=encoding,
+    unbuffered = getattr(stream, "write_through", False)
+    return kind(
+        io.BufferedWriter(io.FileIO(number, "w", closefd=False)),
+        encoding=getattr(stream, "encoding", "utf-8"),
         errors="backslashreplace",
-        line_buffering=descriptor == 2 or not buffered or os.isatty(number),
-        write_through=not buffered,
+        line_buffering=descriptor == 2 or unbuffered or os.isatty(number),
+        write_through=unbuffered,
     )

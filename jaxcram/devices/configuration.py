@@ -93,8 +93,8 @@ def recorded() -> dict[str, Any]:
 
     It can change results, so it belongs to a run's settings.
     """
-    config: Any = jax.config  # its options are not typed
-    asked = {name: _plain(getattr(config, name, default)) for name, default in _RECORDED.items()}
+    values = jax.config.values
+    asked = {name: _plain(values.get(name, default)) for name, default in _RECORDED.items()}
     differing = {name: value for name, value in asked.items() if value != _RECORDED[name]}
     return differing | environment.compiler_variables(os.environ)
 

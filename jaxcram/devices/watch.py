@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
 from jax.errors import JaxRuntimeError
@@ -30,7 +30,8 @@ _LEFT = "left "
 def end(what: str, code: int = LOST) -> NoReturn:
     """Ends this process at once, from any thread: the main one may wait for a peer for ever."""
     remedy = "; what is finished was kept: start all processes again" if code == LOST else ""
-    os.write(2, f"\njaxcram: error: process {private.process_id()} {what}{remedy}\n".encode())
+    with suppress(OSError):
+        os.write(2, f"\njaxcram: error: process {private.process_id()} {what}{remedy}\n".encode())
     os._exit(code)
 
 

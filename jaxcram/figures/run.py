@@ -1,10 +1,13 @@
 """The figure of a run: how much was crammed at which learning rate, and what each token cost."""
 
+import io
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from itertools import cycle
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import matplotlib
+import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -64,7 +67,7 @@ def run_figure(rows: "pa.Table", summary: Mapping[str, Any], *, title: str = "")
         dict(zip(dict.fromkeys(kind.values()), cycle("o^sDvP"), strict=False)),
     )
     stages = costs(rows)
-    with matplotlib.rc_context(_STYLE):
+    with _plain():
         figure = Figure(figsize=(11, 4.4), layout="constrained")
         left, right = figure.subplots(1, 2)
         _draw_horizons(left, lanes, key)
@@ -72,6 +75,19 @@ def run_figure(rows: "pa.Table", summary: Mapping[str, Any], *, title: str = "")
         figure.legend(handles=_handles(key), loc="outside right upper")
         figure.suptitle("\n".join(filter(None, [title, _correlation(stages)])), fontsize=11)
     return figure
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG, drawn without any window system."""
+    image = io.BytesIO()
+    with _plain():
+        figure.savefig(image, format="png", dpi=150, backend="agg")
+    return image.getvalue()
+
+
+def _plain() -> AbstractContextManager[None]:
+    """Matplotlib's default style and ours, whatever the person's matplotlibrc wants, as LaTeX or no fonts."""
+    return matplotlib.style.context(["default", _STYLE])
 
 
 def costs(rows: "pa.Table") -> Stages:
