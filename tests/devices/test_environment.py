@@ -31,13 +31,13 @@ def test_what_could_change_results_is_removed_and_all_else_stays():
 
 def test_flags_of_compilers_are_told_without_those_that_change_nothing():
     environ = {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8 --xla_cpu_enable_fast_math=true  --xla_dump_to=/",
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=8 --xla_cpu_enable_fast_math=1  --xla_dump_to=/",
         "LIBTPU_INIT_ARGS": "",
         "NVIDIA_TF32_OVERRIDE": "0",
         "PATH": "/bin",
     }
     assert environment.compiler_variables(environ) == {
-        "XLA_FLAGS": "--xla_cpu_enable_fast_math=true",
+        "XLA_FLAGS": "--xla_cpu_enable_fast_math=1",
         "NVIDIA_TF32_OVERRIDE": "0",
     }
     assert environment.compiler_variables({"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}) == {}
