@@ -22,7 +22,7 @@ from jaxcram.cram.complete import Task, complete
 from jaxcram.cram.profile import Profile
 from jaxcram.cram.rows import Outcome
 from jaxcram.cram.settings import CramSettings
-from jaxcram.devices import configuration
+from jaxcram.devices import configuration, environment
 from jaxcram.errors import UserError
 from jaxcram.mesh import MeshShape, use_cores, use_memory
 from jaxcram.mesh import of as mesh_of
@@ -194,7 +194,7 @@ def cram(
         **settings.resolved(model=model.name, dtype=dtype, **dataclasses.asdict(source)),
         identity.CONTENTS: identity.contents(model.contents, targets),
     }
-    if compiler := configuration.recorded():  # what is absent is the default
+    if compiler := environment.compiler_variables(os.environ):  # what is absent is the default
         recorded["compiler"] = compiler
     task = Task(
         decoder=model.decoder,

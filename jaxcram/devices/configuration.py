@@ -89,10 +89,7 @@ def key(seed: int) -> jax.Array:
 
 
 def recorded() -> dict[str, Any]:
-    """What the configuration and the environment ask of compilers beyond the default; {} almost always.
-
-    It can change results, so it belongs to a run's settings.
-    """
+    """What the configuration and the environment ask of compilers beyond the default, for a run's summary."""
     values = jax.config.values
     asked = {name: _plain(values.get(name, default)) for name, default in _RECORDED.items()}
     differing = {name: value for name, value in asked.items() if value != _RECORDED[name]}
