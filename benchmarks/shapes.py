@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jaxcram.devices import private
 from jaxcram.errors import UserError
 from jaxcram.models.config import DecoderConfig, read_config
 from jaxcram.models.decoder import Decoder
@@ -126,7 +127,7 @@ def as_if_on_tpu() -> contextlib.AbstractContextManager[Any]:
 @contextlib.contextmanager
 def as_if_on_gpu() -> Iterator[None]:
     """Inside, a trace takes the paths of a Hopper GPU, cuDNN's attention included, whatever is there."""
-    from jax._src.cudnn import fused_attention_stablehlo as cudnn  # private, and only needed here
+    cudnn = private.cudnn_attention()
 
     with (
         mock.patch.object(jax, "default_backend", return_value="gpu"),

@@ -22,6 +22,7 @@ from jaxcram.cram.complete import Task, complete, plan_of
 from jaxcram.cram.profile import Profile
 from jaxcram.cram.rows import Outcome
 from jaxcram.cram.settings import CramSettings
+from jaxcram.devices import configuration, environment
 from jaxcram.errors import UserError
 from jaxcram.mesh import MeshShape, use_cores, use_memory
 from jaxcram.mesh import of as mesh_of
@@ -141,6 +142,7 @@ class Run:
         return f"<pre>{html.escape(f'{self!r}')}\n{html.escape(self.table())}</pre>"
 
 
+@configuration.pinned()
 def load_model(
     name_or_dir: str | os.PathLike[str] | None = None,
     *,
@@ -156,12 +158,13 @@ def load_model(
             "lanes:-1,model:4" or "lanes:-1,fsdp:8".
 
     Raises:
-        UserError: no such model, one that is not supported, or a mesh that fits neither model nor devices.
+        UserError: no such model, one that is not supported, no such device, or a mesh that does not fit.
     """
     shape = MeshShape.parse(mesh)
     use_cache()
     use_cores()
     use_memory()
+    configuration.start()
     name = results.recorded(os.fspath(name_or_dir)) if name_or_dir else BUNDLED
     with processes.together():
         place = port.find_checkpoint(port.bundled_model() if name == BUNDLED else name)
@@ -172,6 +175,7 @@ def load_model(
 
 
 @shows_options
+@configuration.pinned()
 def cram(
     model: Model | str | os.PathLike[str] | None = None,
     texts: str | Iterable[str] | TextSettings = TextSettings(),
@@ -265,6 +269,8 @@ def _prepare(
         **settings.resolved(model=model.name, dtype=dtype, **dataclasses.asdict(source)),
         identity.CONTENTS: identity.contents(model.contents, targets),
     }
+    if compiler := environment.compiler_variables(os.environ):  # what is absent is the default
+        recorded["compiler"] = compiler
     task = Task(
         decoder=model.decoder,
         name=model.name,
@@ -359,6 +365,7 @@ def load_run(path: str | Path) -> Run:
     return Run(path)
 
 
+@configuration.pinned()
 def decode(
     run: Run | str | Path,
     model: Model | None = None,
@@ -408,6 +415,7 @@ def decode(
     return sorted(texts, key=lambda lane: (lane.sample_id, lane.seed, lane.learning_rate))
 
 
+@configuration.pinned()
 def generate(
     model: Model, prompt: str, *, max_new_tokens: int = 64, temperature: float = 0.0, seed: int = 0
 ) -> str:
@@ -442,7 +450,7 @@ def generate(
         )
     prompt_1xT = np.asarray([ids], np.int32)
     new_1xT = decoding.continue_prompt(
-        model.decoder, prompt_1xT, max_new_tokens, jax.random.key(seed), temperature
+        model.decoder, prompt_1xT, max_new_tokens, configuration.key(seed), temperature
     )
     new = np.asarray(new_1xT)[0].tolist()
     ends = [i for i, token in enumerate(new) if token in model.decoder.config.eos_token_ids]

@@ -20,6 +20,8 @@ _LOGGER = logging.getLogger("jaxcram")
 def use_cache() -> None:
     """Keep compiled programs in `$XDG_CACHE_HOME/jaxcram/xla` (by default under ~/.cache).
 
+    As its specification wants, a relative XDG_CACHE_HOME counts as none.
+
     A directory that is set already, by `JAX_COMPILATION_CACHE_DIR` or in JAX's configuration, stays; one that
     cannot be written leaves the cache off, which is told.
     """
@@ -31,9 +33,11 @@ def use_cache() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     if config.jax_compilation_cache_dir:
         return
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    directory = Path(base, "jaxcram", "xla")
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    directory = Path(base if os.path.isabs(base) else os.path.expanduser("~/.cache"), "jaxcram", "xla")
     try:
+        if not directory.is_absolute():  # nobody knows a home of this user
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         directory.mkdir(parents=True, exist_ok=True)
         if not os.access(directory, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))

@@ -115,7 +115,7 @@ def _continue_prompt(
         if temperature == 0.0:
             picked_Bx1 = jnp.argmax(logits_Bx1xV, axis=-1)
         else:
-            picked_Bx1 = jax.random.categorical(key, logits_Bx1xV / temperature)
+            picked_Bx1 = jax.random.categorical(key, logits_Bx1xV / temperature, mode="low")
         return jnp.where(jnp.isfinite(logits_Bx1xV).all(axis=-1), picked_Bx1, -1).astype(jnp.int32)
 
     cache = model.init_cache(prompt_BxT.shape[0], prompt_BxT.shape[1] + length - 1)

@@ -83,6 +83,19 @@ def failure(path: Path, error: OSError) -> UserError:
 
 
 @contextmanager
+def opening(path: Path) -> Iterator[None]:
+    """As `writing`, at the start: that a place is read-only is then a mistake, and no disk that failed."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.EROFS:
+            raise UserError(
+                f"{path}: cannot be written ({error.strerror}); choose another --out, or mount it for writing"
+            ) from error
+        raise failure(path, error) from error
+
+
+@contextmanager
 def writing_through(path: Path) -> Iterator[None]:
     """As `writing`, for libraries that wrap the disk's errors in their own (Orbax and TensorStore)."""
     try:

@@ -98,7 +98,7 @@ class RunDirectory:
         path, constants = expanded(path), dict(constants or {})
         if unknown := constants.keys() - ROWS.columns.keys():
             raise ValueError(f"constants that are no columns: {sorted(unknown)}")
-        with writing(path):
+        with disk.opening(path):
             path.mkdir(parents=True, exist_ok=True)
             _refuse_foreign(path)
             lock = _take_lock(path)

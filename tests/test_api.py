@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 import json
 
+import jax
 import numpy as np
 import pytest
 from jax.errors import JaxRuntimeError
@@ -46,6 +47,19 @@ def run(model, texts, tmp_path_factory):
     return api.cram(
         model, texts, out=tmp_path_factory.mktemp("run") / "out", settings=SETTINGS, verbose=False
     )
+
+
+def test_a_person_s_own_configuration_changes_no_bit_and_stays(run, model, texts, tmp_path):
+    with (
+        jax.enable_x64(True),
+        jax.default_matmul_precision("bfloat16"),
+        jax.threefry_partitionable(False),
+        jax.numpy_rank_promotion("raise"),
+    ):
+        again = api.cram(model, texts, out=tmp_path / "out", settings=SETTINGS, verbose=False)
+        assert jax.config.jax_enable_x64
+    assert again.rows().equals(run.rows())
+    assert again.settings == run.settings
 
 
 def rows_by_lane(run):

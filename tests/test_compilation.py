@@ -75,6 +75,28 @@ def test_a_directory_that_is_set_already_stays(cache, tmp_path):
     assert jax.config.jax_compilation_cache_dir == str(tmp_path / "mine")
 
 
+def test_a_cache_home_that_is_relative_counts_as_none(cache, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    use_cache()
+    assert jax.config.jax_compilation_cache_dir == str(tmp_path / "home" / ".cache" / "jaxcram" / "xla")
+
+
+def test_without_a_home_the_cache_is_off_and_no_directory_is_made(cache, monkeypatch, tmp_path, caplog):
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(
+        os.path, "expanduser", lambda path: path
+    )  # as for a user whom the system does not know
+    monkeypatch.chdir(tmp_path)
+    use_cache()
+    assert jax.config.jax_compilation_cache_dir is None
+    assert caplog.messages == [
+        "compiled programs are not kept for the next start: ~/.cache/jaxcram/xla cannot be written "
+        "(No such file or directory); JAX_COMPILATION_CACHE_DIR=DIR keeps them elsewhere"
+    ]
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(("kept", "why"), [("file", "Not a directory"), ("folder", "Permission denied")])
 def test_a_place_that_cannot_be_written_leaves_the_cache_off(cache, monkeypatch, tmp_path, caplog, kept, why):
     (tmp_path / "file").write_text("")

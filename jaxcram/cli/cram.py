@@ -114,7 +114,7 @@ TOPICS = {
 def run(command: Command) -> None:
     """Crams, then shows the run: its table, a sample beside what came back, its figure, and its files."""
     from jaxcram import api, processes
-    from jaxcram.cli import show
+    from jaxcram.cli import show, streams
 
     traces = set() if command.dry_run else _traces(command.profile_dir)
     with processes.joined(*command.spread.process):
@@ -135,9 +135,10 @@ def run(command: Command) -> None:
         if processes.number() == 0:
             # Lanes that an earlier start has finished may have none.
             curves = command.settings.log_every > 0 and run.has_curves
-            show.present(run, per_text=command.per_text, curves=curves)
-            for trace in sorted(_traces(command.profile_dir) - traces):
-                print(f"trace     {trace} (for XProf, TensorBoard or Perfetto)")
+            with streams.work_is_kept():
+                show.present(run, per_text=command.per_text, curves=curves)
+                for trace in sorted(_traces(command.profile_dir) - traces):
+                    print(f"trace     {trace} (for XProf, TensorBoard or Perfetto)")
 
 
 def _traces(directory: str | None) -> set[Path]:

@@ -14,6 +14,8 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from jaxcram.cli import streams
+from jaxcram.devices import environment
 from jaxcram.errors import Interrupted, UserError
 
 PROGRAMS = {
@@ -33,18 +35,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     `RESUMES`, which says how. Nothing slow is imported before the flags are right.
     """
     name, *rest = list(sys.argv[1:] if argv is None else argv) or ["--help"]
-    try:
-        code = _run(name, rest)
-        sys.stdout.flush()
-        return code
-    except UserError as error:
-        if _another_tells(error):
-            return error.exit_code
-        program = f"jaxcram {name}" if name in PROGRAMS else "jaxcram"
-        return _end(f"{program}: error: {error}", error.exit_code)
-    except BrokenPipeError:  # as with `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the last flush shall not fail again
-        return 141
+    with streams.reliable():
+        try:
+            code = _run(name, rest)
+            sys.stdout.flush()
+            return code
+        except UserError as error:
+            if _another_tells(error):
+                return error.exit_code
+            program = f"jaxcram {name}" if name in PROGRAMS else "jaxcram"
+            return _end(f"{program}: error: {error}", error.exit_code)
+        except BrokenPipeError:  # as with `| head`
+            streams.discard_output()
+            return 141
 
 
 def _run(name: str, arguments: list[str]) -> int:
@@ -73,6 +76,7 @@ def _run(name: str, arguments: list[str]) -> int:
         raise
     try:
         with _second_interrupt_ends(name):
+            _settle(name)
             program.run(command)
     except Interrupted as interruption:
         from jaxcram import processes
@@ -88,6 +92,26 @@ def _run(name: str, arguments: list[str]) -> int:
         resumes = getattr(program, "RESUMES", "nothing is kept")
         return _end(f"jaxcram {name}: interrupted; {resumes}", 130)
     return 0
+
+
+def _settle(name: str) -> None:
+    """Sees to the environment before anything slow is imported that reads it.
+
+    Raises:
+        UserError: programs cannot work in it.
+    """
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise UserError(
+            f"the current directory is gone ({error.strerror}); cd to one that is there"
+        ) from error
+    if removed := environment.heed_only_harmless(os.environ):
+        print(
+            f"jaxcram {name}: not heeded, for results must not depend on it: {' '.join(removed)}",
+            file=sys.stderr,
+        )
+    environment.import_jax()
 
 
 @contextmanager

@@ -1,6 +1,10 @@
 """`jaxcram pretrain`: a small decoder from texts, saved in Hugging Face layout."""
 
+import os
+
+from jaxcram.cli import streams
 from jaxcram.cli.flags import Doc
+from jaxcram.devices import launched
 from jaxcram.pretrain.settings import PretrainSettings
 
 RESUMES = "the same command goes on from the last checkpoint"
@@ -55,10 +59,12 @@ def run(command: PretrainSettings) -> None:
     """Trains the model, or goes on where its run stopped; prints where it lies, and its held-out loss."""
     from jaxcram.pretrain.train import pretrain
 
+    launched.refuse_several(os.environ)
     metrics = pretrain(command)
-    print(f"model     {command.out} ({metrics['parameters']} parameters, {metrics['steps']} steps)")
-    for source, loss in metrics["held_out"].items():
-        print(
-            f"held out  {source}: {loss['nats_per_token']:.3f} nats a token, "
-            f"{loss['bits_per_character']:.3f} bits a character"
-        )
+    with streams.work_is_kept():
+        print(f"model     {command.out} ({metrics['parameters']} parameters, {metrics['steps']} steps)")
+        for source, loss in metrics["held_out"].items():
+            print(
+                f"held out  {source}: {loss['nats_per_token']:.3f} nats a token, "
+                f"{loss['bits_per_character']:.3f} bits a character"
+            )

@@ -1,6 +1,7 @@
 """`jaxcram show`: the table and the figures of a run, again or so far."""
 
 import dataclasses
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -101,6 +102,8 @@ def draw_curves(run: "Run") -> str:
 
 def _kept(run: "Run", name: str, image: Callable[[], bytes]) -> str:
     """Writes an image into a run's directory; its path, or why there is none: the numbers do without it."""
+    # Any other backend fails the import of matplotlib where it is not there, as that of a notebook is not.
+    os.environ["MPLBACKEND"] = "agg"
     try:
         disk.replace(run.path / name, image())
         return str(run.path / name)

@@ -8,7 +8,6 @@ import importlib.metadata
 import json
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,7 +15,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.errors import JaxRuntimeError
-from jax.experimental import multihost_utils
 
 from jaxcram import disk, mesh, processes
 from jaxcram.compilation import cache_directory
@@ -24,6 +22,7 @@ from jaxcram.cram import lanes, memory
 from jaxcram.cram.lanes import Bucket, PassSettings
 from jaxcram.cram.scheduler import PassCost
 from jaxcram.cram.settings import StageSettings
+from jaxcram.devices import configuration, private
 from jaxcram.errors import UserError
 from jaxcram.models.decoder import Decoder
 from jaxcram.packed import Packed
@@ -92,7 +91,7 @@ def _stored(file: Path | None) -> tuple[int, float] | None:
 def _agreed(token_budget: int, knee: float) -> PassCost:
     """Process 0's numbers, so that all processes choose the same shapes."""
     if jax.process_count() > 1:
-        both = multihost_utils.broadcast_one_to_all(np.array([token_budget, knee]))
+        both = private.broadcast_one_to_all(np.array([token_budget, knee]))
         token_budget, knee = int(both[0]), float(both[1])
     return PassCost(token_budget, knee)
 
@@ -156,7 +155,7 @@ def _seconds(model: Decoder, bucket: Bucket, num_memory: int, remat: bool) -> fl
         return jax.block_until_ready(pool)
 
     pools = [chunks(member, fresh(member)) for member in members]  # compiles, once for places that are alike
-    with ThreadPoolExecutor(len(members)) as threads:
+    with configuration.threads(len(members)) as threads:
 
         def seconds_of(count: int) -> float:
             start = time.perf_counter()

@@ -20,6 +20,7 @@ from jaxcram.cram.rows import Outcome
 from jaxcram.cram.settings import CramSettings
 from jaxcram.cram.snapshot import Snapshot
 from jaxcram.cram.start import jobs_of
+from jaxcram.devices import configuration
 from jaxcram.errors import Interrupted
 from jaxcram.models.decoder import Decoder
 from jaxcram.results import RunDirectory
@@ -114,6 +115,7 @@ def complete(directory: RunDirectory, task: Task, show: Show) -> None:
         "model": task.name,
         "mode": task.settings.stages.mode,
         "versions": summary.versions(),
+        "compiler": configuration.recorded(),
         "devices": summary.devices(),
     }
     with processes.together():

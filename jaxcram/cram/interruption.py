@@ -10,9 +10,9 @@ from types import FrameType
 from typing import Any, Self
 
 import jax
-from jax.experimental import multihost_utils
 
 from jaxcram import processes
+from jaxcram.devices import private
 
 
 class StopRequest:
@@ -58,7 +58,7 @@ class StopRequest:
     def after_chunk(self) -> signal.Signals | None:
         """The signal that asks to stop now, if any; every process must ask after every chunk."""
         self._chunk += 1
-        if self._distributed and multihost_utils.reached_preemption_sync_point(self._chunk):
+        if self._distributed and private.reached_preemption_sync_point(self._chunk):
             wanted = self._wanted or signal.SIGTERM
             return signal.Signals(processes.from_first(lambda: int(wanted)))  # one exit code for all
         return self._wanted if processes.count() == 1 else None

@@ -25,6 +25,7 @@ from jaxcram.cram import lanes
 from jaxcram.cram.lanes import Bucket, ChunkResult, Lanes, Limits, PassSettings
 from jaxcram.cram.scheduler import Scheduler, Turn
 from jaxcram.cram.stages import Stop
+from jaxcram.devices import configuration
 from jaxcram.models.decoder import Decoder
 from jaxcram.packed import Packed
 
@@ -96,8 +97,8 @@ class _Place:
 
     members: list[_Member]
     whole: Mesh
-    thread: ThreadPoolExecutor = dataclasses.field(default_factory=lambda: ThreadPoolExecutor(1))
-    reader: ThreadPoolExecutor = dataclasses.field(default_factory=lambda: ThreadPoolExecutor(1))
+    thread: ThreadPoolExecutor = dataclasses.field(default_factory=lambda: configuration.threads(1))
+    reader: ThreadPoolExecutor = dataclasses.field(default_factory=lambda: configuration.threads(1))
     chunk: Chunk | None = None
     ahead: Chunk | None = None
 

@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from jaxcram import framing, mesh
 from jaxcram.cram import objective
 from jaxcram.cram.settings import CramSettings, Objective
+from jaxcram.devices import configuration
 from jaxcram.models.decoder import Decoder
 from jaxcram.results import Job
 from jaxcram.text import Sample, pad_tokens
@@ -30,7 +31,7 @@ def initial_embeddings(model: Decoder, jobs: Sequence[Job], settings: CramSettin
     Uniform in [0, 0.02) ([P]), or normal with the standard deviation of the token embeddings ([K]).
     """
     shape = (settings.num_memory, model.config.width)
-    keys = [jax.random.fold_in(jax.random.key(job.seed), job.sample_id) for job in jobs]
+    keys = [jax.random.fold_in(configuration.key(job.seed), job.sample_id) for job in jobs]
     if settings.init == "uniform":
         starts = [jax.random.uniform(key, shape, jnp.float32, 0.0, 0.02) for key in keys]
     else:

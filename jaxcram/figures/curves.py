@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
@@ -10,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from jaxcram.figures.style import STYLE, rate_colors, rate_handles
+from jaxcram.figures.style import plain, rate_colors, rate_handles
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -43,7 +42,7 @@ def curves_figure(points: "pa.Table", *, title: str = "") -> Figure:
     lanes = by_lane(points)
     colors = rate_colors(rate for rate, _ in lanes)
     most = max(sum(rate == other for other, _ in lanes) for rate in colors)
-    with matplotlib.rc_context(STYLE):
+    with plain():
         figure = Figure(figsize=(12, 6.6))
         *panels, corner = figure.subplots(2, 3, sharex=True).flat
         for axes, (name, (label, logarithmic)) in zip(panels, _PANELS.items(), strict=True):

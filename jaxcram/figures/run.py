@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from jaxcram.figures import RUN_COLUMNS
-from jaxcram.figures.style import STYLE, rate_colors, rate_handles
+from jaxcram.figures.style import plain, rate_colors, rate_handles
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,7 +59,7 @@ def run_figure(rows: "pa.Table", summary: Mapping[str, Any], *, title: str = "")
     )
     full = summary.get("mode") == "full"
     stages = costs(rows)
-    with matplotlib.rc_context(STYLE):
+    with plain():
         figure = Figure(figsize=(11, 4.4), layout="constrained")
         left, right = figure.subplots(1, 2)
         if full:

@@ -2,14 +2,16 @@
 
 import io
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import matplotlib
+import matplotlib.style
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-STYLE: dict[Any, Any] = {
+_STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -23,10 +25,16 @@ STYLE: dict[Any, Any] = {
 _MOST_RATES = 10  # in a legend
 
 
+def plain() -> AbstractContextManager[None]:
+    """Matplotlib's default style and ours, whatever the person's matplotlibrc wants, as LaTeX or no fonts."""
+    return matplotlib.style.context(["default", _STYLE])
+
+
 def png(figure: Figure) -> bytes:
-    """A figure as an image."""
+    """A figure as an image, drawn without any window system."""
     image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=150)
+    with plain():
+        figure.savefig(image, format="png", dpi=150, backend="agg")
     return image.getvalue()
 
 

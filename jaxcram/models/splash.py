@@ -4,6 +4,8 @@ import einops
 import jax
 import jax.numpy as jnp
 
+from jaxcram.devices import private
+
 TILE = 128  # blocks are multiples of the registers' lanes
 # With it one block's scores, fp32, take 1 MB of the on-chip memory; there are several such.
 LONGEST_BLOCK = 512
@@ -34,9 +36,7 @@ def working_bytes(query_BxTxHxC: jax.Array | jax.ShapeDtypeStruct) -> int:
 
 def attend(query_BxTxHxC: jax.Array, key_BxTxGxC: jax.Array, value_BxTxGxC: jax.Array) -> jax.Array:
     """Causal scaled dot-product attention [B, T, H, C] of one device, queries in groups; softmax in fp32."""
-    from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as splash
-    from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
-
+    splash, masks = private.splash_attention()
     batch, length = query_BxTxHxC.shape[:2]
     number, size = blocks(length)
     padded = number * size

@@ -18,6 +18,7 @@ import orbax.checkpoint as ocp
 from flax import nnx
 from tokenizers import Tokenizer
 
+from jaxcram.devices import configuration
 from jaxcram.errors import UserError
 from jaxcram.models import port
 from jaxcram.models.decoder import Decoder
@@ -46,6 +47,7 @@ class State(NamedTuple):
     optimizer: optax.OptState
 
 
+@configuration.pinned()
 def pretrain(settings: PretrainSettings) -> dict[str, Any]:
     """Trains a decoder and leaves it in `settings.out`, in Hugging Face's layout.
 
@@ -61,8 +63,9 @@ def pretrain(settings: PretrainSettings) -> dict[str, Any]:
 
     Raises:
         UserError: a source cannot be used; `out` is not writable or belongs to other settings; the batch does
-            not divide by the devices; the loss is no longer finite.
+            not divide by the devices, or there are none; the loss is no longer finite.
     """
+    configuration.start()
     out = claim(settings)
     corpora = open_corpora(settings)
     if not (out / "tokenizer.json").is_file():
@@ -139,7 +142,7 @@ class _Run:
         self.mesh = jax.make_mesh((devices,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
         self.by_window = jax.NamedSharding(self.mesh, jax.P("batch"))
         self.optimizer = make_optimizer(settings)
-        decoder = Decoder(config, rngs=nnx.Rngs(settings.seed))
+        decoder = Decoder(config, rngs=nnx.Rngs(configuration.key(settings.seed)))
         self.parameters = sum(leaf.size for leaf in jax.tree.leaves(decoder))
         state = State(decoder, self.optimizer.init(decoder))
         self.state = jax.device_put(state, jax.NamedSharding(self.mesh, jax.P()))

@@ -96,6 +96,20 @@ def test_curves_are_drawn_where_there_are_some(run, tiny_model, tmp_path, capsys
     assert (logged / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_show_prints_all_where_the_figure_cannot_be_written(run, capsys):
+    assert main.main(["show", f"--run={run}"]) == 0
+    printed = capsys.readouterr().out
+    (run / "figure.png").unlink()
+    (run / "figure.png").mkdir()
+    try:
+        assert main.main(["show", f"--run={run}"]) == 0
+    finally:
+        (run / "figure.png").rmdir()
+    why = f"none could be drawn: {run / 'figure.png'}: cannot be written (Is a directory); choose another "
+    why += "directory"
+    assert capsys.readouterr().out == printed.replace(str(run / "figure.png"), why)
+
+
 @pytest.mark.parametrize("decoder", ["exact", "cached"])
 def test_decode_prints_the_horizon_of_every_lane(run, decoder, capsys):
     assert main.main(["decode", f"--run={run}", f"--decoder={decoder}"]) == 0

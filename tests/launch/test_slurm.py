@@ -67,6 +67,17 @@ def test_the_job_asks_to_be_queued_again_and_for_a_warning():
     ]
 
 
+def test_the_cpus_of_a_task_are_handed_on(slurm, stub, monkeypatch):
+    program = stub("cpus", 'echo "${SRUN_CPUS_PER_TASK-unset}" >"$STUBS/cpus_told"')
+    for given, told in (("16", "16"), (None, "unset")):
+        if given:
+            monkeypatch.setenv("SLURM_CPUS_PER_TASK", given)
+        else:
+            monkeypatch.delenv("SLURM_CPUS_PER_TASK")
+        submit(str(SCRIPT), str(program))
+        assert (slurm / "cpus_told").read_text() == f"{told}\n"
+
+
 def test_every_task_is_a_process_of_the_run(slurm, stub, monkeypatch):
     monkeypatch.setenv("TASKS", "3")
     program = stub(

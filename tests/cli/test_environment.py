@@ -1,0 +1,107 @@
+"""Whole programs in environments of other people: the same results, or one line."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jaxcram.results import load_rows, load_settings
+
+pytestmark = pytest.mark.slow
+
+MAIN = "import sys; from jaxcram.cli.main import main; sys.exit(main(sys.argv[1:]))"
+ODD = {
+    "JAX_DEFAULT_PRNG_IMPL": "rbg",
+    "JAX_THREEFRY_PARTITIONABLE": "0",
+    "JAX_RANDOM_SEED_OFFSET": "5",
+    "JAX_ENABLE_X64": "1",
+    "JAX_DEFAULT_MATMUL_PRECISION": "bfloat16",
+    "JAX_NUMPY_RANK_PROMOTION": "raise",
+    "JAX_NUMPY_DTYPE_PROMOTION": "strict",
+    "JAX_TRANSFER_GUARD": "disallow",
+    "JAX_DEBUG_NANS": "1",
+    "JAX_DISABLE_JIT": "1",
+    "MPLBACKEND": "module://no_such.backend",
+    "PYTHONIOENCODING": "ascii:strict",
+    "TERM": "dumb",
+    "COLUMNS": "1",
+}
+
+
+def started(*arguments: str, **environ: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-c", MAIN, *arguments],
+        capture_output=True,
+        text=True,
+        env=os.environ | environ,
+    )
+
+
+def cram(model: Path, out: Path) -> list[str]:
+    short = ("--max_tokens=5", "--learning_rates=1.0", "--max_steps=60", "--max_steps_per_token=30")
+    return ["cram", f"--model={model}", "--texts=stories:2", f"--out={out}", *short]
+
+
+@pytest.fixture(scope="module")
+def plain(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("plain") / "run"
+    done = started(*cram(tiny_model, out))
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def test_no_configuration_of_jax_reaches_a_result(plain, tiny_model, tmp_path):
+    done = started(*cram(tiny_model, tmp_path / "run"), **ODD)
+    assert done.returncode == 0, done.stderr
+    assert load_rows(tmp_path / "run").equals(load_rows(plain))
+    assert (tmp_path / "run" / "settings.json").read_bytes() == (plain / "settings.json").read_bytes()
+    unheeded = " ".join(sorted(name for name in ODD if name.startswith("JAX_")))
+    said = f"jaxcram cram: not heeded, for results must not depend on it: {unheeded}"
+    assert done.stderr.splitlines()[0] == said
+    assert f"figure    {tmp_path / 'run' / 'figure.png'}" in done.stdout.splitlines()
+    assert (tmp_path / "run" / "figure.png").read_bytes() == (plain / "figure.png").read_bytes()
+
+
+def test_flags_of_the_compiler_belong_to_the_settings(tiny_model, tmp_path):
+    out = tmp_path / "run"
+    flag = "--xla_allow_excess_precision=false"
+    command = cram(tiny_model, out)
+    flags = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
+    assert started(*command, XLA_FLAGS=flags).returncode == 0
+    assert load_settings(out)["compiler"]["XLA_FLAGS"] == flag
+    done = started(*command)
+    assert done.returncode == 2
+    assert f'compiler.XLA_FLAGS: was "{flag}", is absent' in done.stderr
+
+
+@pytest.mark.parametrize("program", ["cram", "generate", "pretrain"])
+def test_a_platform_that_is_not_there_is_one_line(program, tiny_model, tmp_path):
+    commands = {
+        "cram": cram(tiny_model, tmp_path / "out"),
+        "generate": ["generate", f"--model={tiny_model}", "--prompt=x"],
+        "pretrain": ["pretrain", f"--out={tmp_path / 'out'}"],
+    }
+    done = started(*commands[program], JAX_PLATFORMS="no_such")
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 2
+    assert line.startswith(f"jaxcram {program}: error: JAX_PLATFORMS=no_such: JAX cannot start there (")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_value_that_jax_cannot_read_is_one_line():
+    done = started("generate", "--prompt=x", JAX_NUM_CPU_DEVICES="two")
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 2
+    assert line.startswith("jaxcram generate: error: JAX cannot read its environment (")
+    assert "JAX_NUM_CPU_DEVICES=two" in line
+
+
+def test_of_processes_that_do_not_find_each_other_none_does_the_work(tiny_model, tmp_path):
+    open_mpi_5 = {"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_LOCAL_RANK": "1"}
+    done = started(*cram(tiny_model, tmp_path / "out"), **open_mpi_5)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 2
+    assert line.startswith("jaxcram cram: error: OMPI_COMM_WORLD_SIZE=2 OMPI_COMM_WORLD_RANK=1: a launcher ")
+    assert not (tmp_path / "out").exists()
