@@ -73,7 +73,7 @@ class Bar:
     def _draw(self, progress: Progress) -> None:
         done = progress.lanes - progress.alive
         if self._bar is None:
-            form = "{n_fmt}/{total_fmt} lanes done [{elapsed}, {postfix}]"
+            form = "{n_fmt}/{total_fmt} lanes done [{elapsed}{postfix}]"
             self._bar = tqdm(total=progress.lanes, initial=done, bar_format=form, mininterval=0.5)
         self._bar.set_postfix_str(_state(progress), refresh=False)
         self._bar.update(done - self._bar.n)

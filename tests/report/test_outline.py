@@ -1,7 +1,9 @@
 """What is told before a run starts, and while it goes on."""
 
 import dataclasses
+import io
 import json
+import sys
 
 import pytest
 
@@ -111,3 +113,23 @@ def test_where_stderr_is_no_terminal_progress_is_a_line_every_ten_seconds(tmp_pa
         ("progress", 10.5, 65.0),
         ("progress", 12.0, 65.0),
     ]
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_terminal_progress_is_a_bar_that_counts_finished_lanes_from_the_start(tmp_path, monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    progress = Progress(lanes=8, alive=6, token_budget=192, remat=False, exact_tokens=41, left_s=65.0)
+    with RunDirectory.open(tmp_path / "run", {}) as directory, report.Bar(visible=True) as bar:
+        bar(progress, directory)
+        progress.alive, progress.seconds, progress.lane_steps = 0, 2.0, 300
+        bar(progress, directory)
+    first, *_, last = [text.strip() for text in terminal.getvalue().split("\r") if text.strip()]
+    assert first == "2/8 lanes done [00:00]"
+    assert last == "8/8 lanes done [00:00, 41 tokens exact, 150 steps/s, 0:01:05 left]"
