@@ -70,7 +70,9 @@ def full_bucket(
     settings = PassSettings(stages=endless, chunk_passes=chunk_passes, remat=remat)
     # A rate so small that nothing is learned: no lane ever ends.
     peak_S = jnp.full(seats, 1e-9)
-    pool = lanes.init_pool(jnp.asarray(tokens_SxT), length_S, peak_S, jnp.asarray(mem_SxKxD), settings)
+    pool = lanes.init_pool(
+        lanes.Problem(jnp.asarray(tokens_SxT), length_S, peak_S), jnp.asarray(mem_SxKxD), settings
+    )
     pool = mesh.replicated(Packed.of(pool, mesh.places(devices)), devices)
 
     flops = measure.pass_flops(model, bucket, num_memory)

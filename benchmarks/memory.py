@@ -140,9 +140,9 @@ class Target:
         settings = PassSettings(remat=remat)
         pool = jax.eval_shape(
             lambda: lanes.init_pool(
-                jnp.ones((count, tokens), jnp.int32),
-                jnp.full(count, tokens),
-                jnp.full(count, 0.1),
+                lanes.Problem(
+                    jnp.ones((count, tokens), jnp.int32), jnp.full(count, tokens), jnp.full(count, 0.1)
+                ),
                 jnp.ones((count, num_memory, config.width)),
                 settings,
             )

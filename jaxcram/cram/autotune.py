@@ -140,9 +140,11 @@ def _seconds(model: Decoder, bucket: Bucket, num_memory: int, remat: bool) -> fl
         devices = mesh.of(member)
         seats = bucket.lanes * mesh.places(devices)
         pool = lanes.init_pool(
-            jnp.zeros((seats, bucket.tokens), jnp.int32),
-            jnp.full(seats, bucket.tokens, jnp.int32),
-            jnp.full(seats, 1e-9),
+            lanes.Problem(
+                jnp.zeros((seats, bucket.tokens), jnp.int32),
+                jnp.full(seats, bucket.tokens, jnp.int32),
+                jnp.full(seats, 1e-9),
+            ),
             jnp.zeros((seats, num_memory, model.config.width)),
             settings,
         )

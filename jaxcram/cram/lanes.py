@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ from jax.sharding import AbstractMesh, Mesh
 
 from jaxcram import framing
 from jaxcram.cram import objective, optimizer, stages
+from jaxcram.cram.parametrization import Direct, Parametrization, Params
 from jaxcram.cram.settings import Objective, OptimizerSettings, StageSettings
 from jaxcram.cram.stages import Progress, Stop
 from jaxcram.mesh import exchanges, places, replicate, spread
@@ -32,6 +33,7 @@ class PassSettings:
 
     Attributes:
         objective, optimizer, stages: the three parts of the procedure.
+        parametrization: from what is trained to the memory.
         chunk_passes: passes of one device loop, at most.
         remat: recompute layers in the backward pass.
     """
@@ -39,6 +41,7 @@ class PassSettings:
     objective: Objective = Objective()
     optimizer: OptimizerSettings = OptimizerSettings()
     stages: StageSettings = StageSettings()
+    parametrization: Parametrization = Direct()
     chunk_passes: int = 16
     remat: bool = False
 
@@ -54,37 +57,47 @@ class State(NamedTuple):
     """What passes change in lanes; every leaf has a leading lane axis.
 
     Attributes:
-        mem: memory embeddings, fp32 [N, K, D].
+        params: what is trained, fp32; in direct cramming the memory embeddings [N, K, D] themselves.
         opt: Optax state.
         progress: prefix, horizon, steps and stop reason, [N] each.
     """
 
-    mem: jax.Array
+    params: Params
     opt: optax.OptState
     progress: Progress
+
+
+class Problem(NamedTuple):
+    """What lanes are asked to do; every leaf has a leading lane axis.
+
+    Attributes:
+        tokens: target tokens, int32 [N, M], zero-padded.
+        length: their number [N].
+        peak_lr: peak of the learning rate schedule [N].
+    """
+
+    tokens: jax.Array
+    length: jax.Array
+    peak_lr: jax.Array
 
 
 class Lanes(NamedTuple):
     """Lanes; every leaf has a leading lane axis (N in the pool, B in a pass).
 
     Attributes:
-        tokens: target tokens, int32 [N, M], zero-padded.
-        length: their number [N].
-        peak_lr: peak of the learning rate schedule [N].
-        mem, opt, progress: their `State`.
+        problem: what they are asked to do.
+        params, opt, progress: their `State`.
     """
 
-    tokens: jax.Array
-    length: jax.Array
-    peak_lr: jax.Array
-    mem: jax.Array
+    problem: Problem
+    params: Params
     opt: optax.OptState
     progress: Progress
 
     @property
     def state(self) -> State:
         """What passes change."""
-        return State(self.mem, self.opt, self.progress)
+        return State(self.params, self.opt, self.progress)
 
 
 class Record(NamedTuple):
@@ -133,24 +146,24 @@ class ChunkResult(NamedTuple):
     records: Record
 
 
-def init_pool(
-    tokens_NxM: jax.Array,
-    length_N: jax.Array,
-    peak_lr_N: jax.Array,
-    mem_NxKxD: jax.Array,
-    settings: PassSettings,
-) -> Lanes:
+def init_pool(problem: Problem, params: Params, settings: PassSettings) -> Lanes:
     """A pool of fresh lanes; see `Lanes` for the shapes."""
     full = settings.stages.mode == "full"
+    length_N = problem.length
     first_N = length_N.copy() if full else jnp.minimum(settings.stages.min_tokens, length_N)
     # No array twice: their buffers are donated.
     progress = Progress(first_N, *(jnp.zeros_like(length_N) for _ in Progress._fields[1:]))
-    opt = optimizer.init(mem_NxKxD, settings.optimizer)
-    return Lanes(tokens_NxM, length_N, peak_lr_N, mem_NxKxD, opt, progress)
+    return Lanes(problem, params, optimizer.init(params, settings.optimizer), progress)
 
 
 def _select(take_B: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
     return jnp.where(take_B.reshape(take_B.shape + (1,) * (new.ndim - 1)), new, old)
+
+
+def _all_finite(tree: Any) -> jax.Array:
+    """Whether every number of each lane is finite [B]."""
+    of_leaves = [jnp.all(jnp.isfinite(x), axis=tuple(range(1, x.ndim))) for x in jax.tree.leaves(tree)]
+    return functools.reduce(jnp.logical_and, of_leaves)
 
 
 def one_pass(model: Decoder, lanes: Lanes, length: int, settings: PassSettings) -> tuple[Lanes, Record]:
@@ -164,33 +177,39 @@ def one_pass(model: Decoder, lanes: Lanes, length: int, settings: PassSettings) 
 
     Returns:
         The lanes after the pass and what it measured. A lane that has ended or outgrown T keeps its
-        embedding and optimiser state to the bit.
+        parameters and optimiser state to the bit.
     """
-    tokens_BxT = lanes.tokens[:, :length]
+    length_B = lanes.problem.length
+    tokens_BxT = lanes.problem.tokens[:, :length]
     before = lanes.progress
-    hidden_BxTxD, pull_back = jax.vjp(
-        lambda mem: framing.predict(model, mem, tokens_BxT, remat=settings.remat), lanes.mem
-    )
+
+    def forward(params: Params) -> tuple[jax.Array, jax.Array]:
+        mem_BxKxD = settings.parametrization.memory(params)
+        return framing.predict(model, mem_BxKxD, tokens_BxT, remat=settings.remat), mem_BxKxD
+
+    hidden_BxTxD, pull_back, mem_BxKxD = jax.vjp(forward, lanes.params, has_aux=True)
     scores, grad_BxTxD = objective.score(model.head_VxD, hidden_BxTxD, tokens_BxT, settings.objective)
 
     with jax.named_scope("select"):
-        exact_B = stages.longest_exact(scores.correct, lanes.length)
-        progress = stages.spend(stages.grow(before, exact_B, lanes.length, settings.stages), settings.stages)
+        exact_B = stages.longest_exact(scores.correct, length_B)
+        progress = stages.spend(stages.grow(before, exact_B, length_B, settings.stages), settings.stages)
         position_T = jnp.arange(length)
         in_target_BxT = position_T < progress.prefix[:, None]
         weight_BxT = in_target_BxT / progress.prefix[:, None].astype(jnp.float32)
         loss_B = jnp.sum(jnp.where(in_target_BxT, scores.loss, 0.0), axis=1)
 
-    (grad_BxKxD,) = pull_back((weight_BxT[..., None] * grad_BxTxD).astype(hidden_BxTxD.dtype))
+    (grad,) = pull_back((weight_BxT[..., None] * grad_BxTxD).astype(hidden_BxTxD.dtype))
 
     with jax.named_scope("optimiser"):
-        finite_B = jnp.isfinite(loss_B) & jnp.all(jnp.isfinite(grad_BxKxD), axis=(1, 2))
+        finite_B = jnp.isfinite(loss_B) & _all_finite(grad)
         fits_B = (progress.stop == Stop.RUNNING) & (progress.prefix <= length)
         progress = progress._replace(stop=jnp.where(fits_B & ~finite_B, Stop.NOT_FINITE, progress.stop))
         step_B = fits_B & finite_B
         decay_steps = settings.stages.max_steps
-        lr_B = optimizer.learning_rate(progress.total_steps, lanes.peak_lr, decay_steps, settings.optimizer)
-        mem, opt = optimizer.update(grad_BxKxD, lanes.opt, lanes.mem, lr_B, settings.optimizer)
+        lr_B = optimizer.learning_rate(
+            progress.total_steps, lanes.problem.peak_lr, decay_steps, settings.optimizer
+        )
+        params, opt = optimizer.update(grad, lanes.opt, lanes.params, lr_B, settings.optimizer)
 
     in_prefix_BxT = position_T < before.prefix[:, None]
     record = Record(
@@ -203,11 +222,11 @@ def one_pass(model: Decoder, lanes: Lanes, length: int, settings: PassSettings) 
         correct=jnp.sum(scores.correct & in_prefix_BxT, axis=1),
         loss=scores.loss,
         nll=scores.nll,
-        mem=lanes.mem,
+        mem=mem_BxKxD,
     )
     taken_B = step_B.astype(progress.total_steps.dtype)
     after = lanes._replace(
-        mem=_select(step_B, mem, lanes.mem),
+        params=jax.tree.map(functools.partial(_select, step_B), params, lanes.params),
         opt=jax.tree.map(functools.partial(_select, step_B), opt, lanes.opt),
         progress=progress._replace(
             stage_steps=progress.stage_steps + taken_B, total_steps=progress.total_steps + taken_B
@@ -268,7 +287,7 @@ def run_chunk(
 
     def share(model: Decoder, lanes: Lanes) -> ChunkResult:
         result = _passes(model, lanes, bucket.tokens, settings, passes, floor)
-        here = lanes.length.shape[0] // bucket.lanes
+        here = lanes.problem.length.shape[0] // bucket.lanes
         return result._replace(passes=jnp.full(here, result.passes))
 
     result = spread(share, mesh)(model, lanes)

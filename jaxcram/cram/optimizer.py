@@ -7,6 +7,8 @@ in the schedule, and a lane that takes no step keeps embedding, moments and coun
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -34,18 +36,15 @@ def learning_rate(
     return jnp.where(step_B < warmup, peak_B * rise(step_B), cosine_B)
 
 
-def init(mem_NxKxD: jax.Array, settings: OptimizerSettings) -> optax.OptState:
-    """Optimiser state of N lanes, every leaf with a leading lane axis."""
-    return jax.vmap(_core(settings).init)(mem_NxKxD)
+def init(params: Any, settings: OptimizerSettings) -> optax.OptState:
+    """Optimiser state of N lanes; every leaf of it and of `params` has a leading lane axis."""
+    return jax.vmap(_core(settings).init)(params)
 
 
 def update(
-    grad_BxKxD: jax.Array,
-    state: optax.OptState,
-    mem_BxKxD: jax.Array,
-    lr_B: jax.Array,
-    settings: OptimizerSettings,
-) -> tuple[jax.Array, optax.OptState]:
-    """One AdamW step of every lane: (embedding, state) after it."""
-    updates, state = jax.vmap(_core(settings).update)(grad_BxKxD, state, mem_BxKxD)
-    return mem_BxKxD - lr_B[:, None, None] * updates, state
+    grad: Any, state: optax.OptState, params: Any, lr_B: jax.Array, settings: OptimizerSettings
+) -> tuple[Any, optax.OptState]:
+    """One AdamW step of every lane: (parameters, state) after it."""
+    updates, state = jax.vmap(_core(settings).update)(grad, state, params)
+    step = lambda x, u: x - jnp.expand_dims(lr_B, tuple(range(1, x.ndim))) * u  # noqa: E731
+    return jax.tree.map(step, params, updates), state

@@ -194,7 +194,7 @@ class Places:
         else:
             # Lanes are dealt out over the devices in turn, so that the last ones of a run share no device.
             devices, quorum = mesh.places(place.whole), 0
-            slots_BxR = np.full((turn.bucket.lanes, devices), len(pool.length), np.int32)
+            slots_BxR = np.full((turn.bucket.lanes, devices), len(pool.problem.length), np.int32)
             slots_BxR.flat[: len(turn.seated)] = turn.seated
             slots = slots_BxR.T.reshape(-1)
             packed = Packed.of(seated_lanes(pool, slots, turn.bucket.tokens), devices)
@@ -254,7 +254,7 @@ def seated_lanes(pool: Lanes, slots_S: np.ndarray, length: int) -> Lanes:
         slots_S: who sits where; N is an empty seat.
         length: of the padded pass.
     """
-    vacant_S = slots_S == len(pool.length)
+    vacant_S = slots_S == len(pool.problem.length)
     seats = jax.tree.map(lambda x: x[np.where(vacant_S, 0, slots_S)], pool)
     seats.progress.stop[vacant_S] = Stop.COMPLETE
-    return seats._replace(tokens=seats.tokens[:, :length])
+    return seats._replace(problem=seats.problem._replace(tokens=seats.problem.tokens[:, :length]))

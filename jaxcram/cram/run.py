@@ -137,8 +137,8 @@ class Run:
             settings.objective,
             settings.optimizer,
             settings.stages,
-            settings.chunk_passes,
-            before.remat if before else self._remat(),
+            chunk_passes=settings.chunk_passes,
+            remat=before.remat if before else self._remat(),
         )
         if self._pass.remat and settings.remat is None:
             note = "; ".join(filter(None, (note, "layers are recomputed on the way back, to fit the memory")))
@@ -224,10 +224,8 @@ class Run:
         tokens_NxM = pad_tokens(targets, len(targets), self._scheduler.longest_bucket)
         peak_N = np.array([job.learning_rate for job in self._jobs], np.float32)
         pool = lanes.init_pool(
-            jnp.asarray(tokens_NxM),
-            jnp.asarray(length_N),
-            jnp.asarray(peak_N),
-            jnp.asarray(start_NxKxD),
+            lanes.Problem(jnp.asarray(tokens_NxM), jnp.asarray(length_N), jnp.asarray(peak_N)),
+            jax.tree.map(jnp.asarray, self._pass.parametrization.init(start_NxKxD)),
             self._pass,
         )
         return jax.tree.map(np.array, pool)

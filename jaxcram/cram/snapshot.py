@@ -16,6 +16,8 @@ from jaxcram.cram.rows import Row
 from jaxcram.cram.scheduler import PassCost
 from jaxcram.errors import UserError
 
+_RENAMED = {"['mem']": "['params']"}  # leaves of a state by their names in earlier versions
+
 
 @dataclasses.dataclass(frozen=True)
 class Fit:
@@ -83,6 +85,7 @@ def restore(state: State, slots: np.ndarray, saved: dict[str, np.ndarray]) -> No
         UserError: the arrays are others than those of the state.
     """
     leaves = named(state)
+    saved = {_RENAMED.get(name, name): leaf for name, leaf in saved.items()}
     here = {name: (leaf.dtype, leaf.shape[1:]) for name, leaf in leaves.items()}
     if here != {name: (leaf.dtype, leaf.shape[1:]) for name, leaf in saved.items()}:
         raise UserError(

@@ -19,7 +19,9 @@ def pool_of(model, samples, seed=0, settings=SETTINGS, rate=0.5):
         row[: len(sample.tokens)] = sample.tokens
     length = jnp.array([len(sample.tokens) for sample in samples], jnp.int32)
     mem = jax.random.uniform(jax.random.key(seed), (len(samples), 1, model.config.width), maxval=0.02)
-    return lanes.init_pool(jnp.asarray(tokens), length, jnp.full(len(samples), rate), mem, settings)
+    return lanes.init_pool(
+        lanes.Problem(jnp.asarray(tokens), length, jnp.full(len(samples), rate)), mem, settings
+    )
 
 
 def seats_of(model, pool, slots, length=48):
@@ -63,7 +65,7 @@ def test_one_trace_a_bucket(tiny, samples, monkeypatch):
     original = lanes.one_pass
 
     def counting(model, state, length, settings):
-        traced.append((length, state.length.shape[0]))
+        traced.append((length, state.problem.length.shape[0]))
         return original(model, state, length, settings)
 
     monkeypatch.setattr(lanes, "one_pass", counting)
@@ -90,7 +92,7 @@ def test_an_outgrown_lane_waits_untouched_until_it_gets_a_longer_bucket(tiny, sa
 
 def test_a_lane_that_is_not_finite_ends_and_the_others_go_on(tiny, samples):
     clean = pool_of(tiny, samples)
-    poisoned = clean._replace(mem=clean.mem.at[1].set(jnp.nan))
+    poisoned = clean._replace(params=clean.params.at[1].set(jnp.nan))
     # The lane's end closes the first chunk, so a second one follows; the clean lanes need as many passes.
     for slots in ([0, 1, 2], [0, 3, 2]):
         until_one_leaves = lanes.Limits(floor=len({*slots} - {3}))
@@ -138,7 +140,7 @@ def test_the_recorded_embedding_is_the_measured_one(tiny, samples, remat):
     pool = pool_of(tiny, samples, settings=settings)
     _, result = run_chunk(tiny, pool, jnp.arange(3), Bucket(16, 3), settings)
     for p in (0, 5, int(result.passes[0]) - 1):
-        again = pool._replace(mem=result.records.mem[:, p])
+        again = pool._replace(params=result.records.mem[:, p])
         _, measured = jax.jit(lanes.one_pass, static_argnums=(2, 3))(tiny, again, 16, settings)
         np.testing.assert_array_equal(measured.exact, result.records.exact[:, p])
         np.testing.assert_allclose(measured.nll, result.records.nll[:, p], atol=1e-5)

@@ -89,9 +89,11 @@ def compiled(model: Decoder, remat: bool) -> int:
     settings = PassSettings(remat=remat)
     pool = jax.eval_shape(
         lambda: lanes.init_pool(
-            jnp.ones((BUCKET.lanes, BUCKET.tokens), jnp.int32),
-            jnp.full(BUCKET.lanes, BUCKET.tokens),
-            jnp.full(BUCKET.lanes, 0.1),
+            lanes.Problem(
+                jnp.ones((BUCKET.lanes, BUCKET.tokens), jnp.int32),
+                jnp.full(BUCKET.lanes, BUCKET.tokens),
+                jnp.full(BUCKET.lanes, 0.1),
+            ),
             jnp.ones((BUCKET.lanes, NUM_MEMORY, CONFIG.width)),
             settings,
         )

@@ -71,9 +71,7 @@ def collectives(model: Decoder) -> dict[str, dict[str, int]]:
     seats = 2 * mesh.places(devices)
     procedure = lanes.PassSettings(chunk_passes=3)
     pool = lanes.init_pool(
-        jnp.zeros((seats, 16), int),
-        jnp.full(seats, 16),
-        jnp.ones(seats),
+        lanes.Problem(jnp.zeros((seats, 16), int), jnp.full(seats, 16), jnp.ones(seats)),
         jnp.zeros((seats, 1, 32)),
         procedure,
     )
