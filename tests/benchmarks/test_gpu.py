@@ -36,8 +36,8 @@ def test_a_pass_is_lowered_to_cudnns_attention_both_ways():
     model, settings = shapes.abstract("tiny-llama", jnp.bfloat16), PassSettings()
 
     def kernels(tokens):
-        fields = jnp.ones((2, tokens), jnp.int32), jnp.full(2, tokens), jnp.full(2, 0.1), jnp.ones((2, 1, 64))
-        pool = jax.eval_shape(lambda: lanes.init_pool(*fields, settings))
+        problem = lanes.Problem(jnp.ones((2, tokens), jnp.int32), jnp.full(2, tokens), jnp.full(2, 0.1))
+        pool = jax.eval_shape(lambda: lanes.init_pool(problem, jnp.ones((2, 1, 64)), settings))
         step = jax.jit(lambda model, pool: lanes.one_pass(model, pool, tokens, settings))
         with shapes.as_if_on_gpu():
             text = step.trace(model, pool).lower(lowering_platforms=("cuda",)).as_text()

@@ -24,9 +24,11 @@ def one_pass(model, bucket, num_memory):
 
     def start():
         return lanes.init_pool(
-            jnp.ones((bucket.lanes, bucket.tokens), jnp.int32),
-            jnp.full(bucket.lanes, bucket.tokens),
-            jnp.full(bucket.lanes, 0.1),
+            lanes.Problem(
+                jnp.ones((bucket.lanes, bucket.tokens), jnp.int32),
+                jnp.full(bucket.lanes, bucket.tokens),
+                jnp.full(bucket.lanes, 0.1),
+            ),
             jnp.ones((bucket.lanes, num_memory, model.config.width)),
             settings,
         )

@@ -168,4 +168,4 @@ def test_auto_sizes_the_passes_of_a_run_and_says_so(tiny, samples, clock, cache)
     assert run.progress.note.startswith("token budget 1024")
     # 400 lanes, knee 100, one device: sqrt(400 * 100 / (3 * 24)) lanes in the bucket of 24 tokens.
     assert run._scheduler.bucket(24).lanes == round(np.sqrt(400 * 100 / (3 * 24)))
-    assert run._lanes.length.tolist() == [len(sample.tokens) for sample in samples]
+    assert run._lanes.problem.length.tolist() == [len(sample.tokens) for sample in samples]
