@@ -7,6 +7,7 @@ stay as they were. Those that only exist for the whole process are recorded wher
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -56,6 +57,9 @@ _RECORDED: dict[str, Any] = {  # options of the whole process that reach the com
 }
 
 
+_THREAD = threading.local()
+
+
 @contextmanager
 def pinned() -> Iterator[None]:
     """While the context is open, this thread computes under JAX's defaults; also a decorator."""
@@ -72,11 +76,13 @@ def _pin(enter: Callable[[AbstractContextManager[Any]], Any]) -> None:
 
 def threads(count: int) -> ThreadPoolExecutor:
     """Threads under `pinned`, which they do not inherit from the thread that makes them."""
-    return ThreadPoolExecutor(count, initializer=_pin, initargs=(_enter,))
+    return ThreadPoolExecutor(count, initializer=_pin_thread)
 
 
-def _enter(context: AbstractContextManager[Any]) -> None:
-    context.__enter__()  # the thread is ours as long as it lives
+def _pin_thread() -> None:
+    # Kept as long as the thread lives: a context manager made of a generator is left when it is collected.
+    _THREAD.stack = ExitStack()
+    _pin(_THREAD.stack.enter_context)
 
 
 def key(seed: int) -> jax.Array:

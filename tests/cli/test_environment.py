@@ -8,26 +8,11 @@ from pathlib import Path
 import pytest
 
 from jaxcram.results import load_rows, load_settings
+from tests.conftest import ODD_ENVIRONMENT
 
 pytestmark = pytest.mark.slow
 
 MAIN = "import sys; from jaxcram.cli.main import main; sys.exit(main(sys.argv[1:]))"
-ODD = {
-    "JAX_DEFAULT_PRNG_IMPL": "rbg",
-    "JAX_THREEFRY_PARTITIONABLE": "0",
-    "JAX_RANDOM_SEED_OFFSET": "5",
-    "JAX_ENABLE_X64": "1",
-    "JAX_DEFAULT_MATMUL_PRECISION": "bfloat16",
-    "JAX_NUMPY_RANK_PROMOTION": "raise",
-    "JAX_NUMPY_DTYPE_PROMOTION": "strict",
-    "JAX_TRANSFER_GUARD": "disallow",
-    "JAX_DEBUG_NANS": "1",
-    "JAX_DISABLE_JIT": "1",
-    "MPLBACKEND": "module://no_such.backend",
-    "PYTHONIOENCODING": "ascii:strict",
-    "TERM": "dumb",
-    "COLUMNS": "1",
-}
 
 
 def started(*arguments: str, **environ: str) -> subprocess.CompletedProcess:
@@ -53,11 +38,11 @@ def plain(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_no_configuration_of_jax_reaches_a_result(plain, tiny_model, tmp_path):
-    done = started(*cram(tiny_model, tmp_path / "run"), **ODD)
+    done = started(*cram(tiny_model, tmp_path / "run"), **ODD_ENVIRONMENT)
     assert done.returncode == 0, done.stderr
     assert load_rows(tmp_path / "run").equals(load_rows(plain))
     assert (tmp_path / "run" / "settings.json").read_bytes() == (plain / "settings.json").read_bytes()
-    unheeded = " ".join(sorted(name for name in ODD if name.startswith("JAX_")))
+    unheeded = " ".join(sorted(name for name in ODD_ENVIRONMENT if name.startswith("JAX_")))
     said = f"jaxcram cram: not heeded, for results must not depend on it: {unheeded}"
     assert done.stderr.splitlines()[0] == said
     assert f"figure    {tmp_path / 'run' / 'figure.png'}" in done.stdout.splitlines()

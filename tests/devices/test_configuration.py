@@ -55,7 +55,7 @@ def test_what_a_thread_has_set_is_pinned_and_comes_back(option):
     assert getattr(jax.config, f"jax_{option}") == before
 
 
-@pytest.mark.parametrize("option", ["enable_x64", "numpy_rank_promotion", "default_prng_impl"])
+@pytest.mark.parametrize("option", ODD)
 def test_what_the_process_has_set_is_pinned_in_threads_too(option):
     with configuration.threads(1) as threads:
         plain = threads.submit(computed).result()

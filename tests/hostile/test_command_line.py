@@ -65,7 +65,7 @@ def cases(folder: Path) -> dict[str, list[str]]:
         "huge number": ["cram", "--max_steps=" + "9" * 30],
         "device of flags": ["cram", "--flagfile=/dev/zero"],
         "deep summary": ["show", f"--run={run}"],
-        "damaged shard": ["show", f"--run={shard}"],
+        "damaged shard": ["decode", f"--run={shard}"],
         "escape codes": ["decode", f"--run={escapes}"],
     }
 
