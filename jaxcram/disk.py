@@ -90,7 +90,8 @@ def opening(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno == errno.EROFS:
             raise UserError(
-                f"{path}: cannot be written ({error.strerror}); choose another --out, or mount it for writing"
+                f"{path}: cannot be written ({error.strerror}); choose another directory, or mount it for "
+                "writing"
             ) from error
         raise failure(path, error) from error
 

@@ -12,7 +12,7 @@ from jaxcram.errors import UserError
 @pytest.mark.parametrize(
     ("number", "context", "code", "remedy"),
     [
-        (errno.EROFS, disk.opening, 2, "choose another --out, or mount it for writing"),
+        (errno.EROFS, disk.opening, 2, "choose another directory, or mount it for writing"),
         (
             errno.EROFS,
             disk.writing,
@@ -25,8 +25,8 @@ from jaxcram.errors import UserError
             75,
             "make room, then start the same command again: what is whole was kept",
         ),
-        (errno.EACCES, disk.opening, 2, "choose another --out, or allow writing there"),
-        (errno.ENOTDIR, disk.opening, 2, "choose another --out"),
+        (errno.EACCES, disk.opening, 2, "choose another directory, or allow writing there"),
+        (errno.ENOTDIR, disk.opening, 2, "choose another directory"),
     ],
 )
 def test_a_mistake_at_the_start_is_told_from_a_disk_that_fails_later(tmp_path, number, context, code, remedy):
