@@ -48,15 +48,15 @@ import workload
 from transformers import PreTrainedModel
 from workload import Workload
 
-from jaxcram import mesh
 from jaxcram.cli.flags import Doc
 from jaxcram.cram.lanes import Bucket
 from jaxcram.cram.settings import CramSettings
 from jaxcram.cram.start import initial_embeddings, jobs_of
+from jaxcram.devices import mesh
 from jaxcram.errors import UserError
 from jaxcram.models import port
 from jaxcram.models.decoder import Decoder
-from jaxcram.text import Sample
+from jaxcram.text.tokens import Sample
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,16 +17,16 @@ import jax.numpy as jnp
 import measure
 import numpy as np
 
-from jaxcram import mesh
 from jaxcram.cram import lanes, run
 from jaxcram.cram.lanes import Bucket, PassSettings
 from jaxcram.cram.rows import Outcome
 from jaxcram.cram.settings import CramSettings, StageSettings
 from jaxcram.cram.start import jobs_of
+from jaxcram.devices import mesh
+from jaxcram.devices.packed import Packed
 from jaxcram.models.decoder import Decoder
-from jaxcram.packed import Packed
-from jaxcram.results import Job
-from jaxcram.text import Sample
+from jaxcram.results.table import Job
+from jaxcram.text.tokens import Sample
 
 
 @dataclasses.dataclass

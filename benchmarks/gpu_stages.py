@@ -21,8 +21,8 @@ import numpy as np
 import shapes
 from jax.errors import JaxRuntimeError
 
-from jaxcram.compilation import CompileTime
 from jaxcram.cram.lanes import Bucket
+from jaxcram.devices.compilation import CompileTime
 from jaxcram.models import layers, port
 from jaxcram.models.decoder import Decoder
 

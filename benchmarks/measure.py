@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcram import mesh
 from jaxcram.cram.lanes import Bucket
+from jaxcram.devices import mesh
 from jaxcram.models.decoder import Decoder
 
 ROOT = Path(__file__).resolve().parents[1]

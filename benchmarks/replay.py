@@ -29,13 +29,13 @@ import measure
 import numpy as np
 import workload
 
-from jaxcram import results
 from jaxcram.cli.flags import Doc
 from jaxcram.cram.run import DEFAULT_COST
 from jaxcram.cram.scheduler import PassCost, Plan, Scheduler, Turn
 from jaxcram.cram.settings import CramSettings
 from jaxcram.cram.stages import Stop
 from jaxcram.errors import UserError
+from jaxcram.results.directory import load_lanes, load_settings, load_summary
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,9 +97,9 @@ class Lane(NamedTuple):
 
 def lanes_of(run: Path) -> tuple[list[Lane], int]:
     """The lanes of a finished run in its own order, and the length of its longest target."""
-    settings, lanes, longest = results.load_settings(run), {}, 0
-    results.load_summary(run)  # without one it is not finished
-    for job, table in results.load_lanes(run):
+    settings, lanes, longest = load_settings(run), {}, 0
+    load_summary(run)  # without one it is not finished
+    for job, table in load_lanes(run):
         place = settings["seeds"].index(job.seed), settings["learning_rates"].index(job.learning_rate)
         prefixes = table["stage_seq_len"].to_numpy()
         of_steps = np.repeat(prefixes, table["steps"].to_numpy())

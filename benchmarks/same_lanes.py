@@ -19,9 +19,9 @@ from typing import Any
 import measure
 import workload
 
-from jaxcram import results
 from jaxcram.cli.flags import Doc
 from jaxcram.errors import UserError
+from jaxcram.results.directory import load_summary
 
 Place = tuple[int, float, int]  # sample, learning rate, seed
 
@@ -51,7 +51,7 @@ COLUMNS = {
 
 def lanes_of(run: str) -> dict[Place, dict[str, Any]]:
     """What a run's summary says of its lanes."""
-    lanes = results.load_summary(run)["lanes"]
+    lanes = load_summary(run)["lanes"]
     return {(lane["sample_id"], lane["learning_rate"], lane["seed"]): lane for lane in lanes}
 
 

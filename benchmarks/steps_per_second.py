@@ -41,7 +41,7 @@ from jaxcram.cli.flags import Doc
 from jaxcram.cram.settings import CramSettings
 from jaxcram.errors import UserError
 from jaxcram.models.decoder import Decoder
-from jaxcram.text import Sample
+from jaxcram.text.tokens import Sample
 
 
 @dataclasses.dataclass(frozen=True)

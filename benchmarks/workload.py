@@ -7,14 +7,14 @@ import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from jaxcram import mesh
 from jaxcram.cli import flags
 from jaxcram.cli.flags import Doc
 from jaxcram.cram.settings import CramSettings, StageSettings
+from jaxcram.devices import mesh
 from jaxcram.errors import UserError
 from jaxcram.models import port
 from jaxcram.models.decoder import Decoder
-from jaxcram.text import Sample, load_texts, load_tokenizer, tokenize
+from jaxcram.text.tokens import Sample, load_texts, load_tokenizer, tokenize
 
 T = TypeVar("T")
 

@@ -15,23 +15,36 @@ import jax
 import numpy as np
 
 from jaxcram import decode as decoding
-from jaxcram import finished, identity, processes, report, results
-from jaxcram.compilation import use_cache
+from jaxcram import report
 from jaxcram.cram import summary, verify
 from jaxcram.cram.complete import Task, complete, plan_of
 from jaxcram.cram.profile import Profile
 from jaxcram.cram.rows import Outcome
 from jaxcram.cram.settings import CramSettings
-from jaxcram.devices import configuration, environment
+from jaxcram.devices import configuration, environment, processes
+from jaxcram.devices.compilation import use_cache
+from jaxcram.devices.mesh import MeshShape, use_cores, use_memory
+from jaxcram.devices.mesh import of as mesh_of
 from jaxcram.errors import UserError
-from jaxcram.mesh import MeshShape, use_cores, use_memory
-from jaxcram.mesh import of as mesh_of
 from jaxcram.models import port
 from jaxcram.models.decoder import Decoder
 from jaxcram.options import TEXT_OPTIONS, CramOptions, shows_options
-from jaxcram.results import RunDirectory
-from jaxcram.sources import Text, TextSettings, given_texts, is_keyword, kind_of, load_texts
-from jaxcram.text import Sample, Tokenizer, load_tokenizer, tokenize
+from jaxcram.results.directory import (
+    RunDirectory,
+    expanded,
+    finished_lanes,
+    has_curves,
+    identity,
+    load_curves,
+    load_lanes,
+    load_rows,
+    load_settings,
+    load_summary,
+    recorded,
+)
+from jaxcram.results.schema import check_embeddings, check_files, check_samples, check_unfinished
+from jaxcram.text.sources import Text, TextSettings, given_texts, is_keyword, kind_of, load_texts
+from jaxcram.text.tokens import Sample, Tokenizer, load_tokenizer, tokenize
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -96,38 +109,38 @@ class Run:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = results.expanded(path)
-        self.settings = results.load_settings(path)
+        self.path = expanded(path)
+        self.settings = load_settings(path)
         self.finished = (self.path / "summary.json").exists()
         if self.finished:
-            self.summary = results.load_summary(path)
-            finished.check_files(self.path, self.settings, self.summary)
+            self.summary = load_summary(path)
+            check_files(self.path, self.settings, self.summary)
         else:
-            finished.check_unfinished(self.path, self.settings, [])
+            check_unfinished(self.path, self.settings, [])
             texts, mode = self.settings.get("texts"), self.settings["mode"]
             lanes = summary.so_far(self.path, mode, lambda sample_id: kind_of(str(texts), sample_id))
-            finished.check_unfinished(self.path, self.settings, lanes["lanes"])
+            check_unfinished(self.path, self.settings, lanes["lanes"])
             self.summary = {**lanes, "mode": mode, "model": self.settings["model"]}
 
     def rows(self, columns: Sequence[str] | None = None) -> pa.Table:
         """The rows as an Arrow table, one a stage; `.to_pandas()` makes a data frame of it."""
-        table = results.load_rows(self.path, columns)
+        table = load_rows(self.path, columns)
         if "sample_id" in table.column_names:
-            finished.check_samples(self.path, self.summary, table)
+            check_samples(self.path, self.summary, table)
         return table
 
     def curves(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """The curves as an Arrow table (`jaxcram.curves.COLUMNS`), a row every `log_every` steps of a lane.
+        """The curves as an Arrow table (`results.curves.COLUMNS`), a row every `log_every` steps of a lane.
 
         Raises:
             UserError: the run keeps no curves.
         """
-        return results.load_curves(self.path, columns)
+        return load_curves(self.path, columns)
 
     @property
     def has_curves(self) -> bool:
         """Whether any lane has a curve."""
-        return results.has_curves(self.path)
+        return has_curves(self.path)
 
     def table(self, *, per_text: bool = False) -> str:
         """The closing table: horizons, bits, steps and both decoders, per learning rate or per text."""
@@ -154,7 +167,7 @@ def load_model(
     Args:
         name_or_dir: where `config.json`, safetensors and `tokenizer.json` are.
         dtype: "float32" or "bfloat16"; None is fp32 on CPU and bf16 on accelerators.
-        mesh: how lanes and weights are spread over the devices (see `jaxcram.mesh`), such as
+        mesh: how lanes and weights are spread over the devices (see `jaxcram.devices.mesh`), such as
             "lanes:-1,model:4" or "lanes:-1,fsdp:8".
 
     Raises:
@@ -165,7 +178,7 @@ def load_model(
     use_cores()
     use_memory()
     configuration.start()
-    name = results.recorded(os.fspath(name_or_dir)) if name_or_dir else BUNDLED
+    name = recorded(os.fspath(name_or_dir)) if name_or_dir else BUNDLED
     with processes.together():
         place = port.find_checkpoint(port.bundled_model() if name == BUNDLED else name)
         tokenizer = load_tokenizer(place)  # before the weights: it is cheap, and may be missing
@@ -214,7 +227,7 @@ def cram(
     """
     if not 0 <= checkpoint_minutes < float("inf"):
         raise UserError(f"checkpoint_minutes {checkpoint_minutes} must be a number from 0, which makes none")
-    out = processes.from_first(lambda: str(results.expanded(out or _fresh_directory())))
+    out = processes.from_first(lambda: str(expanded(out or _fresh_directory())))
     logging.getLogger("jaxcram.texts").disabled = processes.number() > 0  # process 0 tells it
     with processes.together():
         profile = Profile(profile_dir)
@@ -244,8 +257,8 @@ def outline(
     """
     task, recorded, _ = _prepare(model, texts, settings, options)
     with processes.together():
-        ended = results.finished_lanes(out, recorded, CramSettings().resolved()) if out else 0
-    where = str(results.expanded(out)) if out else "a new directory under runs/"
+        ended = finished_lanes(out, recorded, CramSettings().resolved()) if out else 0
+    where = str(expanded(out)) if out else "a new directory under runs/"
     return "\n".join(report.outline(plan_of(where, task, ended)))
 
 
@@ -308,7 +321,7 @@ def _texts(
             split=source.split,
             column=source.column,
         )
-        where = source.texts if is_keyword(source.texts) else results.recorded(source.texts)
+        where = source.texts if is_keyword(source.texts) else recorded(source.texts)
         return dataclasses.replace(source, texts=where), loaded
     if lost := options.keys() - {"max_tokens", "bos"}:
         raise UserError(f"{min(lost)}: the texts are given as a list, which is taken whole; leave it out")
@@ -395,13 +408,13 @@ def decode(
             "give that one"
         )
     outcomes, targets, originals = [], {}, {}
-    for job, table in results.load_lanes(run.path):
+    for job, table in load_lanes(run.path):
         outcomes.append(Outcome.of_table(table, run.settings["mode"]))
         targets[job.sample_id] = np.asarray(table["target_ids"][0].as_py(), np.int32)
         originals[job.sample_id] = table["text"][0].as_py() if "text" in table.column_names else None
     answers = [outcome.row["embedding"] for outcome in outcomes if outcome.row is not None]
     shapes = {np.shape(embedding) for embedding in answers if embedding is not None}
-    finished.check_embeddings(run.path, shapes, model.decoder.config.width)
+    check_embeddings(run.path, shapes, model.decoder.config.width)
     decoded = verify.decode_outcomes(model.decoder, outcomes, targets)
     if not decoded:
         raise UserError(f"{run.path}: no embedding of an exact prefix was kept; cram with trajectory=horizon")

@@ -17,7 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxcram import framing, mesh
+from jaxcram.devices import mesh
+from jaxcram.forward import predict
 from jaxcram.models import head
 from jaxcram.models.decoder import Cache, Decoder
 
@@ -41,7 +42,7 @@ def teacher_forced(model: Decoder, mem_SxKxD: np.ndarray, tokens_SxT: np.ndarray
 @jax.jit(static_argnames="devices")
 def _teacher_forced(model: Decoder, mem_SxKxD: jax.Array, tokens_SxT: jax.Array, devices: Mesh) -> jax.Array:
     def share(model: Decoder, mem_BxKxD: jax.Array, tokens_BxT: jax.Array) -> jax.Array:
-        return _argmax(model, framing.predict(model, mem_BxKxD, tokens_BxT))
+        return _argmax(model, predict(model, mem_BxKxD, tokens_BxT))
 
     return mesh.spread(share, devices)(model, mem_SxKxD, tokens_SxT).unpack()
 

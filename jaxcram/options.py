@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypedDict, TypeVar
 
 from jaxcram.cram.settings import CramSettings
-from jaxcram.sources import TextSettings
+from jaxcram.text.sources import TextSettings
 
 F = TypeVar("F", bound=Callable[..., Any])
 

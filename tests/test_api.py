@@ -11,7 +11,7 @@ from jax.errors import JaxRuntimeError
 from tokenizers import Tokenizer as Backend
 from tokenizers import models, pre_tokenizers
 
-from jaxcram import api, decode
+from jaxcram import api, decode, forward
 from jaxcram.cli import cram as cram_program
 from jaxcram.cram import lanes
 from jaxcram.cram.places import Places
@@ -19,8 +19,8 @@ from jaxcram.cram.settings import CramSettings, OptimizerSettings, StageSettings
 from jaxcram.cram.start import initial_embeddings
 from jaxcram.errors import UserError
 from jaxcram.options import TEXT_OPTIONS, CramOptions
-from jaxcram.results import Job
-from jaxcram.text import Tokenizer
+from jaxcram.results.table import Job
+from jaxcram.text.tokens import Tokenizer
 from tests.cram.conftest import tiny  # noqa: F401
 from tests.faults.files import events
 
@@ -111,7 +111,7 @@ def test_saved_embeddings_are_the_measured_ones(run, model):
             n, mem = row["stage_seq_len"], np.array([row["embedding"]], np.float32)
             forced = np.asarray(decode.teacher_forced(model.decoder, mem, ids[None, :]))[0]
             assert np.mean(forced[:n] == ids[:n]) == row["final_convergence"]
-            logits = model.decoder.logits(decode.framing.predict(model.decoder, mem, ids[None, :]))[0]
+            logits = model.decoder.logits(forward.predict(model.decoder, mem, ids[None, :]))[0]
             nll = np.log(np.sum(np.exp(logits), axis=1)) - np.take_along_axis(logits, ids[:, None], 1)[:, 0]
             np.testing.assert_allclose(nll[:n].mean(), row["final_loss"], rtol=1e-4, atol=1e-5)
             plain = model.decoder.logits(model.decoder(model.decoder.embed(ids[None, :])))[0][:-1]

@@ -2,7 +2,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcram import decode, framing
+from jaxcram import decode
+from jaxcram.forward import predict
 from tests.cram.conftest import samples, tiny  # noqa: F401
 
 
@@ -10,7 +11,7 @@ def greedy_by_full_passes(model, mem, length):
     """One token at a time, each from a full forward pass over [memory, tokens so far]."""
     tokens = np.zeros((mem.shape[0], length), np.int32)
     for i in range(length):
-        logits = model.logits(framing.predict(model, mem, jnp.asarray(tokens)))
+        logits = model.logits(predict(model, mem, jnp.asarray(tokens)))
         tokens[:, i] = np.argmax(logits[:, i], axis=-1)
     return tokens
 
@@ -30,8 +31,8 @@ def test_both_decoders_follow_the_argmax(tiny, num_memory):  # noqa: F811
 def test_the_memory_comes_first_and_the_last_token_is_never_read(tiny, samples):  # noqa: F811
     mem = np.random.default_rng(0).normal(0, 1, (1, 2, tiny.config.width)).astype(np.float32)
     tokens = samples[0].tokens[None, :10].copy()
-    hidden = framing.predict(tiny, mem, tokens)
+    hidden = predict(tiny, mem, tokens)
     whole = tiny(jnp.concatenate([mem, tiny.embed(tokens)], axis=1))
     np.testing.assert_allclose(hidden, whole[:, 1:-1], atol=1e-5)
     tokens[0, -1] = 0
-    np.testing.assert_array_equal(hidden, framing.predict(tiny, mem, tokens))
+    np.testing.assert_array_equal(hidden, predict(tiny, mem, tokens))

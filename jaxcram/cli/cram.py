@@ -7,7 +7,7 @@ from jaxcram.cli.flags import Doc
 from jaxcram.cli.show import PER_TEXT
 from jaxcram.cli.spread import TOPIC, Spread
 from jaxcram.cram.settings import CramSettings
-from jaxcram.sources import TextSettings
+from jaxcram.text.sources import TextSettings
 
 RESUMES = "finished lanes are kept, and the same command with the same --out finishes what is missing"
 
@@ -113,8 +113,9 @@ TOPICS = {
 
 def run(command: Command) -> None:
     """Crams, then shows the run: its table, a sample beside what came back, its figure, and its files."""
-    from jaxcram import api, processes
+    from jaxcram import api
     from jaxcram.cli import show, streams
+    from jaxcram.devices import processes
 
     traces = set() if command.dry_run else _traces(command.profile_dir)
     with processes.joined(*command.spread.process):

@@ -43,7 +43,8 @@ TOPICS = {
 
 def run(command: Command) -> None:
     """Prints the text of every lane that the filters let through, and whether it is the original."""
-    from jaxcram import api, processes
+    from jaxcram import api
+    from jaxcram.devices import processes
 
     wanted = command.wanted()
     with processes.joined(*command.spread.process):

@@ -79,7 +79,7 @@ def _run(name: str, arguments: list[str]) -> int:
             _settle(name)
             program.run(command)
     except Interrupted as interruption:
-        from jaxcram import processes
+        from jaxcram.devices import processes
 
         if processes.number() > 0:  # process 0 tells it
             return interruption.exit_code
@@ -156,7 +156,7 @@ def _first_task_finds_it_too(arguments: Sequence[str]) -> bool:
 def _another_tells(error: UserError) -> bool:
     if not error.agreed:
         return False
-    from jaxcram import processes
+    from jaxcram.devices import processes
 
     return processes.number() > 0
 

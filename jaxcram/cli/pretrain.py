@@ -5,7 +5,7 @@ import os
 from jaxcram.cli import streams
 from jaxcram.cli.flags import Doc
 from jaxcram.devices import launched
-from jaxcram.pretrain.settings import PretrainSettings
+from jaxcram.train.settings import PretrainSettings
 
 RESUMES = "the same command goes on from the last checkpoint"
 
@@ -57,7 +57,7 @@ TOPICS = {
 
 def run(command: PretrainSettings) -> None:
     """Trains the model, or goes on where its run stopped; prints where it lies, and its held-out loss."""
-    from jaxcram.pretrain.train import pretrain
+    from jaxcram.train.pretrain import pretrain
 
     launched.refuse_several(os.environ)
     metrics = pretrain(command)

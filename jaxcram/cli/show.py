@@ -5,9 +5,10 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from jaxcram import disk, report
+from jaxcram import report
 from jaxcram.cli.flags import Doc, positional
 from jaxcram.errors import printable
+from jaxcram.results import disk
 
 if TYPE_CHECKING:
     from jaxcram.api import Run

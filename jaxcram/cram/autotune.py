@@ -16,16 +16,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax.errors import JaxRuntimeError
 
-from jaxcram import disk, mesh, processes
-from jaxcram.compilation import cache_directory
 from jaxcram.cram import lanes, memory
 from jaxcram.cram.lanes import Bucket, PassSettings
 from jaxcram.cram.scheduler import PassCost
 from jaxcram.cram.settings import StageSettings
-from jaxcram.devices import configuration, private
+from jaxcram.devices import configuration, mesh, private, processes
+from jaxcram.devices.compilation import cache_directory
+from jaxcram.devices.packed import Packed
 from jaxcram.errors import UserError
 from jaxcram.models.decoder import Decoder
-from jaxcram.packed import Packed
+from jaxcram.results import disk
 
 LENGTH = 64  # tokens of a lane in the passes that are timed
 MOST_TOKENS = 65_536

@@ -8,23 +8,22 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from jaxcram import processes, results
-from jaxcram.compilation import CompileTime
 from jaxcram.cram import run as engine
 from jaxcram.cram import summary, verify
-from jaxcram.cram.checkpoint import Checkpoints
-from jaxcram.cram.interruption import StopRequest
 from jaxcram.cram.outline import Outline, outline
 from jaxcram.cram.profile import Profile
 from jaxcram.cram.rows import Outcome
 from jaxcram.cram.settings import CramSettings
-from jaxcram.cram.snapshot import Snapshot
+from jaxcram.cram.snapshot import Snapshot, lane_checkpoints
 from jaxcram.cram.start import jobs_of
-from jaxcram.devices import configuration
+from jaxcram.devices import configuration, processes
+from jaxcram.devices.compilation import CompileTime
+from jaxcram.devices.interruption import StopRequest
 from jaxcram.errors import Interrupted
 from jaxcram.models.decoder import Decoder
-from jaxcram.results import RunDirectory
-from jaxcram.text import Sample
+from jaxcram.results.checkpoint import Checkpoints
+from jaxcram.results.directory import RunDirectory, load_lanes
+from jaxcram.text.tokens import Sample
 
 
 class Show(Protocol):
@@ -83,7 +82,7 @@ def complete(directory: RunDirectory, task: Task, show: Show) -> None:
     finished = set(keys)
     jobs = jobs_of(task.samples, task.settings)
     missing = [job for job in jobs if job.key not in finished]
-    checkpoints = Checkpoints(directory, task.checkpoint_minutes)
+    checkpoints = lane_checkpoints(directory, task.checkpoint_minutes)
     if not missing and summarised:
         checkpoints.remove()
         return
@@ -211,5 +210,5 @@ def _run(
 def _stored(directory: RunDirectory, task: Task, finished: set[str]) -> dict[str, Outcome]:
     """Outcomes of the lanes that an earlier start has finished."""
     mode = task.settings.stages.mode
-    lanes = results.load_lanes(directory.path)
+    lanes = load_lanes(directory.path)
     return {job.key: Outcome.of_table(table, mode) for job, table in lanes if job.key in finished}

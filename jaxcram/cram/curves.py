@@ -13,13 +13,13 @@ from jaxcram.cram.lanes import Record
 from jaxcram.cram.rows import Collected, mean_loss, of_pass
 from jaxcram.cram.settings import CramSettings, OptimizerSettings
 from jaxcram.cram.stages import Stop
-from jaxcram.results import Job
+from jaxcram.results.table import Job
 
 _BLOCK = 4096  # steps whose learning rates are computed at once
 
 
 class LaneCurve(Collected):
-    """Collects the points of one lane (`jaxcram.curves.COLUMNS`).
+    """Collects the points of one lane (`jaxcram.results.curves.COLUMNS`).
 
     There is one for every multiple of `log_every`: the first pass that measured the lane after so many steps.
     The last one is of the pass in which the lane ended, in place of a point of the same step.

@@ -17,14 +17,14 @@ import numpy as np
 import optax
 from jax.sharding import AbstractMesh, Mesh
 
-from jaxcram import framing
 from jaxcram.cram import objective, optimizer, stages
 from jaxcram.cram.parametrization import Direct, Parametrization, Params
 from jaxcram.cram.settings import Objective, OptimizerSettings, StageSettings
 from jaxcram.cram.stages import Progress, Stop
-from jaxcram.mesh import exchanges, places, replicate, spread
+from jaxcram.devices.mesh import exchanges, places, replicate, spread
+from jaxcram.devices.packed import Packed
+from jaxcram.forward import predict
 from jaxcram.models.decoder import Decoder
-from jaxcram.packed import Packed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,7 +185,7 @@ def one_pass(model: Decoder, lanes: Lanes, length: int, settings: PassSettings) 
 
     def forward(params: Params) -> tuple[jax.Array, jax.Array]:
         mem_BxKxD = settings.parametrization.memory(params)
-        return framing.predict(model, mem_BxKxD, tokens_BxT, remat=settings.remat), mem_BxKxD
+        return predict(model, mem_BxKxD, tokens_BxT, remat=settings.remat), mem_BxKxD
 
     hidden_BxTxD, pull_back, mem_BxKxD = jax.vjp(forward, lanes.params, has_aux=True)
     scores, grad_BxTxD = objective.score(model.head_VxD, hidden_BxTxD, tokens_BxT, settings.objective)

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 from jax.errors import JaxRuntimeError
 from jax.extend.core import Var
 
-from jaxcram import framing
 from jaxcram.cram.lanes import Bucket
+from jaxcram.forward import predict
 from jaxcram.models import head, splash
 from jaxcram.models.decoder import Decoder
 from jaxcram.models.layers import attention_implementation
@@ -82,7 +82,7 @@ def _stored(model: Decoder, bucket: Bucket, num_memory: int, remat: bool) -> int
     """What the pull-back of the traced forward pass holds, apart from the weights, which are there anyway."""
 
     def forward(model: Decoder, mem_BxKxD: jax.Array, tokens_BxT: jax.Array) -> tuple:
-        return jax.vjp(lambda mem: framing.predict(model, mem, tokens_BxT, remat=remat), mem_BxKxD)
+        return jax.vjp(lambda mem: predict(model, mem, tokens_BxT, remat=remat), mem_BxKxD)
 
     mem = jax.ShapeDtypeStruct((bucket.lanes, num_memory, model.config.width), jnp.float32)
     tokens = jax.ShapeDtypeStruct((bucket.lanes, bucket.tokens), jnp.int32)

@@ -9,14 +9,14 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from jaxcram import mesh, processes
 from jaxcram.cram import run as engine
 from jaxcram.cram.lanes import Bucket
 from jaxcram.cram.scheduler import Plan, Scheduler
 from jaxcram.cram.settings import CramSettings
 from jaxcram.cram.snapshot import Snapshot
+from jaxcram.devices import mesh, processes
 from jaxcram.models.decoder import Decoder
-from jaxcram.text import Sample
+from jaxcram.text.tokens import Sample
 
 
 @dataclasses.dataclass(frozen=True)

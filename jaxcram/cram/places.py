@@ -20,14 +20,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxcram import mesh
 from jaxcram.cram import lanes
 from jaxcram.cram.lanes import Bucket, ChunkResult, Lanes, Limits, PassSettings
 from jaxcram.cram.scheduler import Scheduler, Turn
 from jaxcram.cram.stages import Stop
-from jaxcram.devices import configuration
+from jaxcram.devices import configuration, mesh
+from jaxcram.devices.packed import Packed
 from jaxcram.models.decoder import Decoder
-from jaxcram.packed import Packed
 
 
 class _Seats(NamedTuple):

@@ -8,8 +8,8 @@ from typing import Self
 
 import jax
 
-from jaxcram.disk import writing_through
 from jaxcram.errors import UserError
+from jaxcram.results.disk import writing_through
 
 FIRST = 2  # chunks before the trace: the first ones compile
 COUNT = 3  # chunks in it

@@ -11,12 +11,10 @@ import numpy as np
 from jaxcram.cram.lanes import Bucket, Record
 from jaxcram.cram.settings import StageSettings
 from jaxcram.cram.stages import Stop
-from jaxcram.results import Job
+from jaxcram.results.table import Job, Row
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-Row = dict[str, Any]
 
 
 class Collected:
@@ -53,7 +51,7 @@ def mean_loss(one: Record, prefix: int) -> float:
 
 
 class LaneRows(Collected):
-    """Collects the rows of one lane, one a stage (`jaxcram.rows.COLUMNS`).
+    """Collects the rows of one lane, one a stage (`jaxcram.results.rows.COLUMNS`).
 
     Args:
         job: which lane.

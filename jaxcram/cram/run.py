@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.errors import JaxRuntimeError
 
-from jaxcram import mesh, processes
 from jaxcram.cram import autotune, lanes, memory, snapshot
 from jaxcram.cram.curves import LaneCurve
 from jaxcram.cram.lanes import ChunkResult, Lanes, PassSettings, Record
@@ -23,10 +22,11 @@ from jaxcram.cram.snapshot import Fit, Snapshot
 from jaxcram.cram.stages import Stop
 from jaxcram.cram.start import alone_nll, initial_embeddings
 from jaxcram.cram.time_left import TimeLeft
+from jaxcram.devices import mesh, processes
 from jaxcram.errors import UserError
 from jaxcram.models.decoder import Decoder
-from jaxcram.results import Job
-from jaxcram.text import Sample, pad_tokens
+from jaxcram.results.table import Job
+from jaxcram.text.tokens import Sample, pad_tokens
 
 # Where nobody measured. A pass of the bundled model takes 0.12 ms + 0.034 ms a token on one kind of CPU core,
 # 0.30 ms + 0.028 ms a token on another, and the 2 ms around a chunk of 16 come to another 0.12 ms: knees of 7

@@ -6,15 +6,20 @@ A lane's bits depend on its own state alone; finished lanes have their rows on d
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Self
 
 import jax
 import numpy as np
 
 from jaxcram.cram.lanes import State
-from jaxcram.cram.rows import Row
 from jaxcram.cram.scheduler import PassCost
 from jaxcram.errors import UserError
+from jaxcram.results.checkpoint import Checkpoints, Kind, Saved
+from jaxcram.results.curves import CURVES
+from jaxcram.results.directory import RunDirectory
+from jaxcram.results.rows import ROWS
+from jaxcram.results.table import Row
 
 _RENAMED = {"['mem']": "['params']"}  # leaves of a state by their names in earlier versions
 
@@ -58,14 +63,38 @@ class Snapshot:
     points: dict[str, int] = dataclasses.field(default_factory=dict)
     curves: dict[str, list[Row]] = dataclasses.field(default_factory=dict)
 
-    def meta(self) -> dict[str, Any]:
-        """All but the arrays and rows, as JSON can say it."""
-        return {
+    def saved(self, constants: Mapping[str, Any]) -> Saved:
+        """As a checkpoint keeps it; `constants` are the columns that all rows of this start share."""
+        document = {
             "lanes": self.lanes,
             "fit": dataclasses.asdict(self.fit),
             "totals": self.totals,
             "points": self.points,
         }
+        rows = {key: [{**constants, **row} for row in of_lane] for key, of_lane in self.rows.items()}
+        arrays = self.state if self.lanes else {}
+        return Saved(document, arrays, {"lanes": rows, "points": self.curves})
+
+    @classmethod
+    def of(cls, saved: Saved) -> Self:
+        """What a checkpoint has kept."""
+        fit = dict(saved.document["fit"])
+        return cls(
+            lanes=saved.document["lanes"],
+            state=saved.arrays,
+            rows=saved.rows["lanes"],
+            fit=Fit(cost=PassCost(**fit.pop("cost")), **fit),
+            totals=saved.document["totals"],
+            points=saved.document["points"],
+            curves=saved.rows["points"],
+        )
+
+
+def lane_checkpoints(directory: RunDirectory, minutes: float) -> Checkpoints[Snapshot]:
+    """The checkpoints of the lanes of a run; see `Checkpoints`."""
+    constants = directory.constants
+    kind = Kind({"lanes": ROWS, "points": CURVES}, lambda snapshot: snapshot.saved(constants), Snapshot.of)
+    return Checkpoints(directory, minutes, kind)
 
 
 def named(state: State) -> dict[str, Any]:

@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxcram import framing, mesh
 from jaxcram.cram import objective
 from jaxcram.cram.settings import CramSettings, Objective
-from jaxcram.devices import configuration
+from jaxcram.devices import configuration, mesh
+from jaxcram.forward import predict_alone
 from jaxcram.models.decoder import Decoder
-from jaxcram.results import Job
-from jaxcram.text import Sample, pad_tokens
+from jaxcram.results.table import Job
+from jaxcram.text.tokens import Sample, pad_tokens
 
 
 def jobs_of(samples: list[Sample], settings: CramSettings) -> list[Job]:
@@ -43,7 +43,7 @@ def initial_embeddings(model: Decoder, jobs: Sequence[Job], settings: CramSettin
 @functools.partial(jax.jit, static_argnames="devices")
 def _alone_nll(model: Decoder, tokens_SxT: jax.Array, devices: Mesh) -> jax.Array:
     def share(model: Decoder, tokens_BxT: jax.Array) -> jax.Array:
-        hidden = framing.predict_alone(model, tokens_BxT)
+        hidden = predict_alone(model, tokens_BxT)
         scores, _ = objective.score(model.head_VxD, hidden, tokens_BxT[:, 1:], Objective())
         return jnp.pad(scores.nll, ((0, 0), (1, 0)))
 

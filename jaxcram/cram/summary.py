@@ -12,11 +12,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxcram import results
 from jaxcram.cram import verify
 from jaxcram.cram.rows import Outcome, Row
-from jaxcram.results import Job
-from jaxcram.text import Sample
+from jaxcram.results.directory import load_log, load_rows
+from jaxcram.results.table import Job
+from jaxcram.text.tokens import Sample
 
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _OF_EXAMPLE = ("sample_id", "learning_rate", "seed", "decode_tokens", "target_tokens")
@@ -78,7 +78,7 @@ def so_far(path: Path, mode: str, kind_of: Callable[[int], str]) -> dict[str, An
         UserError: the path is no run, or a shard is damaged.
     """
     lanes: dict[Job, list[Row]] = {}
-    for row in results.load_rows(path, Outcome.COLUMNS).to_pylist():
+    for row in load_rows(path, Outcome.COLUMNS).to_pylist():
         lanes.setdefault(Job(row["sample_id"], row["learning_rate"], row["seed"]), []).append(row)
     outcomes = [Outcome.of(rows, mode) for rows in lanes.values()]
     return {
@@ -86,7 +86,7 @@ def so_far(path: Path, mode: str, kind_of: Callable[[int], str]) -> dict[str, An
             {"kind": kind_of(outcome.job.sample_id)} | verify.lane_summary(outcome, None, None)
             for outcome in outcomes
         ],
-        "lanes_in_all": _lanes_in_all(results.load_log(path)),
+        "lanes_in_all": _lanes_in_all(load_log(path)),
         "example": None,
     }
 

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from jaxcram import decode, mesh
+from jaxcram import decode
 from jaxcram.cram.lanes import Bucket
 from jaxcram.cram.rows import Outcome
+from jaxcram.devices import mesh
 from jaxcram.models.decoder import Decoder
-from jaxcram.text import pad_tokens
+from jaxcram.text.tokens import pad_tokens
 
 
 def decode_outcomes(

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxcram import mesh
+from jaxcram.devices import mesh
 from jaxcram.models import splash
 from jaxcram.models.config import Block, DecoderConfig
 from jaxcram.models.layers import attend, knockout_mask, rotary_tables, rotate

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxcram.mesh import on_each_device
+from jaxcram.devices.mesh import on_each_device
 from jaxcram.models import splash
 
 

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jaxcram.devices.mesh import FSDP, MODEL
 from jaxcram.errors import UserError
-from jaxcram.mesh import FSDP, MODEL
 from jaxcram.models.config import Cut, DecoderConfig
 
 

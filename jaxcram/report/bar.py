@@ -15,7 +15,7 @@ from jaxcram.report.outline import outline
 if TYPE_CHECKING:
     from jaxcram.cram.outline import Outline
     from jaxcram.cram.run import Progress
-    from jaxcram.results import RunDirectory
+    from jaxcram.results.directory import RunDirectory
 
 LOG_SECONDS = 5.0
 LINE_SECONDS = 10.0  # between two lines where stderr is no terminal

@@ -9,7 +9,7 @@ from flax import nnx
 
 from jaxcram.models.decoder import Decoder
 from jaxcram.models.llama import LlamaConfig
-from jaxcram.text import Sample
+from jaxcram.text.tokens import Sample
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 

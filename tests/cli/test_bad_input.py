@@ -9,7 +9,7 @@ import pytest
 
 from jaxcram.cli import main
 from jaxcram.cram import run as engine
-from jaxcram.results import RunDirectory
+from jaxcram.results.directory import RunDirectory
 
 TEXT = "Once upon"
 

@@ -4,8 +4,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from jaxcram import api, rows
+from jaxcram import api
 from jaxcram.cli import main
+from jaxcram.results import rows
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()

@@ -5,7 +5,7 @@ import pytest
 
 from jaxcram.models.decoder import Decoder
 from jaxcram.models.llama import LlamaConfig
-from jaxcram.text import Sample
+from jaxcram.text.tokens import Sample
 from tests.lively import lively
 
 

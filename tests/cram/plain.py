@@ -12,14 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcram import framing
 from jaxcram.cram import objective, optimizer
+from jaxcram.forward import predict
 
 
 @functools.partial(jax.jit, static_argnames="settings")
 def measure_and_step(model, mem_1xKxD, opt, tokens_1xT, n, total, peak, settings):
     """Scores of all tokens, and embedding and optimiser state after a step on the first n tokens."""
-    hidden, pull_back = jax.vjp(lambda mem: framing.predict(model, mem, tokens_1xT), mem_1xKxD)
+    hidden, pull_back = jax.vjp(lambda mem: predict(model, mem, tokens_1xT), mem_1xKxD)
     scores, grad = objective.score(model.head_VxD, hidden, tokens_1xT, settings.objective)
     weight_1xT = (jnp.arange(tokens_1xT.shape[1]) < n)[None] / n.astype(jnp.float32)
     (grad_mem,) = pull_back((weight_1xT[..., None] * grad).astype(hidden.dtype))

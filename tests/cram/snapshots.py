@@ -6,7 +6,7 @@ import numpy as np
 
 from jaxcram.cram.scheduler import PassCost
 from jaxcram.cram.snapshot import Fit, Snapshot
-from jaxcram.results import Job
+from jaxcram.results.table import Job
 
 LANE = Job(3, 0.1, 0)
 OTHER = Job(4, 0.5, 1)

@@ -13,10 +13,10 @@ from jaxcram.cram.run import Run
 from jaxcram.cram.settings import CramSettings, OptimizerSettings, StageSettings
 from jaxcram.cram.stages import Stop
 from jaxcram.cram.start import initial_embeddings, jobs_of
-from jaxcram.curves import COLUMNS
 from jaxcram.errors import UserError
-from jaxcram.results import Job
-from jaxcram.text import Sample
+from jaxcram.results.curves import COLUMNS
+from jaxcram.results.table import Job
+from jaxcram.text.tokens import Sample
 from tests.cram import plain
 from tests.cram.test_resuming import assert_equal_runs, interrupted
 from tests.test_api import SETTINGS, model, run, texts, tiny  # noqa: F401

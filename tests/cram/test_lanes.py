@@ -3,12 +3,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcram import mesh
 from jaxcram.cram import lanes, places
 from jaxcram.cram.lanes import Bucket, PassSettings
 from jaxcram.cram.settings import StageSettings
 from jaxcram.cram.stages import Stop
-from jaxcram.packed import Packed
+from jaxcram.devices import mesh
+from jaxcram.devices.packed import Packed
 
 SETTINGS = PassSettings(stages=StageSettings(max_steps_per_token=20), chunk_passes=12)
 

@@ -10,7 +10,7 @@ from jaxcram.cram.scheduler import MANY_LANES
 from jaxcram.cram.settings import CramSettings, StageSettings
 from jaxcram.cram.start import initial_embeddings, jobs_of
 from jaxcram.models import port
-from jaxcram.text import Sample
+from jaxcram.text.tokens import Sample
 from tests.cram import plain
 
 pytestmark = pytest.mark.optimised

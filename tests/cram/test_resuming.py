@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from jaxcram import api, report
-from jaxcram.cram.checkpoint import Checkpoints
 from jaxcram.cram.run import Run
 from jaxcram.cram.scheduler import PassCost
 from jaxcram.cram.settings import CramSettings
-from jaxcram.cram.snapshot import Fit, Snapshot
+from jaxcram.cram.snapshot import Fit, Snapshot, lane_checkpoints
 from jaxcram.errors import Interrupted, UserError
-from jaxcram.results import Job, RunDirectory
-from jaxcram.text import Sample
+from jaxcram.results.directory import RunDirectory
+from jaxcram.results.table import Job
+from jaxcram.text.tokens import Sample
 from tests.cram.snapshots import FIRST, LANE, accumulated
 from tests.faults.files import events
 from tests.test_api import SETTINGS, model, rows_by_lane, run, texts, tiny  # noqa: F401
@@ -47,7 +47,7 @@ def interrupted(monkeypatch, number: signal.Signals, chunks: int, *arguments, **
 def newest(out: Path) -> Snapshot:
     """The newest checkpoint of a run."""
     settings = json.loads((out / "settings.json").read_text())
-    with RunDirectory.open(out, settings) as directory, Checkpoints(directory, 1.0) as checkpoints:
+    with RunDirectory.open(out, settings) as directory, lane_checkpoints(directory, 1.0) as checkpoints:
         return checkpoints.newest()
 
 

@@ -5,8 +5,9 @@ import pytest
 
 from jaxcram.cram.rows import Outcome
 from jaxcram.cram.summary import bos_tokens, compare, gives_back, of_lanes, so_far
-from jaxcram.results import Job, RunDirectory
-from jaxcram.text import Sample
+from jaxcram.results.directory import RunDirectory
+from jaxcram.results.table import Job
+from jaxcram.text.tokens import Sample
 
 WORDS = ["", "Once", " upon", " a", " time", "\N{REPLACEMENT CHARACTER}"]  # 0 is BOS, or unknown
 

@@ -7,9 +7,9 @@ import random
 from pathlib import Path
 from typing import Any
 
-from jaxcram import results
-from jaxcram.curves import CURVES
-from jaxcram.rows import ROWS
+from jaxcram.results.curves import CURVES
+from jaxcram.results.directory import load_curves, load_rows
+from jaxcram.results.rows import ROWS
 
 DAMAGE = ("none", "none", "flipped", "truncated", "none", "removed shard", "none")
 
@@ -17,7 +17,7 @@ DAMAGE = ("none", "none", "flipped", "truncated", "none", "removed shard", "none
 def rows_of(out: Path) -> dict[tuple, list[str]]:
     """All rows of a run, those of its curves too, to the bit, by lane, table and number."""
     found = collections.defaultdict(list)
-    for shards, table in ((ROWS, results.load_rows(out)), (CURVES, results.load_curves(out))):
+    for shards, table in ((ROWS, load_rows(out)), (CURVES, load_curves(out))):
         for row in table.to_pylist():
             place = row["sample_id"], row["learning_rate"], row["seed"], shards.name, row[shards.index]
             found[place].append(repr(sorted(row.items())))

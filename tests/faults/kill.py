@@ -24,8 +24,9 @@ os.environ |= {"JAX_NUM_CPU_DEVICES": "1", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIM
 
 import jax
 
-from jaxcram import api, results
+from jaxcram import api
 from jaxcram.cli import show
+from jaxcram.results.directory import load_rows
 from tests.faults import child, starts
 from tests.faults.files import DAMAGE, damage, events, rows_of
 from tests.faults.starts import OFTEN, Ended
@@ -250,7 +251,7 @@ class Campaign:
         self.expect(ended, {0}, "a run that goes on on two devices")
         if {place[:3] for place in rows_of(out)} != {place[:3] for place in self.reference}:
             self.problems.append("on two devices other lanes were finished")
-        meshes = {row["mesh"] for row in results.load_rows(out, ["mesh"]).to_pylist()}
+        meshes = {row["mesh"] for row in load_rows(out, ["mesh"]).to_pylist()}
         if "lanes:2,fsdp:1,model:1" not in meshes:
             self.problems.append(f"nothing was measured on two devices, only on {meshes}")
         self.counts["went on on two devices"] += 1

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from jaxcram import api, report
 from jaxcram.cram.run import Progress
 from jaxcram.errors import Interrupted
-from jaxcram.results import RunDirectory
+from jaxcram.results.directory import RunDirectory
 
 INTERVAL = 2.0  # seconds between two samples
 

@@ -133,6 +133,6 @@ def test_one_lane_has_no_median_and_a_lane_without_numbers_is_no_trouble(points,
 
 
 def test_the_columns_are_those_of_the_table():
-    from jaxcram import curves
+    from jaxcram.results import curves
 
     assert curves.COLUMNS.keys() - set(COLUMNS) == {"point_index", "prefix"}

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxcram.models import port
-from jaxcram.text import load_tokenizer
+from jaxcram.text.tokens import load_tokenizer
 from tests.hostile import mutations, valid
 from tests.hostile.oracle import CANARY, Attack
 

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxcram.cram.checkpoint import Checkpoints
 from jaxcram.cram.scheduler import PassCost
-from jaxcram.cram.snapshot import Fit, Snapshot
-from jaxcram.results import RunDirectory
+from jaxcram.cram.snapshot import Fit, Snapshot, lane_checkpoints
+from jaxcram.results.directory import RunDirectory
 from tests.hostile import mutations
 from tests.hostile.oracle import Attack
 
@@ -24,7 +23,7 @@ def _run() -> Path:
     """A run with two checkpoints; not to be written to."""
     run = Path(tempfile.mkdtemp(prefix="hostile-valid-")) / "run"
     fit = Fit([0, None], ["cpu: cpu"], PassCost(64), remat=False)
-    with RunDirectory.open(run, {}) as directory, Checkpoints(directory, 1.0) as checkpoints:
+    with RunDirectory.open(run, {}) as directory, lane_checkpoints(directory, 1.0) as checkpoints:
         for number in (1, 2):
             state = {"['mem']": np.full((2, 1, 8), number, np.float32), "x": np.arange(2)}
             checkpoints.save(Snapshot(_LANES, state, {key: [] for key in _LANES}, fit, {}))
@@ -52,7 +51,7 @@ def checkpoints(folder: Path, rng: random.Random) -> Attack:
             file.write_bytes(mutations.scramble(rng, file.read_bytes()))
 
     def read() -> None:
-        with RunDirectory.open(run, {}) as directory, Checkpoints(directory, 1.0) as opened:
+        with RunDirectory.open(run, {}) as directory, lane_checkpoints(directory, 1.0) as opened:
             found = opened.newest()
         # What is taken is whole, whichever it is.
         assert found is None or (found.lanes == _LANES and found.state["['mem']"].min() in (1, 2))
@@ -65,11 +64,11 @@ def bomb(folder: Path, rng: random.Random) -> Attack:
     run = folder / "run"
     fit = Fit([0, None], ["cpu: cpu"], PassCost(64), remat=False)
     zeros = np.zeros((2, rng.choice((1 << 25, 1 << 26))), np.float32)
-    with RunDirectory.open(run, {}) as directory, Checkpoints(directory, 1.0) as opened:
+    with RunDirectory.open(run, {}) as directory, lane_checkpoints(directory, 1.0) as opened:
         opened.save(Snapshot(_LANES, {"x": zeros}, {key: [] for key in _LANES}, fit, {}))
 
     def read() -> None:
-        with RunDirectory.open(run, {}) as directory, Checkpoints(directory, 1.0) as opened:
+        with RunDirectory.open(run, {}) as directory, lane_checkpoints(directory, 1.0) as opened:
             assert opened.newest() is None
 
     return Attack([read], [str(run)[:200]])

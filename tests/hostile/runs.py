@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jaxcram import api, results
+from jaxcram import api
 from jaxcram.cli import show
 from jaxcram.cram.rows import Outcome
-from jaxcram.results import RunDirectory
-from jaxcram.rows import COLUMNS
-from jaxcram.tables import stack_embeddings
+from jaxcram.results.directory import RunDirectory, load_lanes, load_rows
+from jaxcram.results.rows import COLUMNS
+from jaxcram.results.table import stack_embeddings
 from tests.hostile import mutations, valid
 from tests.hostile.oracle import Attack
 
@@ -123,7 +123,7 @@ def place(folder: Path, rng: random.Random) -> Attack:
     calls = [
         lambda: RunDirectory.open(path, {}).close(),
         lambda: api.load_run(path),
-        lambda: results.load_rows(path),
+        lambda: load_rows(path),
     ]
     return Attack(calls[1:] if name.startswith("~") else calls, [path[:100], "\\x00"], must_refuse=True)
 
@@ -143,12 +143,12 @@ def _reading(run: Path, rng: random.Random) -> Attack:
 
     def lanes() -> None:
         mode = rng.choice(("progressive", "full"))
-        for _, table in results.load_lanes(run):
+        for _, table in load_lanes(run):
             outcome = Outcome.of_table(table, mode)
             np.asarray(outcome.row["embedding"], np.float32) if outcome.row else None
 
     def embeddings() -> None:
-        stack_embeddings(results.load_rows(run)["embedding"])
+        stack_embeddings(load_rows(run)["embedding"])
 
     calls = [shown, lambda: api.load_run(run).rows(), lanes, embeddings, work]
     return Attack(calls, [str(run)[:200], "these rows"])

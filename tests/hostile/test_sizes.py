@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from jaxcram import tokenizer
 from jaxcram.errors import UserError
 from jaxcram.models import port
-from jaxcram.text import Text, load_texts, load_tokenizer, tokenize
+from jaxcram.text import tokenizer
+from jaxcram.text.tokens import Text, load_texts, load_tokenizer, tokenize
 from tests.hostile import oracle, valid
 from tests.hostile.vocabularies import TEXT
 

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jaxcram.text import load_texts, load_tokenizer, tokenize
+from jaxcram.text.tokens import load_texts, load_tokenizer, tokenize
 from tests.hostile import mutations, valid
 from tests.hostile.oracle import Attack
 

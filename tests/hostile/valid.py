@@ -21,7 +21,8 @@ from jaxcram.models import port
 from jaxcram.models.decoder import Decoder
 from jaxcram.models.llama import Llama3Scaling, LlamaConfig
 from jaxcram.models.neox import NeoXConfig
-from jaxcram.results import Job, RunDirectory
+from jaxcram.results.directory import RunDirectory
+from jaxcram.results.table import Job
 
 WIDTH, POSITIONS = 8, 64
 _SIZES: dict[str, Any] = {

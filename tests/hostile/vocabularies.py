@@ -4,7 +4,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-from jaxcram.text import Text, load_tokenizer, tokenize
+from jaxcram.text.tokens import Text, load_tokenizer, tokenize
 from tests.hostile import mutations, valid
 from tests.hostile.oracle import Attack
 

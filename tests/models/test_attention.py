@@ -13,7 +13,7 @@ from flax import nnx
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel
 from jax.sharding import AbstractMesh, AxisType
 
-from jaxcram import mesh
+from jaxcram.devices import mesh
 from jaxcram.models import layers, splash
 from jaxcram.models.decoder import Decoder
 from jaxcram.models.layers import attend, attention_implementation

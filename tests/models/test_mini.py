@@ -9,9 +9,9 @@ import pytest
 
 from jaxcram.models import port
 from jaxcram.models.decoder import Decoder
-from jaxcram.sources import load_texts
-from jaxcram.stories import HELD_OUT_SEED, stories
-from jaxcram.text import load_tokenizer
+from jaxcram.text.sources import load_texts
+from jaxcram.text.stories import HELD_OUT_SEED, stories
+from jaxcram.text.tokens import load_tokenizer
 
 CARD = (port.bundled_model() / "README.md").read_text(encoding="utf-8")
 NUM_STORIES = 32

@@ -8,8 +8,8 @@ import pytest
 from flax import nnx
 from jax.sharding import AbstractMesh, PartitionSpec
 
+from jaxcram.devices.mesh import MeshShape
 from jaxcram.errors import UserError
-from jaxcram.mesh import MeshShape
 from jaxcram.models import port
 from jaxcram.models.config import DecoderConfig, families
 from jaxcram.models.decoder import Decoder

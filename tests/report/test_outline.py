@@ -12,7 +12,7 @@ from jaxcram.cram.lanes import Bucket
 from jaxcram.cram.outline import Outline
 from jaxcram.cram.run import Progress
 from jaxcram.cram.settings import CramSettings, StageSettings
-from jaxcram.results import RunDirectory
+from jaxcram.results.directory import RunDirectory
 
 PLAN = Outline(
     out="runs/a",

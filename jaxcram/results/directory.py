@@ -1,0 +1,433 @@
+"""A run on disk: one Parquet shard a finished lane, the settings, a log, a summary.
+
+    settings.json       the resolved settings; another start with other settings is refused
+    run.lock            locked (flock) while a process works on the run, so a killed run leaves no stale lock
+    rows/KEY.parquet    the rows of one finished job, one a stage
+    curves/KEY.parquet  its curve, one point every few steps, where asked for; there before its rows
+    log.jsonl           events, each with the time of day and the seconds of all starts so far
+    summary.json        written at the end
+    checkpoints/        of lanes under way (`jaxcram.results.checkpoint`); gone when the summary is written
+
+Every file but the log appears whole or not at all (`results.disk`). What is there after a crash or on a full
+disk is whole, and the next start does the rest. The log is a comfort: a run goes on without it.
+"""
+
+import errno
+import fcntl
+import json
+import logging
+import math
+import os
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from jaxcram import documents
+from jaxcram.errors import UserError
+from jaxcram.results import disk, identity
+from jaxcram.results.curves import CURVES
+from jaxcram.results.disk import writing
+from jaxcram.results.log import clock, elapsed_s, load_events
+from jaxcram.results.rows import ROWS
+from jaxcram.results.schema import check_lane
+from jaxcram.results.table import Job, stack_embeddings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = [
+    "Job",
+    "RunDirectory",
+    "load_curves",
+    "load_lanes",
+    "load_log",
+    "load_rows",
+    "load_settings",
+    "load_summary",
+    "stack_embeddings",
+]
+
+_LOCK, _SETTINGS, _LOG, _SUMMARY = "run.lock", "settings.json", "log.jsonl", "summary.json"
+_MOST_BYTES = 1 << 26  # of settings and summary; a lane takes half a kilobyte
+
+_LOGGER = logging.getLogger("jaxcram")
+
+
+class RunDirectory:
+    """A run directory that this process works on; made by `RunDirectory.open`, a context manager.
+
+    Attributes:
+        path: where it is.
+        constants: columns that are the same in every row that this process measures.
+    """
+
+    def __init__(self, path: Path, lock: IO[str], log: IO[bytes], constants: dict[str, Any]):
+        self.path = path
+        self.constants = constants
+        self._lock = lock
+        self._start = time.monotonic() - elapsed_s(log)
+        self._log = log
+        self._log_works = True
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        settings: Mapping[str, Any],
+        constants: Mapping[str, Any] | None = None,
+        defaults: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Makes the directory, or takes up the run that is in it.
+
+        Args:
+            path: the directory; its parents are made too.
+            settings: everything that the rows depend on, as JSON can say it (arrays, paths and tuples are
+                converted); a later `open` must bring the same, or what extends them (`results.identity`).
+            constants: columns of `results.rows.COLUMNS` that are the same in every row; they are filled in.
+            defaults: what settings are that an earlier version did not record.
+
+        Raises:
+            UserError: the directory cannot be written, holds something else, belongs to other settings, or
+                another process works on it.
+            ValueError: a constant is no column.
+        """
+        path, constants = expanded(path), dict(constants or {})
+        if unknown := constants.keys() - ROWS.columns.keys():
+            raise ValueError(f"constants that are no columns: {sorted(unknown)}")
+        with disk.opening(path):
+            path.mkdir(parents=True, exist_ok=True)
+            _refuse_foreign(path)
+            lock = _take_lock(path)
+        try:
+            _agree(path, _plain(settings), _plain(defaults or {}), record=True)
+            with writing(path):
+                (path / ROWS.name).mkdir(exist_ok=True)
+                for folder in (path, path / ROWS.name, path / CURVES.name):
+                    disk.remove_leftovers(folder)
+                return cls(path, lock, _open_log(path / _LOG), constants)
+        except BaseException:
+            lock.close()
+            raise
+
+    @classmethod
+    def join(
+        cls,
+        path: str | os.PathLike[str],
+        settings: Mapping[str, Any],
+        constants: Mapping[str, Any],
+        defaults: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """The run that another process has opened, for the rows of this one's lanes; it keeps no log.
+
+        Raises:
+            UserError: this process does not see that run.
+        """
+        path = expanded(path)
+        if not (path / _SETTINGS).exists():
+            raise UserError(
+                f"{path}: process 0 has a run here that this one does not see; choose a place both see"
+            )
+        _agree(path, _plain(settings), _plain(defaults or {}), record=False)
+        return cls(path, open(os.devnull), open(os.devnull, "ab"), dict(constants))
+
+    def close(self) -> None:
+        """Releases the directory for other processes."""
+        self._log.close()
+        self._lock.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def finished_jobs(self) -> set[str]:
+        """Keys of the jobs that have a whole shard.
+
+        A shard that cannot be read is renamed to KEY.unreadable and reported, and its job counts as not done.
+        """
+        finished = set()
+        for shard in sorted((self.path / ROWS.name).glob("*.parquet")):
+            try:
+                finished.add(ROWS.shard_job(shard).key)
+            except ValueError as error:
+                aside = shard.with_suffix(".unreadable")
+                with writing(aside):
+                    shard.replace(aside)
+                _LOGGER.warning("%s; set aside as %s, its job is done again", error, aside.name)
+                self.log({"event": "unreadable_shard", "shard": shard.name, "error": str(error)})
+        return finished
+
+    def write_lane(
+        self, job: Job, rows: Sequence[Mapping[str, Any]], curve: Sequence[Mapping[str, Any]] = ()
+    ) -> None:
+        """Writes the points of a finished job's curve, if there are any, and then all its rows, at once.
+
+        Args:
+            job: its columns need not be in the rows and points.
+            rows: one mapping a stage, in order, with the columns of `results.rows.COLUMNS`; the constants of
+                the run are filled in. Embeddings are arrays [K, D].
+            curve: one mapping a point, in order, with the columns of `jaxcram.results.curves.COLUMNS`.
+
+        Raises:
+            ValueError: the rows do not fit the columns.
+            UserError: the disk does not take them; the shards before are whole.
+        """
+        table = ROWS.lane_table(job, [{**self.constants, **row} for row in rows])
+        if curve:
+            points = CURVES.lane_table(job, curve)
+            with writing(self.path):
+                (self.path / CURVES.name).mkdir(exist_ok=True)
+            disk.replace(self.path / CURVES.name / f"{job.key}.parquet", CURVES.shard_bytes(points))
+        disk.replace(self.path / ROWS.name / f"{job.key}.parquet", ROWS.shard_bytes(table))
+
+    def await_lanes(self, keys: Iterable[str]) -> None:
+        """Waits until other processes have written the rows of these lanes.
+
+        Raises:
+            StoppedError: the directory has gone meanwhile.
+        """
+        missing, rows = {f"{key}.parquet" for key in keys}, self.path / ROWS.name
+        while missing:
+            # A listing, not a look at each: network file systems remember for a while that a file was absent.
+            with writing(rows):
+                missing -= set(os.listdir(rows))
+            if missing:
+                time.sleep(0.01)
+
+    def remove_summary(self) -> None:
+        """Removes summary.json: lanes were added, of which it does not tell."""
+        with writing(self.path):
+            (self.path / _SUMMARY).unlink(missing_ok=True)
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Writes summary.json; numbers that JSON cannot say (NaN, infinity) become null."""
+        disk.replace(self.path / _SUMMARY, _json_bytes(_plain(summary)))
+
+    def log(self, event: Mapping[str, Any]) -> None:
+        """Adds a line to log.jsonl, with `time` (UTC, ISO 8601) and `elapsed_s`, the seconds of all starts.
+
+        A log that cannot be written is told once and left; what stops a run are its rows.
+        """
+        elapsed = round(time.monotonic() - self._start, 3)
+        times = {"time": clock(), "elapsed_s": elapsed}
+        content, end = _json_bytes(_plain({**times, **event}), indent=None), None
+        try:
+            end = self._log.seek(0, os.SEEK_END)
+            if self._log.write(content) < len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            if end is not None:
+                with suppress(OSError):
+                    self._log.truncate(end)  # half a line would spoil the next one
+            if self._log_works:
+                _LOGGER.warning("%s: cannot be written (%s); going on", self.path / _LOG, error.strerror)
+            self._log_works = False
+
+
+def finished_lanes(
+    path: str | os.PathLike[str], settings: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> int:
+    """How many lanes `RunDirectory.open` would find finished; writes nothing.
+
+    Raises:
+        UserError: it would refuse the directory.
+    """
+    path = expanded(path)
+    if not path.exists():
+        return 0
+    with writing(path):
+        _refuse_foreign(path)
+    if not (path / _SETTINGS).exists():
+        return 0
+    _agree(path, _plain(settings), _plain(defaults), record=False)
+    return len(list((path / ROWS.name).glob("*.parquet")))
+
+
+def load_rows(path: str | os.PathLike[str], columns: Sequence[str] | None = None) -> "pa.Table":
+    """The rows of a run, also of one that is not finished, by sample, learning rate, seed and stage.
+
+    Args:
+        path: the run directory.
+        columns: the columns to read; None reads all. Without the embeddings even a long run is small.
+
+    Raises:
+        UserError: the path is no run, a column does not exist, or a shard is damaged.
+    """
+    load_settings(path)
+    return ROWS.read_shards(expanded(path) / ROWS.name, columns)
+
+
+def load_curves(path: str | os.PathLike[str], columns: Sequence[str] | None = None) -> "pa.Table":
+    """The curves of a run, also of one that is not finished, by sample, learning rate, seed and step.
+
+    Args:
+        path: the run directory.
+        columns: the columns of `jaxcram.results.curves.COLUMNS` to read; None reads all.
+
+    Raises:
+        UserError: the path is no run, it keeps no curves, a column does not exist, or a shard is damaged.
+    """
+    load_settings(path)
+    table = CURVES.read_shards(expanded(path) / CURVES.name, columns)
+    if not table.num_rows:
+        raise UserError(f"{path}: no finished lane of this run has a curve; cram with log_every, such as 10")
+    return table
+
+
+def has_curves(path: str | os.PathLike[str]) -> bool:
+    """Whether any finished lane of a run has a curve."""
+    return any((expanded(path) / CURVES.name).glob("*.parquet"))
+
+
+def load_lanes(path: str | os.PathLike[str]) -> Iterator[tuple[Job, "pa.Table"]]:
+    """Every lane of a run and its rows, one by one: the embeddings of a large run need not fit memory.
+
+    Raises:
+        UserError: the path is no run, or a shard is damaged or holds what no run writes.
+    """
+    load_settings(path)
+    folder = expanded(path) / ROWS.name
+    for job, table in ROWS.each_shard(folder):
+        check_lane(folder, table)
+        yield job, table
+
+
+def load_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The settings of a run.
+
+    Raises:
+        UserError: the path is no run.
+    """
+    return _load(path, _SETTINGS, "it is not a run of jaxcram; give the directory of one")
+
+
+def load_summary(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The summary of a finished run.
+
+    Raises:
+        UserError: the path is no run, or the run is not finished.
+    """
+    load_settings(path)
+    return _load(path, _SUMMARY, "the run is not finished; start its command again to finish it")
+
+
+def load_log(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """The events of a run's log; a run without a log has none."""
+    return load_events(expanded(path) / _LOG)
+
+
+def _load(path: str | os.PathLike[str], name: str, without: str) -> dict[str, Any]:
+    file = expanded(path) / name
+    try:
+        return documents.read_object(file, _MOST_BYTES)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UserError(f"{path}: no {name} in it; {without}") from error
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror}); check its permissions") from error
+    except ValueError as error:
+        raise UserError(f"{file}: not valid JSON ({error}); restore it or take another run") from error
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """A path made absolute, without its ~; so that no later step depends on the working directory.
+
+    Raises:
+        UserError: it is a URL, holds a null character, or is relative to a directory that is gone.
+    """
+    whole = os.path.expanduser(path)  # not `Path.expanduser`, which raises errors at users that do not exist
+    if "\0" in whole:
+        raise UserError(f"{whole!r}: no path has a null character in it; check it")
+    if scheme := re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", whole):
+        raise UserError(
+            f"{whole}: a URL ({scheme[0]}) is no directory; give a local path, or mount the bucket and "
+            "give the path that it has here"
+        )
+    try:
+        return Path(whole).absolute()
+    except FileNotFoundError as error:
+        raise UserError(f"{whole}: the working directory is gone; give an absolute path") from error
+
+
+def recorded(name: str) -> str:
+    """A name as a run records it: the absolute path where it is one of this machine, else as it is."""
+    path = os.path.expanduser(name)
+    return str(expanded(path)) if "\0" not in path and os.path.exists(path) else name
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Only an empty directory, a run, and what a start killed at once leaves behind are ours."""
+    if (path / _SETTINGS).exists():
+        return
+    ours = {_LOCK, f".{_SETTINGS}{disk.TEMPORARY}"}
+    if foreign := {file.name for file in path.iterdir()} - ours:
+        raise UserError(
+            f"{path}: neither empty nor a run (it holds {min(foreign)}); choose another directory"
+        )
+
+
+def _take_lock(path: Path) -> IO[str]:
+    descriptor = disk.own(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+    lock = os.fdopen(descriptor, "a+", encoding="utf-8", errors="replace")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.seek(0)
+        owner = lock.read(20) or "unknown"
+        lock.close()
+        raise UserError(
+            f"{path}: process {owner} is working on this run; wait for it or choose another directory"
+        ) from error
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+    return lock
+
+
+def _agree(path: Path, settings: dict[str, Any], defaults: Mapping[str, Any], *, record: bool) -> None:
+    """Refuses a run of other settings; where asked, writes those of a new run, or what extends an old one."""
+    was = load_settings(path) if (path / _SETTINGS).exists() else None
+    if was is not None:
+        settings = identity.agreed(path, was, settings, defaults)
+    if record and settings != was:
+        disk.replace(path / _SETTINGS, _json_bytes(settings))
+
+
+def _open_log(path: Path) -> IO[bytes]:
+    """The log for appending, without a last line that a killed process left half written."""
+    log = os.fdopen(disk.own(path, os.O_RDWR | os.O_CREAT | os.O_APPEND), "ab+", buffering=0)
+    try:
+        documents.require_file(path)
+        log.seek(0)
+        log.truncate(log.read().rfind(b"\n") + 1)
+        return log
+    except OSError:
+        log.close()
+        raise
+
+
+def _json_bytes(value: Any, indent: int | None = 1) -> bytes:
+    """JSON as UTF-8; names of files that are no UTF-8 are escaped, so that they come back as they were."""
+    content = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+    try:
+        return content.encode() + b"\n"
+    except UnicodeEncodeError:
+        return json.dumps(value, indent=indent, allow_nan=False).encode() + b"\n"
+
+
+def _plain(value: Any) -> Any:
+    """`value` in the types of JSON, as it would come back from a file."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(entry) for name, entry in value.items()}
+    if isinstance(value, np.generic | np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,160 @@
+"""What a run is made of, by contents: whether a later start belongs to it, extends it, or has to be refused.
+
+`settings.json` records every setting, and under `contents` a digest of the weights, of the tokenizer and of
+each target, with the numbers of the model's config. A later start may bring more texts, learning rates and
+seeds, since lanes do not depend on each other. Whatever else has changed, or is missing, is named. Paths
+say where contents came from; they may change as long as the contents do not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxcram.errors import UserError
+from jaxcram.results.rows import ROWS
+from jaxcram.results.table import Job
+
+FREE = {"token_budget", "remat", "log_every"}  # how a run fits its devices, and what is logged of it
+GROWING = {"learning_rates", "seeds"}  # lists that may gain values
+SOURCES = {"model", "texts", "split", "column", "num_samples", "offset"}  # where the contents came from
+PATHS = {"model", "texts"}  # recorded as they were given by earlier versions
+CONTENTS = "contents"
+_SHOWN = 40  # characters of a text, to recognise it by
+_MOST_DIFFERENCES = 5
+_MISSING = "missing"
+
+
+def target_digest(text: str, tokens: Iterable[int]) -> str:
+    """A digest of a target: of its text and its token ids."""
+    ids = np.asarray(list(tokens), np.int32)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass") + b"\0" + ids.tobytes()).hexdigest()[:16]
+
+
+def contents(model: Mapping[str, Any], targets: Mapping[int, tuple[str, np.ndarray]]) -> dict[str, Any]:
+    """What settings.json records of a run's contents.
+
+    Args:
+        model: digests of weights and tokenizer, and the config's numbers (see `jaxcram.models.port`).
+        targets: text and token ids of every sample, by sample id.
+    """
+    texts = {
+        str(sample_id): {"digest": target_digest(text, tokens), "begins": text[:_SHOWN]}
+        for sample_id, (text, tokens) in sorted(targets.items())
+    }
+    return {"model": dict(model), "texts": texts}
+
+
+def agreed(
+    path: Path, was: Mapping[str, Any], now: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The settings to be recorded for a run that goes on: the old ones, with whatever extends them.
+
+    Args:
+        path: the run directory; what its finished lanes hold has to be what `now` asks for.
+        was: the recorded settings, perhaps of an earlier version.
+        now: those of this start.
+        defaults: what a setting is that `was` does not have.
+
+    Raises:
+        UserError: `now` changes or lacks something; the message names each difference.
+    """
+    was = {**{name: value for name, value in defaults.items() if name in now}, **was}
+    known = was.get(CONTENTS) or {}
+    differences = [*_settings_differ(path, was, now), *_contents_differ(known, now.get(CONTENTS, {}))]
+    if not differences:
+        differences = list(_shards_differ(path, now))
+    if differences:
+        more = len(differences) - _MOST_DIFFERENCES
+        listed = "; ".join(differences[:_MOST_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
+        raise UserError(
+            f"{path}: the run has other settings ({listed}); choose another directory, or what the run "
+            "was made with: texts, learning_rates and seeds may be added to it"
+        )
+    return {name: was[name] if name in FREE and name in was else value for name, value in now.items()}
+
+
+def _settings_differ(path: Path, was: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    free = FREE
+    if CONTENTS in was:
+        free = FREE | SOURCES
+    elif CONTENTS in now and (path / "summary.json").exists():  # then the rows have the contents of all texts
+        free = FREE | SOURCES - {"model"}
+    old, new = dict(_leaves(was)), dict(_leaves(now))
+    for name in sorted((old.keys() | new.keys()) - free):
+        before, after = old.get(name), new.get(name)
+        if name in PATHS and CONTENTS not in was and _absolute(before) == _absolute(after):
+            continue
+        if name in GROWING and isinstance(before, list) and isinstance(after, list):
+            if lost := [value for value in before if value not in after]:
+                yield f"{name}: {', '.join(map(str, lost))} {_MISSING}"
+        elif name not in old or name not in new or before != after:
+            yield f"{name}: was {_shown(old, name)}, is {_shown(new, name)}"
+
+
+def _absolute(path: Any) -> Any:
+    """A path as this version records it; a name that is no path stays."""
+    return str(Path(path).absolute()) if isinstance(path, str) and os.path.exists(path) else path
+
+
+def _leaves(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in settings.items():
+        if isinstance(value, dict) and value:
+            if prefix or name != CONTENTS:
+                yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _shown(leaves: Mapping[str, Any], name: str) -> str:
+    return json.dumps(leaves[name], ensure_ascii=False) if name in leaves else "absent"
+
+
+def _contents_differ(was: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    yield from model_differs(was.get("model", {}), now.get("model", {}))
+    new = now.get("texts", {})
+    for sample, text in was.get("texts", {}).items():
+        if sample not in new:
+            yield f"texts: sample {sample}, {text['begins']!r}, {_MISSING}"
+        elif new[sample]["digest"] != text["digest"]:
+            is_now = new[sample]["begins"]
+            rest = "" if is_now != text["begins"] else " with another end or other tokens"
+            yield f"texts: sample {sample} was {text['begins']!r}, is {is_now!r}{rest}"
+
+
+def model_differs(was: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """How a model differs from the one that a run was made with; what either does not tell is left out."""
+    old, new = dict(_leaves(was)), dict(_leaves(now))
+    for name in sorted(old.keys() & new.keys()):
+        if old[name] != new[name]:
+            digest = isinstance(old[name], str)
+            yield f"model: other {name}" if digest else f"model: {name} was {old[name]}, is {new[name]}"
+
+
+def _shards_differ(path: Path, now: Mapping[str, Any]) -> Iterator[str]:
+    """Finished lanes that are none of those asked for; shards that cannot be read are done again anyway."""
+    if CONTENTS not in now:
+        return
+    texts = now[CONTENTS]["texts"]
+    weights = now[CONTENTS]["model"].get("weights")
+    columns = ["sample_id", "learning_rate", "seed", "text", "target_ids", "weights_digest"]
+    for file in sorted((path / "rows").glob("*.parquet")):
+        try:
+            row = ROWS.read_shard(file, columns).slice(0, 1).to_pylist()[0]
+        except (ValueError, IndexError):
+            continue
+        job = Job.of_row(row)
+        asked = texts.get(str(job.sample_id))
+        lanes = job.learning_rate in now["learning_rates"] and job.seed in now["seeds"]
+        if asked is None or not lanes:
+            yield f"rows/{file.name}: a lane that is not asked for"
+        elif asked["digest"] != target_digest(row["text"] or "", row["target_ids"] or ()):
+            yield f"rows/{file.name}: made from {(row['text'] or '')[:_SHOWN]!r}, is {asked['begins']!r}"
+        elif row.get("weights_digest") and weights and row["weights_digest"] != weights:
+            yield f"rows/{file.name}: made with other weights"

@@ -1,0 +1,279 @@
+"""Tables of a run: every finished lane has a shard of each, a Parquet file named by the lane's job.
+
+What such a table holds is data, a `ShardFormat`: `results.rows.ROWS` and `results.curves.CURVES`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxcram import documents
+from jaxcram.errors import StoppedError, UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Columns = Mapping[str, tuple[str, bool, str]]  # name -> (type, whether every row must have it, meaning)
+
+# Which lane a row is of; in every table.
+JOB_COLUMNS: dict[str, tuple[str, bool, str]] = {
+    "sample_id": ("int64", True, "index of the text in its source"),
+    "learning_rate": ("float64", True, "peak learning rate of the lane"),
+    "seed": ("int64", True, "seed of the initial embedding"),
+}
+
+
+Row = dict[str, Any]  # values by column; embeddings are arrays [K, D]
+
+
+@dataclass(frozen=True, order=True)
+class Job:
+    """What one lane works on. `key` names its shards: safe in a file name, and no two jobs share one."""
+
+    sample_id: int
+    learning_rate: float
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """For example `sample00003-lr0.1-seed0`; the learning rate as its shortest exact decimal."""
+        return f"sample{self.sample_id:05d}-lr{float(self.learning_rate)!r}-seed{self.seed}"
+
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any]) -> "Job":
+        """The job that a row is of."""
+        return cls(*(row[name] for name in JOB_COLUMNS))
+
+
+@dataclass(frozen=True, eq=False)
+class ShardFormat:
+    """What the shards of one table hold.
+
+    Attributes:
+        name: of the table, and of its folder in the run directory.
+        columns: of the table, those of `JOB_COLUMNS` among them.
+        index: the column that numbers the rows of a lane 0, 1, 2, ...
+        remedy: what to do about a damaged shard.
+    """
+
+    name: str
+    columns: Columns
+    index: str
+    remedy: str
+
+    def _names(self, *kinds: str) -> list[str]:
+        return [name for name, (kind, _, _) in self.columns.items() if kind in kinds]
+
+    @cached_property
+    def schema(self) -> "pa.Schema":
+        """The Arrow schema of the table; each field's metadata `doc` says what it means."""
+        import pyarrow as pa
+
+        types = {
+            "bool": pa.bool_(),
+            "embedding": pa.list_(pa.list_(pa.float32())),
+            "float64": pa.float64(),
+            "ids": pa.list_(pa.int32()),
+            "int64": pa.int64(),
+            "string": pa.string(),
+        }
+        return pa.schema(
+            pa.field(name, types[kind], nullable=not always, metadata={"doc": doc})
+            for name, (kind, always, doc) in self.columns.items()
+        )
+
+    def lane_table(self, job: Job, rows: Sequence[Mapping[str, Any]]) -> "pa.Table":
+        """The rows of one lane as a table; the columns of the job are filled in.
+
+        Raises:
+            ValueError: no row, an unknown column, a required value missing, or rows not numbered 0, 1, 2, ...
+        """
+        if [row.get(self.index) for row in rows] != list(range(len(rows))) or not rows:
+            raise ValueError(f"{job.key}: {self.index} of a lane's {self.name} goes 0, 1, 2, ...")
+        of_job = {name: getattr(job, name) for name in JOB_COLUMNS}
+        return self.table([{**row, **of_job} for row in rows])
+
+    def table(self, rows: Sequence[Mapping[str, Any]]) -> "pa.Table":
+        """Rows of any lanes as a table; embeddings are arrays [K, D].
+
+        Raises:
+            ValueError: an unknown column, or a required value is missing.
+        """
+        import pyarrow as pa
+
+        if unknown := {name for row in rows for name in row} - self.columns.keys():
+            raise ValueError(f"unknown columns {sorted(unknown)}")
+        arrays = []
+        for field in self.schema:
+            values = [row.get(field.name) for row in rows]
+            if not field.nullable and any(value is None for value in values):
+                raise ValueError(f"a row without {field.name}")
+            is_embedding = self.columns[field.name][0] == "embedding"
+            arrays.append(_embedding_array(values) if is_embedding else pa.array(values, field.type))
+        return pa.Table.from_arrays(arrays, schema=self.schema)
+
+    def rows(self, table: "pa.Table") -> list[dict[str, Any]]:
+        """The rows from which `table` makes a table, to the bit."""
+        embeddings = [name for name in self._names("embedding") if name in table.column_names]
+        rows = table.drop_columns(embeddings).to_pylist()
+        for name in embeddings:
+            for row, value in zip(rows, table[name], strict=True):
+                vectors = value.values  # an array of its K lists of D numbers, or None
+                row[name] = (
+                    None if vectors is None else vectors.flatten().to_numpy().reshape(len(vectors), -1).copy()
+                )
+        return rows
+
+    def shard_bytes(self, table: "pa.Table") -> bytes:
+        """A table as a Parquet file, its pages checksummed."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        sink = pa.BufferOutputStream()
+        repetitive = self._names("string", "int64")
+        pq.write_table(table, sink, compression="zstd", use_dictionary=repetitive, write_page_checksum=True)
+        return sink.getvalue().to_pybytes()
+
+    def read_shard(self, path: Path, columns: Sequence[str] | None = None) -> "pa.Table":
+        """The table of a shard, or some columns of it.
+
+        Raises:
+            ValueError: the file is truncated, damaged or no shard.
+            StoppedError: the file has gone, with its directory or disk: no sign of damage.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            documents.require_file(path)
+            # An open file, as Arrow may take a path for a URI, and takes none that is no UTF-8.
+            with path.open("rb") as stored, pq.ParquetFile(stored, page_checksum_verification=True) as file:
+                self._check_types(path, file.schema_arrow)
+                table = file.read(columns=None if columns is None else list(columns))
+            for name in self._names("embedding"):
+                if name in table.column_names:
+                    _shape(table[name])
+            return table
+        except (pa.ArrowException, OSError, UnicodeDecodeError, UserError) as error:
+            if not path.exists():
+                raise StoppedError(
+                    f"{path}: has gone; bring the disk or directory back, then start the same command again"
+                ) from error
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ValueError(f"{path}: not a readable shard ({reason})") from error
+
+    def _check_types(self, path: Path, schema: "pa.Schema") -> None:
+        if len(set(schema.names)) < len(schema.names):
+            raise ValueError(f"{path}: two columns of one name")
+        for field in self.schema:
+            if field.name in schema.names and schema.field(field.name).type != field.type:
+                raise ValueError(
+                    f"{path}: column {field.name} holds {schema.field(field.name).type}, not {field.type}"
+                )
+            if field.name not in schema.names and not field.nullable:
+                raise ValueError(f"{path}: no column {field.name}")
+
+    def shard_job(self, path: Path) -> Job:
+        """The job of a shard, after reading all of it but the embeddings.
+
+        Raises:
+            ValueError: the file is truncated, damaged, or holds another job than its name says.
+        """
+        table = self.read_shard(path, [name for name in self.columns if name not in self._names("embedding")])
+        empty = [name for name, (_, always, _) in self.columns.items() if always and table[name].null_count]
+        if not table.num_rows or empty:
+            raise ValueError(f"{path}: no rows of a lane, or some without {', '.join(empty)}")
+        jobs = {Job.of_row(row) for row in table.select(list(JOB_COLUMNS)).to_pylist()}
+        if len(jobs) > 1 or table[self.index].to_pylist() != list(range(table.num_rows)):
+            raise ValueError(f"{path}: the rows of several lanes, or not all of one")
+        (job,) = jobs
+        if job.key != path.stem:
+            raise ValueError(f"{path}: the rows of {job.key}")
+        return job
+
+    def read_shards(self, folder: Path, columns: Sequence[str] | None) -> "pa.Table":
+        """All shards of a folder as one table, by sample, learning rate, seed and index.
+
+        Raises:
+            UserError: a column does not exist, or a shard is damaged.
+        """
+        import pyarrow as pa
+
+        names = list(self.columns) if columns is None else list(columns)
+        if unknown := [name for name in names if name not in self.columns]:
+            there = ", ".join(self.columns)
+            raise UserError(f"no column {unknown[0]!r} in the {self.name}; there are {there}")
+        schema = pa.schema(self.schema.field(name) for name in names)
+        # Ordering whole shards leaves the embeddings where they are; sorting the table would copy them.
+        tables = [table for _, table in self.each_shard(folder, columns)]
+        return pa.concat_tables([schema.empty_table(), *tables], promote_options="default").select(names)
+
+    def each_shard(
+        self, folder: Path, columns: Sequence[str] | None = None
+    ) -> Iterator[tuple[Job, "pa.Table"]]:
+        """The lanes of a folder one by one, by sample, learning rate and seed; one at a time is in memory.
+
+        Raises:
+            UserError: a shard is damaged.
+        """
+        try:
+            for job, shard in sorted((self.shard_job(shard), shard) for shard in folder.glob("*.parquet")):
+                yield job, self.read_shard(shard, columns)
+        except ValueError as error:
+            raise UserError(f"{error}; {self.remedy}") from error
+
+
+def stack_embeddings(column: "pa.ChunkedArray") -> np.ndarray:
+    """The embeddings of a table's column, float32 [R, K, D], over its R rows that have one.
+
+    Raises:
+        UserError: no row has one, or they are of several shapes.
+    """
+    shape = _shape(column)
+    if shape is None:
+        raise UserError("these rows keep no embedding; cram with trajectory=all or trajectory=horizon")
+    return np.concatenate(
+        [chunk.drop_null().flatten().flatten().to_numpy().reshape(-1, *shape) for chunk in column.chunks]
+    )
+
+
+def _shape(column: "pa.ChunkedArray") -> tuple[int, int] | None:
+    """[K, D] of a column of embeddings, None where all are null; UserError where they differ."""
+    shapes = set()
+    for chunk in column.chunks:
+        present = chunk.drop_null()
+        vectors = present.flatten()
+        if vectors.null_count or vectors.flatten().null_count:
+            raise UserError("these rows keep embeddings without numbers; they are of no run")
+        shapes |= {
+            (num_memory, width)
+            for num_memory in present.value_lengths().unique().to_pylist()
+            for width in vectors.value_lengths().unique().to_pylist() or [None]
+        }
+    if len(shapes) > 1 or any(not width for _, width in shapes):
+        raise UserError("these rows keep embeddings of several shapes; they are of no run, or of several")
+    return next(iter(shapes), None)
+
+
+def _embedding_array(values: Sequence[np.ndarray | None]) -> "pa.Array":
+    """list<list<float>> of [K, D] arrays without a Python object for every number."""
+    import pyarrow as pa
+
+    present = [np.asarray(value, dtype=np.float32) for value in values if value is not None]
+    if any(value.ndim != 2 or value.shape != present[0].shape for value in present):
+        raise ValueError(
+            f"embeddings of one shape [K, D] are expected, not {[value.shape for value in present]}"
+        )
+    num_memory, width = present[0].shape if present else (0, 0)
+    numbers = pa.array(np.concatenate(present).reshape(-1) if present else np.empty(0, np.float32))
+    vectors = pa.ListArray.from_arrays(
+        pa.array(np.arange(len(present) * num_memory + 1, dtype=np.int32) * width), numbers
+    )
+    is_null = np.array([value is None for value in values])
+    ends = np.cumsum(~is_null, dtype=np.int32) * num_memory
+    offsets = np.concatenate([np.zeros(1, np.int32), ends.astype(np.int32)])
+    return pa.ListArray.from_arrays(pa.array(offsets), vectors, mask=pa.array(is_null))

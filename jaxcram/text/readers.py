@@ -1,0 +1,216 @@
+"""Files of texts, read one text at a time: plain text and tables, compressed or not."""
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain, count
+from pathlib import Path
+from typing import Any
+
+from jaxcram import documents
+from jaxcram.errors import UserError
+from jaxcram.text import characters
+
+MOST_CHARACTERS = 1 << 24  # of one text; the Bible has 4.5 million
+
+
+def kind(name: str) -> str | None:
+    """How a file is read, by its name: a key of `KINDS`, or None where it is not."""
+    path = Path(name.lower())
+    if path.suffix in characters.COMPRESSIONS:
+        path = path.with_suffix("")
+        if path.suffix == ".parquet":  # which has to be read from its end
+            return None
+    return path.suffix if path.suffix in KINDS else None
+
+
+def texts(path: Path, column: str) -> Iterator[str]:
+    """The texts of a file of a known kind; `column` holds them in a table.
+
+    Raises:
+        UserError: the file cannot be read, or is not what its name says; the line or row is named.
+    """
+    return KINDS[kind(path.name) or ""](path, column)
+
+
+def whole(path: Path) -> str:
+    """All of a .txt file as one text."""
+    text = _Growing(path)
+    for line in characters.lines(path):
+        text.add(line)
+    return text.take()
+
+
+def paragraphs(path: Path, column: str = "") -> Iterator[str]:
+    """The paragraphs of a .txt file, which blank lines separate."""
+    paragraph = _Growing(path)
+    for line in chain(characters.lines(path), [""]):
+        if line and not line.isspace():
+            paragraph.add(line)
+        elif text := paragraph.take():
+            yield text
+
+
+def cell(row: Mapping[str, Any], column: str, where: str) -> str:
+    """The text of a row, "" where it is null. Raises UserError: there is no such column, or it is no text."""
+    _require(column, row, where)
+    value = row[column]
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise UserError(f"{where}: column {column!r} holds {type(value).__name__}, not text; mend it")
+    return characters.valid(value, where)
+
+
+class _Growing:
+    """A text put together from its lines, in a buffer: a list would cost fifty bytes a line."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._lines = io.StringIO()
+
+    def add(self, line: str) -> None:
+        if self._lines.tell() + len(line) > MOST_CHARACTERS:
+            raise UserError(
+                f"{self._path}: a text has more than {MOST_CHARACTERS} characters; "
+                "divide it with blank lines, or into files"
+            )
+        self._lines.write(line)
+
+    def take(self) -> str:
+        """The text so far, without white space around it; the next one begins."""
+        text = self._lines.getvalue().strip()
+        self._lines = io.StringIO()
+        return text
+
+
+def _json_lines(path: Path, column: str) -> Iterator[str]:
+    for number, line in enumerate(characters.lines(path), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = documents.parse(line)
+        except ValueError as error:
+            raise UserError(f"{path}: line {number} is not valid JSON ({error}); mend it") from error
+        if not isinstance(row, dict):
+            raise UserError(f"{path}: line {number} is not a JSON object; write one a line")
+        yield cell(row, column, f"{path}: line {number}")
+
+
+def _json(path: Path, column: str) -> Iterator[str]:
+    """An array of objects or of strings, one object, or several values one after the other."""
+    rows = documents.rows(characters.pieces(path), MOST_CHARACTERS)
+    for number in count():
+        where = f"{path}: row {number}"
+        try:
+            row = next(rows)
+        except StopIteration:
+            return
+        except ValueError as error:
+            raise UserError(f"{where} is not valid JSON ({error}); mend it") from error
+        if isinstance(row, str):
+            yield characters.valid(row, where)
+        elif isinstance(row, dict):
+            yield cell(row, column, where)
+        else:
+            raise UserError(f"{where} is neither a JSON object nor a string; write an array of either")
+
+
+def _csv(path: Path, column: str, delimiter: str = ",") -> Iterator[str]:
+    csv.field_size_limit(MOST_CHARACTERS)  # the default would refuse a book
+    reader = csv.reader(characters.lines(path), strict=True, delimiter=delimiter)
+    header: list[str] = []
+    try:
+        while True:
+            line = reader.line_num + 1
+            row = next(reader, None)
+            if row is None:
+                return
+            if not row or (len(header) > 1 and len(row) == 1 and not row[0].strip()):
+                continue  # a blank line
+            if not header:
+                _require_delimiter(column, row, delimiter, path)
+                _require(column, row, str(path))
+                header = row
+                continue
+            if len(row) != len(header):
+                cells = "1 cell" if len(row) == 1 else f"{len(row)} cells"
+                raise UserError(
+                    f"{path}: line {line} has {cells}, but the header has {len(header)}; "
+                    f'write every cell, and put those that hold {delimiter!r} in quotes ("...")'
+                )
+            yield cell(dict(zip(header, row, strict=True)), column, f"{path}: line {line}")
+    except csv.Error as error:
+        raise UserError(f"{path}: line {reader.line_num} is not valid CSV ({error}); mend it") from error
+
+
+def _tsv(path: Path, column: str) -> Iterator[str]:
+    return _csv(path, column, "\t")
+
+
+def _require_delimiter(column: str, header: list[str], delimiter: str, path: Path) -> None:
+    """Refuses a table whose cells are separated by another character than its name says."""
+    for other in (",", "\t", ";", "|"):
+        if (
+            other != delimiter
+            and len(header) == 1
+            and other in header[0]
+            and column in header[0].split(other)
+        ):
+            raise UserError(
+                f"{path}: its cells are separated by {other!r}, not by {delimiter!r}; "
+                "convert it, or name it .csv for commas and .tsv for tabs"
+            )
+
+
+def _parquet(path: Path, column: str) -> Iterator[str]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        documents.require_file(path)
+        # An open file, as Arrow may take a path for a URI.
+        with path.open("rb") as stored, pq.ParquetFile(stored) as file:
+            _require(column, file.schema_arrow.names, str(path))
+            stored_as = file.schema_arrow.field(column).type
+            if not _is_string(stored_as):
+                raise UserError(f"{path}: column {column!r} holds {stored_as}, not text; mend it")
+            number = 0
+            for group in range(file.num_row_groups):  # or a batch would read into the next group
+                for batch in file.iter_batches(batch_size=16, row_groups=[group], columns=[column]):
+                    for row in batch.to_pylist():
+                        yield cell(row, column, f"{path}: row {number}")
+                        number += 1
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{path}: not readable as Parquet ({characters.first_line(error)}); write it again"
+        ) from error
+
+
+def _is_string(arrow_type: Any) -> bool:
+    """Whether values of an Arrow type are text, in whichever layout."""
+    from pyarrow import types
+
+    if types.is_dictionary(arrow_type) or types.is_run_end_encoded(arrow_type):
+        return _is_string(arrow_type.value_type)
+    layouts = types.is_string, types.is_large_string, types.is_string_view
+    return any(is_layout(arrow_type) for is_layout in layouts)
+
+
+def _require(column: str, columns: Iterable[str], where: str) -> None:
+    columns = list(map(str, columns))
+    if columns.count(column) > 1:
+        raise UserError(f"{where}: {columns.count(column)} columns are named {column!r}; rename all but one")
+    if column not in columns:
+        raise UserError(f"{where}: no column {column!r}; it has {', '.join(columns) or 'none'}")
+
+
+KINDS: dict[str, Callable[[Path, str], Iterator[str]]] = {
+    ".txt": paragraphs,
+    ".jsonl": _json_lines,
+    ".ndjson": _json_lines,
+    ".json": _json,
+    ".csv": _csv,
+    ".tsv": _tsv,
+    ".parquet": _parquet,
+}

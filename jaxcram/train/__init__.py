@@ -1,0 +1,1 @@
+"""Training small decoders from texts."""

@@ -1,0 +1,186 @@
+"""Several real processes as one run, on CPU: the same rows as one process, mistakes told once, lost peers."""
+
+import contextlib
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jaxcram.results.directory import load_curves, load_rows, load_summary
+from tests.cli.conftest import tiny_model  # noqa: F401
+
+pytestmark = pytest.mark.slow
+
+# Sixteen lanes in passes of two a device, on four devices and on eight.
+FLAGS = (
+    *("--texts=stories:8", "--max_tokens=10", "--learning_rates=0.1,1.0", "--token_budget=32"),
+    *("--max_steps=40", "--max_steps_per_token=20", "--chunk_passes=8", "--checkpoint_minutes=0"),
+    "--log_every=3",
+)
+LONGER = ("--max_steps=4000", "--max_steps_per_token=2000", "--checkpoint_minutes=10")
+# What Gloo, which carries the collectives on CPU, says on stdout, from several threads at once.
+GLOO = re.compile(
+    r"(\[Gloo\] Rank | is connected to | peer ranks\. |Expected number of connected peer ranks is : |\d|\s)*"
+)
+ENDLESS = ("--max_steps=100000000", "--max_steps_per_token=100000000", "--schedule=constant")
+
+
+def start(model: Path, out: Path, *flags: str, devices: int) -> subprocess.Popen:
+    """`jaxcram cram` as a process with some CPU devices."""
+    command = [sys.executable, "-c", "import sys; from jaxcram.cli.main import main; sys.exit(main())"]
+    return subprocess.Popen(
+        [*command, "cram", f"--model={model}", f"--out={out}", *FLAGS, *flags],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "JAX_NUM_CPU_DEVICES": str(devices)},
+    )
+
+
+def free_port() -> int:
+    """One below those that the system gives to whoever asks for any: nobody else gets it meanwhile."""
+    while True:
+        port = random.randrange(20_000, 30_000)
+        with socket.socket() as free, contextlib.suppress(OSError):
+            free.bind(("", port))
+            return port
+
+
+def start_all(model: Path, out: Path, count: int, *flags: str, of_each: list | None = None) -> list:
+    """Several processes of two devices each as one run; `of_each` are further flags, one for each."""
+    port = free_port()
+    shared = [*flags, f"--coordinator_address=127.0.0.1:{port}", f"--num_processes={count}"]
+    own = of_each or [""] * count
+    return [
+        start(model, out, *shared, f"--process_id={i}", *filter(None, [own[i]]), devices=2)
+        for i in range(count)
+    ]
+
+
+def ends(started: list[subprocess.Popen]) -> list[tuple[int, str, str]]:
+    """(exit code, stdout, stderr) of each, without what libraries say."""
+    found = []
+    for process in started:
+        try:
+            out, err = process.communicate(timeout=600)
+        finally:
+            process.kill()
+        shown = [line for line in out.splitlines() if not GLOO.fullmatch(line)]
+        found.append((process.returncode, "\n".join(shown), err or ""))
+    return found
+
+
+def wait_for_progress(out: Path, starts: int = 1) -> None:
+    """Until the run in `out` has done a chunk or more since its last start."""
+    log, deadline = out / "log.jsonl", time.monotonic() + 300
+    last = '"event": "start"'
+    while not (log.exists() and "progress" in (log.read_text().split(last) + [""] * starts)[starts]):
+        assert time.monotonic() < deadline, "the run has not started"
+        time.sleep(0.05)
+
+
+def rows(out: Path) -> list[dict[str, Any]]:
+    return load_rows(out).to_pylist()
+
+
+@pytest.mark.parametrize("count", [pytest.param(2, marks=pytest.mark.optimised), 4])
+def test_processes_together_have_the_rows_of_one(count, tiny_model, tmp_path):  # noqa: F811
+    """All columns to the bit, those that say on which devices they were measured included."""
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    one = start(tiny_model, alone, devices=2 * count)
+    (code, _, err), first, *others = ends([one, *start_all(tiny_model, together, count)])
+    assert code == 0, err
+    assert (first[0], first[1].split()[:3]) == (0, ["texts", "lr", "lanes"]), first[2]
+    # Only the first one shows anything.
+    assert [(code, shown) for code, shown, _ in others] == [(0, "")] * (count - 1)
+    assert len(rows(together)) > 16  # some lanes have more than one stage
+    assert rows(together) == rows(alone)
+    assert load_curves(together).equals(load_curves(alone))
+    of_together, of_alone = load_summary(together), load_summary(alone)
+    assert of_together["lanes"] == of_alone["lanes"]
+    assert len(of_together["devices"]) == len(of_alone["devices"]) == 2 * count
+
+
+def test_one_process_finishes_what_two_have_left(tiny_model, tmp_path):  # noqa: F811
+    """On as many devices to the same bits; on others every row says where it was measured."""
+    alone, left, fewer = tmp_path / "alone", tmp_path / "left", tmp_path / "fewer"
+    started = start_all(tiny_model, left, 2, *LONGER)
+    wait_for_progress(left)
+    started[1].send_signal(signal.SIGTERM)  # one is told, all of them stop
+    assert [code for code, _, _ in ends(started)] == [143, 143]
+    started = start_all(tiny_model, left, 2, *LONGER)
+    wait_for_progress(left, starts=2)
+    for process in started:  # as a terminal does
+        process.send_signal(signal.SIGINT)
+    (code, _, err), second = ends(started)
+    assert (code, second[0], second[2].count("jaxcram")) == (130, 130, 0)
+    assert "jaxcram cram: interrupted; go on with: jaxcram cram " in err.splitlines()[-1]
+    assert not (left / "summary.json").exists()
+    shutil.copytree(left, fewer)
+    runs = {alone: 4, left: 4, fewer: 2}
+    ended = ends([start(tiny_model, out, *LONGER, devices=devices) for out, devices in runs.items()])
+    assert [code for code, _, _ in ended] == [0, 0, 0], ended
+    events = [json.loads(line) for line in (left / "log.jsonl").read_text().splitlines()]
+    resumed = [event["resumed"] for event in events if event["event"] == "start"]
+    assert [lanes > 0 for lanes in resumed] == [False, True, True]
+    assert rows(left) == rows(alone)
+    assert load_curves(left).equals(load_curves(alone))
+    on_four, on_two = "lanes:4,fsdp:1,model:1", "lanes:2,fsdp:1,model:1"
+    assert [{row["mesh"] for row in rows(out)} for out in (left, fewer)] == [{on_four}, {on_four, on_two}]
+    lanes, of_alone = load_summary(fewer)["lanes"], load_summary(alone)["lanes"]
+    assert [lane["sample_id"] for lane in lanes] == [lane["sample_id"] for lane in of_alone]
+    assert all(lane["exact_accuracy"] in (1.0, None) for lane in lanes)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (
+            ["--model=no/such/directory"] * 2,
+            "model 'no/such/directory' is no directory and no Hub name (owner/name); check its path",
+        ),
+        (
+            ["", "--texts=no.txt"],
+            "process 1: texts='no.txt': no such file or directory; check the path",
+        ),
+    ],
+)
+def test_a_mistake_in_any_process_is_told_once_and_nothing_is_computed(flags, said, tiny_model, tmp_path):  # noqa: F811
+    out = tmp_path / "run"
+    first, second = ends(start_all(tiny_model, out, 2, of_each=flags))
+    told = [line for line in first[2].splitlines() if line.startswith("jaxcram")]
+    assert len(told) == 1
+    assert told[0].startswith(f"jaxcram cram: error: {said}")
+    assert (first[0], second[0], second[2].count("jaxcram")) == (2, 2, 0)
+    assert not out.exists()
+
+
+def test_a_process_that_dies_ends_the_other_with_one_line(tiny_model, tmp_path):  # noqa: F811
+    """Process 0 is killed, and in another run process 1 crashes: that stays a crash, and is no lost peer."""
+    runs = [tmp_path / "first", tmp_path / "second"]
+    pairs = [start_all(tiny_model, out, 2, *ENDLESS) for out in runs]
+    for out in runs:
+        wait_for_progress(out)
+    pairs[0][0].send_signal(signal.SIGKILL)
+    pairs[1][1].send_signal(signal.SIGABRT)
+    died = time.monotonic()
+    (_, second_left), (first_left, crashed) = [ends(pair) for pair in pairs]
+    assert time.monotonic() - died < 60
+    assert (crashed[0], crashed[2].count("jaxcram: error")) == (-signal.SIGABRT, 0), crashed
+    for (code, _, err), line in (
+        (second_left, "process 1 ends because process 0 is gone"),
+        (first_left, "process 0 ends because process 1 has died (no sign of life for 22 s)"),
+    ):
+        assert (code, err.count("Traceback")) == (75, 0), err
+        remedy = "what is finished was kept: start all processes again"
+        assert err.splitlines()[-1] == f"jaxcram: error: {line}; {remedy}"

@@ -1,0 +1,39 @@
+"""What an error of the disk means: a mistake in choosing a place, or a disk that failed on the way."""
+
+import errno
+import os
+
+import pytest
+
+from jaxcram.errors import UserError
+from jaxcram.results import disk
+
+
+@pytest.mark.parametrize(
+    ("number", "context", "code", "remedy"),
+    [
+        (errno.EROFS, disk.opening, 2, "choose another directory, or mount it for writing"),
+        (
+            errno.EROFS,
+            disk.writing,
+            75,
+            "bring the disk or directory back, then start the same command again: what is whole was kept",
+        ),
+        (
+            errno.ENOSPC,
+            disk.opening,
+            75,
+            "make room, then start the same command again: what is whole was kept",
+        ),
+        (errno.EACCES, disk.opening, 2, "choose another directory, or allow writing there"),
+        (errno.ENOTDIR, disk.opening, 2, "choose another directory"),
+    ],
+)
+def test_a_mistake_at_the_start_is_told_from_a_disk_that_fails_later(tmp_path, number, context, code, remedy):
+    with pytest.raises(UserError) as error, context(tmp_path):
+        raise OSError(number, os.strerror(number))
+    why = os.strerror(number)
+    assert (error.value.exit_code, str(error.value)) == (
+        code,
+        f"{tmp_path}: cannot be written ({why}); {remedy}",
+    )
