@@ -42,6 +42,8 @@ def damage(out: Path, card: str, draw: random.Random) -> bool:
         draw.choice(shards).unlink()
     elif card in ("flipped", "truncated") and steps:
         files = sorted(file for file in steps[-1].rglob("*") if file.is_file() and file.stat().st_size)
+        if not files:
+            return False
         arrays = [file for file in files if file.parent.name == "d"]
         file = draw.choice(arrays if card == "flipped" and arrays else files)
         content = bytearray(file.read_bytes())
