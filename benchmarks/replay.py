@@ -35,7 +35,7 @@ from jaxcram.cram.scheduler import PassCost, Plan, Scheduler, Turn
 from jaxcram.cram.settings import CramSettings
 from jaxcram.cram.stages import Stop
 from jaxcram.errors import UserError
-from jaxcram.results.directory import load_lanes, load_settings, load_summary
+from jaxcram.results.reading import load_lanes, load_settings, load_summary
 
 
 @dataclasses.dataclass(frozen=True)

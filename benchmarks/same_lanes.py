@@ -21,7 +21,7 @@ import workload
 
 from jaxcram.cli.flags import Doc
 from jaxcram.errors import UserError
-from jaxcram.results.directory import load_summary
+from jaxcram.results.reading import load_summary
 
 Place = tuple[int, float, int]  # sample, learning rate, seed
 

@@ -29,18 +29,15 @@ from jaxcram.errors import UserError
 from jaxcram.models import port
 from jaxcram.models.decoder import Decoder
 from jaxcram.options import TEXT_OPTIONS, CramOptions, shows_options
-from jaxcram.results.directory import (
-    RunDirectory,
-    expanded,
-    finished_lanes,
+from jaxcram.results.directory import RunDirectory, finished_lanes, identity
+from jaxcram.results.paths import expanded, recorded
+from jaxcram.results.reading import (
     has_curves,
-    identity,
     load_curves,
     load_lanes,
     load_rows,
     load_settings,
     load_summary,
-    recorded,
 )
 from jaxcram.results.schema import check_embeddings, check_files, check_samples, check_unfinished
 from jaxcram.text.sources import Text, TextSettings, given_texts, is_keyword, kind_of, load_texts

@@ -1,11 +1,12 @@
-"""JSON files that others wrote: a bound on their size and depth, and only two kinds of errors."""
+"""JSON: files that others wrote, within bounds and with two kinds of errors only; and our own, as bytes."""
 
 import errno
 import json
+import math
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -144,3 +145,25 @@ def _unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"the key {twice!r} stands there twice")
     return values
+
+
+def json_bytes(value: Any, indent: int | None = 1) -> bytes:
+    """JSON as UTF-8; names of files that are no UTF-8 are escaped, so that they come back as they were."""
+    content = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+    try:
+        return content.encode() + b"\n"
+    except UnicodeEncodeError:
+        return json.dumps(value, indent=indent, allow_nan=False).encode() + b"\n"
+
+
+def plain(value: Any) -> Any:
+    """`value` in the types of JSON, as it would come back from a file."""
+    if isinstance(value, Mapping):
+        return {str(name): plain(entry) for name, entry in value.items()}
+    if hasattr(value, "tolist"):  # of NumPy, which is not imported here: command lines start without it
+        return plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value

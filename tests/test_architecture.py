@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "hub": {"errors"},
     "devices": {"errors"},
     "text": {"documents", "errors", "hub"},
-    "results": {"devices", "documents", "errors"},
+    "results": {"devices", "documents", "errors", "hub"},
     "models": {"devices", "documents", "errors", "hub"},
     "forward": {"models"},
     "decode": {"devices", "forward", "models"},
@@ -38,7 +38,7 @@ ONLY = {
     "datasets": {"text.sources"},
     "matplotlib": {"figures.curves", "figures.run", "figures.style"},
     "pyarrow": {
-        *("api", "cram.rows", "figures.curves", "figures.run", "results.directory", "results.schema"),
+        *("api", "cram.rows", "figures.curves", "figures.run", "results.reading", "results.schema"),
         *("results.table", "text.characters", "text.readers"),
     },
     "safetensors": {"models.port", "models.tensors"},

@@ -22,7 +22,8 @@ from jaxcram.devices.interruption import StopRequest
 from jaxcram.errors import Interrupted
 from jaxcram.models.decoder import Decoder
 from jaxcram.results.checkpoint import Checkpoints
-from jaxcram.results.directory import RunDirectory, load_lanes
+from jaxcram.results.directory import RunDirectory
+from jaxcram.results.reading import load_lanes
 from jaxcram.text.tokens import Sample
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxcram.cram import verify
 from jaxcram.cram.rows import Outcome, Row
-from jaxcram.results.directory import load_log, load_rows
+from jaxcram.results.reading import load_log, load_rows
 from jaxcram.results.table import Job
 from jaxcram.text.tokens import Sample
 

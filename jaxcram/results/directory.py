@@ -14,46 +14,24 @@ disk is whole, and the next start does the rest. The log is a comfort: a run goe
 
 import errno
 import fcntl
-import json
 import logging
-import math
 import os
-import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Self
-
-import numpy as np
+from typing import IO, Any, Self
 
 from jaxcram import documents
 from jaxcram.errors import UserError
 from jaxcram.results import disk, identity
 from jaxcram.results.curves import CURVES
 from jaxcram.results.disk import writing
-from jaxcram.results.log import clock, elapsed_s, load_events
+from jaxcram.results.log import clock, elapsed_s
+from jaxcram.results.paths import LOCK, LOG, SETTINGS, SUMMARY, expanded
+from jaxcram.results.reading import load_settings
 from jaxcram.results.rows import ROWS
-from jaxcram.results.schema import check_lane
-from jaxcram.results.table import Job, stack_embeddings
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-__all__ = [
-    "Job",
-    "RunDirectory",
-    "load_curves",
-    "load_lanes",
-    "load_log",
-    "load_rows",
-    "load_settings",
-    "load_summary",
-    "stack_embeddings",
-]
-
-_LOCK, _SETTINGS, _LOG, _SUMMARY = "run.lock", "settings.json", "log.jsonl", "summary.json"
-_MOST_BYTES = 1 << 26  # of settings and summary; a lane takes half a kilobyte
+from jaxcram.results.table import Job
 
 _LOGGER = logging.getLogger("jaxcram")
 
@@ -104,12 +82,12 @@ class RunDirectory:
             _refuse_foreign(path)
             lock = _take_lock(path)
         try:
-            _agree(path, _plain(settings), _plain(defaults or {}), record=True)
+            _agree(path, documents.plain(settings), documents.plain(defaults or {}), record=True)
             with writing(path):
                 (path / ROWS.name).mkdir(exist_ok=True)
                 for folder in (path, path / ROWS.name, path / CURVES.name):
                     disk.remove_leftovers(folder)
-                return cls(path, lock, _open_log(path / _LOG), constants)
+                return cls(path, lock, _open_log(path / LOG), constants)
         except BaseException:
             lock.close()
             raise
@@ -128,11 +106,11 @@ class RunDirectory:
             UserError: this process does not see that run.
         """
         path = expanded(path)
-        if not (path / _SETTINGS).exists():
+        if not (path / SETTINGS).exists():
             raise UserError(
                 f"{path}: process 0 has a run here that this one does not see; choose a place both see"
             )
-        _agree(path, _plain(settings), _plain(defaults or {}), record=False)
+        _agree(path, documents.plain(settings), documents.plain(defaults or {}), record=False)
         return cls(path, open(os.devnull), open(os.devnull, "ab"), dict(constants))
 
     def close(self) -> None:
@@ -203,11 +181,11 @@ class RunDirectory:
     def remove_summary(self) -> None:
         """Removes summary.json: lanes were added, of which it does not tell."""
         with writing(self.path):
-            (self.path / _SUMMARY).unlink(missing_ok=True)
+            (self.path / SUMMARY).unlink(missing_ok=True)
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Writes summary.json; numbers that JSON cannot say (NaN, infinity) become null."""
-        disk.replace(self.path / _SUMMARY, _json_bytes(_plain(summary)))
+        disk.replace(self.path / SUMMARY, documents.json_bytes(documents.plain(summary)))
 
     def log(self, event: Mapping[str, Any]) -> None:
         """Adds a line to log.jsonl, with `time` (UTC, ISO 8601) and `elapsed_s`, the seconds of all starts.
@@ -216,7 +194,7 @@ class RunDirectory:
         """
         elapsed = round(time.monotonic() - self._start, 3)
         times = {"time": clock(), "elapsed_s": elapsed}
-        content, end = _json_bytes(_plain({**times, **event}), indent=None), None
+        content, end = documents.json_bytes(documents.plain({**times, **event}), indent=None), None
         try:
             end = self._log.seek(0, os.SEEK_END)
             if self._log.write(content) < len(content):
@@ -226,7 +204,7 @@ class RunDirectory:
                 with suppress(OSError):
                     self._log.truncate(end)  # half a line would spoil the next one
             if self._log_works:
-                _LOGGER.warning("%s: cannot be written (%s); going on", self.path / _LOG, error.strerror)
+                _LOGGER.warning("%s: cannot be written (%s); going on", self.path / LOG, error.strerror)
             self._log_works = False
 
 
@@ -243,128 +221,17 @@ def finished_lanes(
         return 0
     with writing(path):
         _refuse_foreign(path)
-    if not (path / _SETTINGS).exists():
+    if not (path / SETTINGS).exists():
         return 0
-    _agree(path, _plain(settings), _plain(defaults), record=False)
+    _agree(path, documents.plain(settings), documents.plain(defaults), record=False)
     return len(list((path / ROWS.name).glob("*.parquet")))
-
-
-def load_rows(path: str | os.PathLike[str], columns: Sequence[str] | None = None) -> "pa.Table":
-    """The rows of a run, also of one that is not finished, by sample, learning rate, seed and stage.
-
-    Args:
-        path: the run directory.
-        columns: the columns to read; None reads all. Without the embeddings even a long run is small.
-
-    Raises:
-        UserError: the path is no run, a column does not exist, or a shard is damaged.
-    """
-    load_settings(path)
-    return ROWS.read_shards(expanded(path) / ROWS.name, columns)
-
-
-def load_curves(path: str | os.PathLike[str], columns: Sequence[str] | None = None) -> "pa.Table":
-    """The curves of a run, also of one that is not finished, by sample, learning rate, seed and step.
-
-    Args:
-        path: the run directory.
-        columns: the columns of `jaxcram.results.curves.COLUMNS` to read; None reads all.
-
-    Raises:
-        UserError: the path is no run, it keeps no curves, a column does not exist, or a shard is damaged.
-    """
-    load_settings(path)
-    table = CURVES.read_shards(expanded(path) / CURVES.name, columns)
-    if not table.num_rows:
-        raise UserError(f"{path}: no finished lane of this run has a curve; cram with log_every, such as 10")
-    return table
-
-
-def has_curves(path: str | os.PathLike[str]) -> bool:
-    """Whether any finished lane of a run has a curve."""
-    return any((expanded(path) / CURVES.name).glob("*.parquet"))
-
-
-def load_lanes(path: str | os.PathLike[str]) -> Iterator[tuple[Job, "pa.Table"]]:
-    """Every lane of a run and its rows, one by one: the embeddings of a large run need not fit memory.
-
-    Raises:
-        UserError: the path is no run, or a shard is damaged or holds what no run writes.
-    """
-    load_settings(path)
-    folder = expanded(path) / ROWS.name
-    for job, table in ROWS.each_shard(folder):
-        check_lane(folder, table)
-        yield job, table
-
-
-def load_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The settings of a run.
-
-    Raises:
-        UserError: the path is no run.
-    """
-    return _load(path, _SETTINGS, "it is not a run of jaxcram; give the directory of one")
-
-
-def load_summary(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The summary of a finished run.
-
-    Raises:
-        UserError: the path is no run, or the run is not finished.
-    """
-    load_settings(path)
-    return _load(path, _SUMMARY, "the run is not finished; start its command again to finish it")
-
-
-def load_log(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """The events of a run's log; a run without a log has none."""
-    return load_events(expanded(path) / _LOG)
-
-
-def _load(path: str | os.PathLike[str], name: str, without: str) -> dict[str, Any]:
-    file = expanded(path) / name
-    try:
-        return documents.read_object(file, _MOST_BYTES)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise UserError(f"{path}: no {name} in it; {without}") from error
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror}); check its permissions") from error
-    except ValueError as error:
-        raise UserError(f"{file}: not valid JSON ({error}); restore it or take another run") from error
-
-
-def expanded(path: str | os.PathLike[str]) -> Path:
-    """A path made absolute, without its ~; so that no later step depends on the working directory.
-
-    Raises:
-        UserError: it is a URL, holds a null character, or is relative to a directory that is gone.
-    """
-    whole = os.path.expanduser(path)  # not `Path.expanduser`, which raises errors at users that do not exist
-    if "\0" in whole:
-        raise UserError(f"{whole!r}: no path has a null character in it; check it")
-    if scheme := re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", whole):
-        raise UserError(
-            f"{whole}: a URL ({scheme[0]}) is no directory; give a local path, or mount the bucket and "
-            "give the path that it has here"
-        )
-    try:
-        return Path(whole).absolute()
-    except FileNotFoundError as error:
-        raise UserError(f"{whole}: the working directory is gone; give an absolute path") from error
-
-
-def recorded(name: str) -> str:
-    """A name as a run records it: the absolute path where it is one of this machine, else as it is."""
-    path = os.path.expanduser(name)
-    return str(expanded(path)) if "\0" not in path and os.path.exists(path) else name
 
 
 def _refuse_foreign(path: Path) -> None:
     """Only an empty directory, a run, and what a start killed at once leaves behind are ours."""
-    if (path / _SETTINGS).exists():
+    if (path / SETTINGS).exists():
         return
-    ours = {_LOCK, f".{_SETTINGS}{disk.TEMPORARY}"}
+    ours = {LOCK, f".{SETTINGS}{disk.TEMPORARY}"}
     if foreign := {file.name for file in path.iterdir()} - ours:
         raise UserError(
             f"{path}: neither empty nor a run (it holds {min(foreign)}); choose another directory"
@@ -372,7 +239,7 @@ def _refuse_foreign(path: Path) -> None:
 
 
 def _take_lock(path: Path) -> IO[str]:
-    descriptor = disk.own(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+    descriptor = disk.own(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_APPEND)
     lock = os.fdopen(descriptor, "a+", encoding="utf-8", errors="replace")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -391,11 +258,11 @@ def _take_lock(path: Path) -> IO[str]:
 
 def _agree(path: Path, settings: dict[str, Any], defaults: Mapping[str, Any], *, record: bool) -> None:
     """Refuses a run of other settings; where asked, writes those of a new run, or what extends an old one."""
-    was = load_settings(path) if (path / _SETTINGS).exists() else None
+    was = load_settings(path) if (path / SETTINGS).exists() else None
     if was is not None:
         settings = identity.agreed(path, was, settings, defaults)
     if record and settings != was:
-        disk.replace(path / _SETTINGS, _json_bytes(settings))
+        disk.replace(path / SETTINGS, documents.json_bytes(settings))
 
 
 def _open_log(path: Path) -> IO[bytes]:
@@ -409,25 +276,3 @@ def _open_log(path: Path) -> IO[bytes]:
     except OSError:
         log.close()
         raise
-
-
-def _json_bytes(value: Any, indent: int | None = 1) -> bytes:
-    """JSON as UTF-8; names of files that are no UTF-8 are escaped, so that they come back as they were."""
-    content = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
-    try:
-        return content.encode() + b"\n"
-    except UnicodeEncodeError:
-        return json.dumps(value, indent=indent, allow_nan=False).encode() + b"\n"
-
-
-def _plain(value: Any) -> Any:
-    """`value` in the types of JSON, as it would come back from a file."""
-    if isinstance(value, Mapping):
-        return {str(name): _plain(entry) for name, entry in value.items()}
-    if isinstance(value, np.generic | np.ndarray):
-        return _plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return str(value) if isinstance(value, Path) else value

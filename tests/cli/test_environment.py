@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxcram.results.directory import load_rows, load_settings
+from jaxcram.results.reading import load_rows, load_settings
 from tests.conftest import ODD_ENVIRONMENT
 
 pytestmark = pytest.mark.slow

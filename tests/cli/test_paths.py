@@ -13,7 +13,7 @@ import pytest
 
 from jaxcram import api
 from jaxcram.cli import main
-from jaxcram.results.directory import load_rows
+from jaxcram.results.reading import load_rows
 
 TEXT = "Once upon"
 # No lane ends by itself within the time of a test.

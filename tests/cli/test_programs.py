@@ -10,7 +10,7 @@ import pytest
 from jaxcram import api, report
 from jaxcram.cli import main
 from jaxcram.cram.run import Run
-from jaxcram.results.directory import load_rows, load_summary
+from jaxcram.results.reading import load_rows, load_summary
 from jaxcram.results.table import Job
 
 TEXTS = ["Once upon a time", "The end"]

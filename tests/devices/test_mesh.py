@@ -12,7 +12,7 @@ import pytest
 from jaxcram.devices import mesh
 from jaxcram.devices.mesh import MeshShape
 from jaxcram.errors import UserError
-from jaxcram.results.directory import load_rows, load_summary
+from jaxcram.results.reading import load_rows, load_summary
 from tests.cli.conftest import tiny_model  # noqa: F401
 
 

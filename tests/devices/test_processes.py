@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from jaxcram.results.directory import load_curves, load_rows, load_summary
+from jaxcram.results.reading import load_curves, load_rows, load_summary
 from tests.cli.conftest import tiny_model  # noqa: F401
 
 pytestmark = pytest.mark.slow

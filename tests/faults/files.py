@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxcram.results.curves import CURVES
-from jaxcram.results.directory import load_curves, load_rows
+from jaxcram.results.reading import load_curves, load_rows
 from jaxcram.results.rows import ROWS
 
 DAMAGE = ("none", "none", "flipped", "truncated", "none", "removed shard", "none")

@@ -26,7 +26,7 @@ import jax
 
 from jaxcram import api
 from jaxcram.cli import show
-from jaxcram.results.directory import load_rows
+from jaxcram.results.reading import load_rows
 from tests.faults import child, starts
 from tests.faults.files import DAMAGE, damage, events, rows_of
 from tests.faults.starts import OFTEN, Ended

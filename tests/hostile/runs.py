@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 from jaxcram import api
 from jaxcram.cli import show
 from jaxcram.cram.rows import Outcome
-from jaxcram.results.directory import RunDirectory, load_lanes, load_rows
+from jaxcram.results.directory import RunDirectory
+from jaxcram.results.reading import load_lanes, load_rows
 from jaxcram.results.rows import COLUMNS
 from jaxcram.results.table import stack_embeddings
 from tests.hostile import mutations, valid

@@ -16,15 +16,8 @@ import pytest
 
 from jaxcram.errors import StoppedError, UserError
 from jaxcram.results.curves import CURVES
-from jaxcram.results.directory import (
-    Job,
-    RunDirectory,
-    load_curves,
-    load_log,
-    load_rows,
-    load_settings,
-    load_summary,
-)
+from jaxcram.results.directory import Job, RunDirectory
+from jaxcram.results.reading import load_curves, load_log, load_rows, load_settings, load_summary
 from jaxcram.results.rows import COLUMNS
 
 SETTINGS = {

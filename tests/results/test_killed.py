@@ -11,7 +11,8 @@ import time
 import pytest
 
 from jaxcram.errors import UserError
-from jaxcram.results.directory import RunDirectory, load_rows
+from jaxcram.results.directory import RunDirectory
+from jaxcram.results.reading import load_rows
 from jaxcram.results.table import Job
 
 HOLD = """
