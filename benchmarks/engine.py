@@ -17,7 +17,8 @@ import jax.numpy as jnp
 import measure
 import numpy as np
 
-from jaxcram.cram import lanes, run
+from jaxcram.cram import engine as run
+from jaxcram.cram import lanes
 from jaxcram.cram.lanes import Bucket, PassSettings
 from jaxcram.cram.rows import Outcome
 from jaxcram.cram.settings import CramSettings, StageSettings

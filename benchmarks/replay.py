@@ -30,7 +30,7 @@ import numpy as np
 import workload
 
 from jaxcram.cli.flags import Doc
-from jaxcram.cram.run import DEFAULT_COST
+from jaxcram.cram.autotune import DEFAULT_COST
 from jaxcram.cram.scheduler import PassCost, Plan, Scheduler, Turn
 from jaxcram.cram.settings import CramSettings
 from jaxcram.cram.stages import Stop

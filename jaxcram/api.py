@@ -17,9 +17,9 @@ import numpy as np
 from jaxcram import decode as decoding
 from jaxcram import report
 from jaxcram.cram import summary, verify
-from jaxcram.cram.complete import Task, complete, plan_of
 from jaxcram.cram.profile import Profile
 from jaxcram.cram.rows import Outcome
+from jaxcram.cram.run import Task, complete, plan_of
 from jaxcram.cram.settings import CramSettings
 from jaxcram.devices import configuration, environment, processes
 from jaxcram.devices.compilation import use_cache

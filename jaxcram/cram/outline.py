@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from jaxcram.cram import run as engine
+from jaxcram.cram import autotune, snapshot
 from jaxcram.cram.lanes import Bucket
 from jaxcram.cram.scheduler import Plan, Scheduler
 from jaxcram.cram.settings import CramSettings
@@ -77,8 +77,8 @@ def outline(
     kinds = Counter(_kind(device) for device in whole.devices.flat)
     lengths = tuple(len(sample.tokens) for sample in samples)
     lanes = len(samples) * len(settings.learning_rates) * len(settings.seeds)
-    before = engine.fit_before(decoder, settings, saved)
-    cost = before.cost if before else engine.known_cost(settings)
+    before = snapshot.fit_before(decoder, settings, saved)
+    cost = before.cost if before else autotune.known_cost(settings)
     passes: tuple[Bucket, ...] = ()
     if cost:
         plan = Plan.of(lanes, max(lengths), config.max_positions - settings.num_memory + 1)

@@ -1,360 +1,240 @@
-"""The run: samples x learning rates x seeds as lanes of one pool, until every lane has ended."""
+"""A run on the host: prepare, loop, decode, summarise. The loop over passes itself is `cram.engine`."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.errors import JaxRuntimeError
 
-from jaxcram.cram import autotune, lanes, memory, snapshot
-from jaxcram.cram.curves import LaneCurve
-from jaxcram.cram.lanes import ChunkResult, Lanes, PassSettings, Record
-from jaxcram.cram.places import Chunk, Places
-from jaxcram.cram.rows import Ended, LaneRows
-from jaxcram.cram.scheduler import PassCost, Plan, Scheduler
-from jaxcram.cram.settings import CramSettings, TokenBudget
-from jaxcram.cram.snapshot import Fit, Snapshot
-from jaxcram.cram.stages import Stop
-from jaxcram.cram.start import alone_nll, initial_embeddings
-from jaxcram.cram.time_left import TimeLeft
-from jaxcram.devices import mesh, processes
-from jaxcram.errors import UserError
+from jaxcram.cram import summary, verify
+from jaxcram.cram.engine import Engine
+from jaxcram.cram.outline import Outline, outline
+from jaxcram.cram.profile import Profile
+from jaxcram.cram.progress import Progress
+from jaxcram.cram.rows import Outcome
+from jaxcram.cram.settings import CramSettings
+from jaxcram.cram.snapshot import Snapshot, lane_checkpoints
+from jaxcram.cram.start import jobs_of
+from jaxcram.devices import configuration, processes
+from jaxcram.devices.compilation import CompileTime
+from jaxcram.devices.interruption import StopRequest
+from jaxcram.errors import Interrupted
 from jaxcram.models.decoder import Decoder
+from jaxcram.results.checkpoint import Checkpoints
+from jaxcram.results.directory import RunDirectory
+from jaxcram.results.reading import load_lanes
 from jaxcram.results.table import Job
-from jaxcram.text.tokens import Sample, pad_tokens
-
-# Where nobody measured. A pass of the bundled model takes 0.12 ms + 0.034 ms a token on one kind of CPU core,
-# 0.30 ms + 0.028 ms a token on another, and the 2 ms around a chunk of 16 come to another 0.12 ms: knees of 7
-# and 15 tokens.
-DEFAULT_COST = {"cpu": PassCost(192, 10.0)}
-ACCELERATOR_COST = PassCost(16_384, 1024.0)
+from jaxcram.text.tokens import Sample
 
 
-def known_cost(settings: CramSettings) -> PassCost | None:
-    """What passes cost by the settings alone; None where it is to be measured."""
-    budget = settings.token_budget
-    if budget == TokenBudget("auto"):
-        return None
-    return PassCost(int(budget)) if budget else DEFAULT_COST.get(jax.default_backend(), ACCELERATOR_COST)
+class Show(Protocol):
+    """Who shows a person the run."""
+
+    def begin(self, plan: Outline) -> None:
+        """Show what the run is going to do."""
+
+    def tell(self, line: str) -> None:
+        """Show a line by itself."""
+
+    def __call__(self, progress: Progress, directory: RunDirectory) -> None:
+        """Show the state after a chunk."""
 
 
-def fit_before(model: Decoder, settings: CramSettings, saved: Snapshot | None) -> Fit | None:
-    """How the start before fitted its devices, if it was asked for the same on the same ones.
-
-    What was measured, or halved, then decides the rounding: it stays.
-    """
-    same = saved is not None and (saved.fit.asked, saved.fit.devices) == _asked(model, settings)
-    return saved.fit if saved and same else None
-
-
-def _asked(model: Decoder, settings: CramSettings) -> tuple[list[int | None], list[str]]:
-    """What `Fit` follows from: the settings, and the devices."""
-    devices = mesh.of(model).devices.flat
-    return [int(settings.token_budget), settings.remat], [f"{x.platform}: {x.device_kind}" for x in devices]
-
-
-@dataclasses.dataclass
-class Progress:
-    """What a run has done so far; handed to whoever shows it.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Task:
+    """What is to be done.
 
     Attributes:
-        lanes, alive: lanes of the whole run, and those that have not ended.
-        exact_tokens: tokens of all longest exact prefixes together.
-        passes, lane_steps: forward-and-backward passes of all devices, and optimiser steps of all lanes, in
-            this start.
-        useful_tokens, paid_tokens: tokens of unfinished lanes' current prefixes, and padded tokens computed.
-        token_budget: padded tokens of one pass.
-        remat: whether layers are recomputed on the way back.
-        seconds: wall time since the first chunk of this start.
-        left_s: seconds until the last lane is expected to end; None where nothing is known yet.
-        note: something to tell the user, or "".
+        decoder: the frozen model; name: what it was loaded by.
+        samples: the targets; kinds: what each text is, by sample id.
+        settings: the procedure.
+        to_text: token ids to text.
+        checkpoint_minutes: between two checkpoints of the lanes under way; 0 makes none.
+        profile: traces a few chunks, if it has a place for that.
     """
 
-    lanes: int
-    alive: int
-    token_budget: int
-    remat: bool
-    exact_tokens: int = 0
-    passes: int = 0
-    lane_steps: int = 0
-    useful_tokens: int = 0
-    paid_tokens: int = 0
-    seconds: float = 0.0
-    left_s: float | None = None
-    note: str = ""
+    decoder: Decoder
+    name: str
+    samples: list[Sample]
+    kinds: dict[int, str]
+    settings: CramSettings
+    to_text: Callable[[Sequence[int]], str]
+    profile: Profile = dataclasses.field(default_factory=lambda: Profile(None))
+    checkpoint_minutes: float = 0.0
 
 
-class Run:
-    """Lanes and their rows on the host, chunks of passes on the devices, and the loop between them.
-
-    What lanes have come to is read back with what a chunk measured, so the host has every lane as of its
-    rows: to seat it anywhere, to save it, and to go on when memory runs out.
+def complete(directory: RunDirectory, task: Task, show: Show) -> None:
+    """Prepare, loop, decode, summarise: a run from whatever its directory holds to its summary.
 
     Args:
-        model: the frozen decoder.
-        samples: the texts.
-        settings: the procedure.
-        jobs: the lanes to run; those an earlier start has finished are left out by the caller.
-        num_lanes: lanes of the whole run, finished ones included.
-        saved: the lanes that an earlier start was at; those among `jobs` go on from there.
-        tell: shows the person a line before there is progress to show.
+        directory: where rows, log, checkpoints and summary go; of several processes each writes the rows of
+            its share of the lanes, and process 0 the rest.
+        task: what is to be done.
+        show: called after every chunk, and before whatever takes its time.
+
+    Raises:
+        Interrupted: SIGINT, SIGTERM or a notice of preemption came; the lanes under way are saved.
+        StoppedError: the disk does not take what is to be written.
+    """
+    with CompileTime() as compile_time, lane_checkpoints(directory, task.checkpoint_minutes) as checkpoints:
+        if work := _prepare(directory, task, checkpoints):
+            spent = _Spent(compile_time, work.saved)
+            outcomes = work.finished | _loop(directory, task, work, show, checkpoints, spent)
+            ordered = [outcomes[job.key] for job in work.jobs]
+            show.tell(f"decoding {len(ordered)} lanes back")
+            tokens = {sample.sample_id: sample.tokens for sample in task.samples}
+            decoded = verify.decode_outcomes(task.decoder, ordered, tokens)
+            with processes.together():
+                pass  # all rows are on disk before there is a summary
+            values = _summarise(task, ordered, decoded, spent)
+            processes.from_first(lambda: directory.write_summary(values))
+    checkpoints.remove()
+
+
+class _Work(NamedTuple):
+    """What a directory leaves to be done.
+
+    Attributes:
+        jobs: all lanes of the run; missing: those without rows.
+        finished: outcomes of the others, by key.
+        saved: lanes that were under way at the newest checkpoint.
     """
 
-    def __init__(
-        self,
-        model: Decoder,
-        samples: list[Sample],
-        settings: CramSettings,
-        jobs: list[Job],
-        num_lanes: int,
-        saved: Snapshot | None = None,
-        tell: Callable[[str], None] = lambda line: None,
-    ) -> None:
-        self._model = model
-        self._settings = settings
-        self._jobs = jobs
-        needed = {job.sample_id for job in jobs}
-        self._tokens = {sample.sample_id: sample.tokens for sample in samples if sample.sample_id in needed}
-        length_N = np.array([len(self._tokens[job.sample_id]) for job in jobs], np.int32)
-        self._mesh = mesh.of(model)
-        self._places = Places(model)
-        before = fit_before(model, settings, saved)
-        cost, note = (before.cost, "") if before else self._cost(tell)
-        self._cost_at_start = cost
-        room = model.config.max_positions - settings.num_memory + 1
-        # Shapes come from the whole run, not from what is missing of it, for the same reason.
-        longest = max(len(sample.tokens) for sample in samples)
-        plan = Plan.of(num_lanes, longest, room)
-        self._scheduler = Scheduler(
-            len(jobs), plan, cost, num_lanes, mesh.places(self._mesh), len(self._places)
-        )
-        self._pass = PassSettings(
-            settings.objective,
-            settings.optimizer,
-            settings.stages,
-            chunk_passes=settings.chunk_passes,
-            remat=before.remat if before else self._remat(),
-        )
-        if self._pass.remat and settings.remat is None:
-            note = "; ".join(filter(None, (note, "layers are recomputed on the way back, to fit the memory")))
-        self.progress = Progress(num_lanes, len(jobs), cost.token_budget, self._pass.remat, note=note)
-        nll = self._alone_nll()
-        start_NxKxD = initial_embeddings(model, jobs, settings)
-        self._lanes = self._fresh_lanes(length_N, start_NxKxD)
-        self._ended: list[int] = []  # not yet handed out
-        self._rows = [
-            LaneRows(job, nll[job.sample_id], start_KxD, settings.stages, settings.trajectory)
-            for job, start_KxD in zip(jobs, start_NxKxD, strict=True)
-        ]
-        self._curves = [LaneCurve(job, settings) for job in jobs]
-        if saved:
-            self._resume(saved)
-        now = self._lanes.progress
-        self._scheduler.observe(np.arange(len(jobs)), np.asarray(now.prefix), np.asarray(now.stop))
-        self._time_left = TimeLeft(settings.stages, length_N)
-        self._start = time.perf_counter()  # of the chunks
+    jobs: list[Job]
+    missing: list[Job]
+    finished: dict[str, Outcome]
+    saved: Snapshot | None
 
-    def _resume(self, saved: Snapshot) -> None:
-        """Put the lanes of a snapshot where they were."""
-        place = {job.key: slot for slot, job in enumerate(self._jobs)}
-        found = [i for i, key in enumerate(saved.lanes) if key in place]
-        keys = [key for key in saved.lanes if key in place]
-        slots = np.array([place[key] for key in keys], np.int32)
-        state = {name: leaf[found] for name, leaf in saved.state.items()}
-        if not keys:
-            return
-        snapshot.restore(self._lanes.state, slots, state)
-        for key, slot in zip(keys, slots, strict=True):
-            rows = self._rows[slot]
-            rows.restore(saved.rows[key])
-            self._curves[slot].restore(saved.curves.get(key, []))
-            self.progress.exact_tokens += rows.horizon
 
-    def snapshot(self, totals: dict[str, float]) -> Snapshot:
-        """The lanes under way, after the chunks that have been yielded; the next chunk goes on meanwhile.
+def _prepare(directory: RunDirectory, task: Task, checkpoints: Checkpoints[Snapshot]) -> _Work | None:
+    """What is to be done; None where everything is."""
+    # What is on disk may look different to each process for a moment: all go by what process 0 sees.
+    keys, summarised = processes.from_first(
+        lambda: (sorted(directory.finished_jobs()), (directory.path / "summary.json").exists())
+    )
+    jobs = jobs_of(task.samples, task.settings)
+    missing = [job for job in jobs if job.key not in set(keys)]
+    if summarised and not missing:
+        return None
+    if summarised:
+        processes.from_first(directory.remove_summary)
+    saved, mode = checkpoints.newest(), task.settings.stages.mode
+    stored = load_lanes(directory.path) if keys else ()
+    finished = {job.key: Outcome.of_table(table, mode) for job, table in stored if job.key in set(keys)}
+    return _Work(jobs, missing, finished, saved)
 
-        Args:
-            totals: what the run has spent, to be kept with them.
-        """
-        running = np.flatnonzero(self._lanes.progress.stop == Stop.RUNNING)
-        rows = {self._jobs[slot].key: self._rows[slot] for slot in running}
-        curves = {self._jobs[slot].key: self._curves[slot] for slot in running}
-        return Snapshot(
-            lanes={key: len(of_lane.rows) for key, of_lane in rows.items()},
-            state={name: leaf[running] for name, leaf in snapshot.named(self._lanes.state).items()},
-            rows={key: of_lane.new_rows() for key, of_lane in rows.items()},
-            fit=Fit(
-                *_asked(self._model, self._settings),
-                dataclasses.replace(self._cost_at_start, token_budget=self._scheduler.token_budget),
-                self._pass.remat,
-            ),
-            totals=totals,
-            points={key: len(curve.rows) for key, curve in curves.items() if curve.rows},
-            curves={key: curve.new_rows() for key, curve in curves.items()},
-        )
 
-    def _cost(self, tell: Callable[[str], None]) -> tuple[PassCost, str]:
-        """What passes cost here, and a note on it where it was measured."""
-        if cost := known_cost(self._settings):
-            return cost, ""
-        remat = bool(self._settings.remat)
-        return autotune.pass_cost(self._model, self._settings.num_memory, remat, tell)
+def _loop(
+    directory: RunDirectory,
+    task: Task,
+    work: _Work,
+    show: Show,
+    checkpoints: Checkpoints[Snapshot],
+    spent: _Spent,
+) -> dict[str, Outcome]:
+    """Outcomes of the missing lanes by key; the rows of each are on disk as soon as it has ended.
 
-    def _remat(self) -> bool:
-        """As asked, or as the device's memory demands."""
-        if self._settings.remat is not None:
-            return self._settings.remat
-        longest = self._scheduler.bucket(self._scheduler.longest_bucket)
-        return processes.from_first(
-            lambda: memory.needs_remat(self._model, longest, self._settings.num_memory)
-        )
+    Every process has all rows, from the replicated results, and writes its share of them.
+    """
+    outcomes: dict[str, Outcome] = {}
+    if not work.missing:
+        return outcomes
+    show.begin(plan_of(directory.path, task, len(work.finished), work.saved))
+    run = Engine(
+        task.decoder, task.samples, task.settings, work.missing, len(work.jobs), work.saved, show.tell
+    )
+    run.progress.exact_tokens += sum(outcome.horizon for outcome in work.finished.values())
+    spent.progress = run.progress
+    directory.log(_start_event(run.progress, len(work.missing), work.saved))
+    by_id = {sample.sample_id: sample for sample in task.samples}
+    own = {job.key for job in work.jobs[processes.number() :: processes.count()]}
+    of_others: set[str] = set()  # lanes that have ended, since the last checkpoint
+    with task.profile as profile, StopRequest() as request:
+        for ended in run.chunks(lambda now: show(now, directory)):
+            for outcome, rows, curve in ended:
+                sample = by_id[outcome.job.sample_id]
+                rows[0] = {**rows[0], "text": sample.text, "target_ids": sample.tokens}
+                if outcome.job.key in own:
+                    directory.write_lane(outcome.job, rows, curve)
+                elif processes.number() == 0:
+                    of_others.add(outcome.job.key)
+                directory.log({"event": "lane", "lane": outcome.job.key, **outcome.in_brief()})
+                outcomes[outcome.job.key] = outcome
+            profile.after_chunk()
+            stop = request.after_chunk()
+            if processes.number() == 0 and (checkpoints.due or (stop and checkpoints.wanted)):
+                directory.await_lanes(of_others)  # a checkpoint knows nothing of lanes that have ended
+                of_others.clear()
+                checkpoints.save(run.snapshot(spent.totals()))
+                directory.log({"event": "checkpoint", "lanes": run.progress.alive})
+            if stop:
+                checkpoints.close()
+                raise Interrupted(directory.path, stop)
+    return outcomes
 
-    def padded_length(self, prefix: int) -> int:
-        """Tokens of the padded passes in which a prefix is optimised."""
-        return self._scheduler.padded_length(prefix)
 
-    def _fresh_lanes(self, length_N: np.ndarray, start_NxKxD: np.ndarray) -> Lanes:
-        """The lanes at their start, as numpy arrays."""
-        targets = [self._tokens[job.sample_id] for job in self._jobs]
-        tokens_NxM = pad_tokens(targets, len(targets), self._scheduler.longest_bucket)
-        peak_N = np.array([job.learning_rate for job in self._jobs], np.float32)
-        pool = lanes.init_pool(
-            lanes.Problem(jnp.asarray(tokens_NxM), jnp.asarray(length_N), jnp.asarray(peak_N)),
-            jax.tree.map(jnp.asarray, self._pass.parametrization.init(start_NxKxD)),
-            self._pass,
-        )
-        return jax.tree.map(np.array, pool)
+def _summarise(
+    task: Task, outcomes: list[Outcome], decoded: dict[int, dict[str, np.ndarray]], spent: _Spent
+) -> dict[str, Any]:
+    """What summary.json says."""
+    totals = spent.totals()
+    useful, paid = totals.pop("useful_tokens"), totals.pop("paid_tokens")
+    return {
+        **summary.of_lanes(outcomes, decoded, task.samples, task.kinds, task.to_text),
+        **totals,
+        "useful_share": useful / paid if paid else None,
+        "token_budget": spent.progress.token_budget,
+        "remat": spent.progress.remat,
+        "model": task.name,
+        "mode": task.settings.stages.mode,
+        "versions": summary.versions(),
+        "compiler": configuration.recorded(),
+        "devices": summary.devices(),
+    }
 
-    def _alone_nll(self) -> dict[int, np.ndarray]:
-        """Of every text under the model alone; a model that gives no numbers there is refused."""
-        try:
-            nll = alone_nll(self._model, self._tokens, self._scheduler.longest_bucket)
-        except JaxRuntimeError as error:
-            if not memory.ran_out(error):
-                raise
-            raise UserError(
-                "out of device memory with one text under the model alone: use max_tokens=N, "
-                "dtype=bfloat16, mesh=model:N, a smaller model or a larger device"
-            ) from error
-        for sample_id, nll_T in nll.items():
-            if not np.all(np.isfinite(nll_T)):
-                raise UserError(
-                    f"sample {sample_id}: its loss under the model alone is {nll_T[~np.isfinite(nll_T)][0]}, "
-                    f"so the model's weights or its arithmetic ({np.dtype(self._model.dtype)}) are broken; "
-                    "check the checkpoint, or try another dtype"
-                )
-        return nll
 
-    def _shrink(self, error: JaxRuntimeError) -> None:
-        """Choose smaller passes after device memory ran out, and at last to recompute layers.
+def plan_of(out: str | Path, task: Task, finished: int, saved: Snapshot | None = None) -> Outline:
+    """What a task is going to do in a directory where so many lanes are finished, and some were saved."""
+    return outline(str(out), (task.name, task.decoder), task.samples, task.settings, finished, saved)
 
-        Of several processes one cannot shrink its passes alone: it says what to start again with.
 
-        Raises:
-            UserError: there is nothing smaller, or nothing that this process may choose.
-        """
-        halved = self._scheduler.halve_budget()
-        if not halved and (self._pass.remat or self._settings.remat is not None):
-            remedy = "" if self._pass.remat else "remat, "
-            raise UserError(
-                f"out of device memory with one lane in a pass: use {remedy}dtype=bfloat16, "
-                "mesh=model:N, a smaller model or a larger device"
-            ) from error
-        instead = f"token_budget={self._scheduler.token_budget}" if halved else "remat"
-        if processes.count() > 1:
-            raise UserError(
-                f"out of device memory: start the same command again with {instead}; "
-                "what is finished was kept"
-            ) from error
-        if not halved:
-            self._pass = dataclasses.replace(self._pass, remat=True)
-        self.progress.token_budget = self._scheduler.token_budget
-        self.progress.remat = self._pass.remat
-        self.progress.note = f"out of device memory: going on as with {instead}"
+def _start_event(progress: Progress, missing: int, saved: Snapshot | None) -> dict[str, Any]:
+    """What the log says of a start, the lanes under way apart."""
+    return {
+        "event": "start",
+        "lanes": missing,
+        "lanes_in_all": progress.lanes,
+        "resumed": len(saved.lanes) if saved else 0,
+        "token_budget": progress.token_budget,
+        "remat": progress.remat,
+        "versions": summary.versions(),
+        "devices": summary.devices(),
+    }
 
-    def _chunk(self) -> None:
-        """Wait for a chunk, start the next one in its place, and book the first."""
-        if not self._scheduler.under_way:  # at first, or after a loss
-            self._places.start(self._scheduler, self._lanes, self._pass)
-        chunk, result = self._places.wait(self._scheduler.under_way)
-        taken = chunk.slots < len(self._jobs)
-        for of_all, of_seats in zip(*map(jax.tree.leaves, (self._lanes.state, result.state)), strict=True):
-            of_all[chunk.slots[taken]] = of_seats[taken]
-        seated, progress = chunk.turn.seated, self._lanes.progress
-        prefix_B, stop_B = np.asarray(progress.prefix)[seated], np.asarray(progress.stop)[seated]
-        self._scheduler.done(chunk.turn, prefix_B, stop_B)
-        try:  # the device is not to wait for the booking
-            self._places.start(self._scheduler, self._lanes, self._pass)
-        finally:
-            self._book(chunk, result)
 
-    def _book(self, chunk: Chunk, result: ChunkResult) -> None:
-        """Take in what a chunk has measured."""
-        passes, places = int(result.passes.max()), len(result.passes)
-        self.progress.passes += passes * places  # who waits for the slowest is paid for
-        self.progress.lane_steps += int(result.lane_steps.sum())
-        self._time_left.book(
-            time.perf_counter() - self._start, self._scheduler, chunk.turn.bucket, passes * places
-        )
-        self.progress.useful_tokens += int(result.useful_tokens.sum())
-        self.progress.paid_tokens += passes * len(chunk.slots) * chunk.turn.bucket.tokens
-        for seat in np.flatnonzero(chunk.slots < len(self._jobs)):
-            slot = chunk.slots[seat]
-            rows = self._rows[slot]
-            own_passes = int(result.passes[seat // chunk.turn.bucket.lanes])
-            if not own_passes:
-                continue
-            records = Record(*(field[seat, :own_passes] for field in result.records))
-            self._curves[slot].take(records)
-            self.progress.exact_tokens -= rows.horizon
-            if rows.take(records, chunk.turn.bucket):
-                self._ended.append(slot)
-            self.progress.exact_tokens += rows.horizon
-        self.progress.alive = self._scheduler.alive
+class _Spent:
+    """What a run has cost: in this start, and in those before up to the checkpoint that it goes on from."""
 
-    def lanes(self, show: Callable[[Progress], None]) -> Iterator[Ended]:
-        """Run to the end; yields every lane as soon as it has ended.
-
-        Args:
-            show: called after every chunk.
-        """
-        for ended in self.chunks(show):
-            yield from ended
-
-    def chunks(self, show: Callable[[Progress], None]) -> Iterator[list[Ended]]:
-        """Run to the end; yields after every chunk the lanes that ended in it.
-
-        While the host reads a chunk, its device is at the next one: with the same lanes, or, on CPU where
-        every core computes, that of another place.
-
-        Args:
-            show: called after every chunk.
-        """
+    def __init__(self, compile_time: CompileTime, saved: Snapshot | None) -> None:
+        fit = (saved.fit.cost.token_budget, saved.fit.remat) if saved else (0, False)
+        self.progress = Progress(0, 0, *fit)
         self._start = time.perf_counter()
-        while self.progress.alive:
-            ended = self._advance()
-            self.progress.seconds = time.perf_counter() - self._start
-            self.progress.left_s = self._time_left.seconds(self._scheduler, self._lanes.progress, self._rows)
-            show(self.progress)
-            self.progress.note = ""
-            yield [Ended(*self._rows[slot].finished(), self._curves[slot].rows) for slot in ended]
+        self._compile_time = compile_time
+        self._before = saved.totals if saved else {}
 
-    def _advance(self) -> list[int]:
-        """One chunk, in passes that fit the memory; the numbers of the lanes that ended in it."""
-        while True:
-            try:
-                self._chunk()
-                break
-            except JaxRuntimeError as error:
-                self._places.drop()
-                self._scheduler.drop()
-                if not memory.ran_out(error):
-                    raise
-                self._shrink(error)
-        ended, self._ended = self._ended, []
-        return ended
+    def totals(self) -> dict[str, float]:
+        """By the names of summary.json."""
+        now = {
+            "wall_s": time.perf_counter() - self._start,
+            "compile_s": self._compile_time.spent_s,
+            "compile_saved_s": self._compile_time.saved_s,
+            "passes": self.progress.passes,
+            "lane_steps": self.progress.lane_steps,
+            "useful_tokens": self.progress.useful_tokens,
+            "paid_tokens": self.progress.paid_tokens,
+        }
+        return {name: value + self._before.get(name, 0) for name, value in now.items()}

@@ -14,7 +14,10 @@ import numpy as np
 
 from jaxcram.cram.lanes import State
 from jaxcram.cram.scheduler import PassCost
+from jaxcram.cram.settings import CramSettings
+from jaxcram.devices import mesh
 from jaxcram.errors import UserError
+from jaxcram.models.decoder import Decoder
 from jaxcram.results.checkpoint import Checkpoints, Kind, Saved
 from jaxcram.results.curves import CURVES
 from jaxcram.results.directory import RunDirectory
@@ -88,6 +91,21 @@ class Snapshot:
             points=saved.document["points"],
             curves=saved.rows["points"],
         )
+
+
+def fit_before(model: Decoder, settings: CramSettings, saved: Snapshot | None) -> Fit | None:
+    """How the start before fitted its devices, if it was asked for the same on the same ones.
+
+    What was measured, or halved, then decides the rounding: it stays.
+    """
+    same = saved is not None and (saved.fit.asked, saved.fit.devices) == asked(model, settings)
+    return saved.fit if saved and same else None
+
+
+def asked(model: Decoder, settings: CramSettings) -> tuple[list[int | None], list[str]]:
+    """What `Fit` follows from: the settings, and the devices."""
+    devices = mesh.of(model).devices.flat
+    return [int(settings.token_budget), settings.remat], [f"{x.platform}: {x.device_kind}" for x in devices]
 
 
 def lane_checkpoints(directory: RunDirectory, minutes: float) -> Checkpoints[Snapshot]:

@@ -14,7 +14,7 @@ from jaxcram.report.outline import outline
 
 if TYPE_CHECKING:
     from jaxcram.cram.outline import Outline
-    from jaxcram.cram.run import Progress
+    from jaxcram.cram.progress import Progress
     from jaxcram.results.directory import RunDirectory
 
 LOG_SECONDS = 5.0

@@ -11,9 +11,9 @@ import sys
 from unittest import mock
 
 from jaxcram.cli.main import main
+from jaxcram.cram.autotune import DEFAULT_COST
 from jaxcram.cram.lanes import ChunkResult
 from jaxcram.cram.places import Chunk, Places
-from jaxcram.cram.run import DEFAULT_COST
 from jaxcram.cram.scheduler import Turn
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from replay import Lane, Replay, lanes_of
 
-from jaxcram.cram.run import DEFAULT_COST
+from jaxcram.cram.autotune import DEFAULT_COST
 from jaxcram.cram.scheduler import PassCost, Plan
 from jaxcram.cram.settings import CramSettings
 from tests.faults.model import make_model

@@ -9,7 +9,7 @@ import pytest
 
 from jaxcram import api, report
 from jaxcram.cli import main
-from jaxcram.cram.run import Run
+from jaxcram.cram.engine import Engine
 from jaxcram.results.reading import load_rows, load_summary
 from jaxcram.results.table import Job
 
@@ -178,8 +178,10 @@ def test_an_interrupted_run_says_how_to_go_on_and_does(run, tiny_model, tmp_path
 def test_a_run_says_where_it_goes_before_it_computes_and_where_its_own_trace_lies(
     tiny_model, tmp_path, capsys, monkeypatch
 ):
-    compute, shown = Run.chunks, []
-    monkeypatch.setattr(Run, "chunks", lambda *own: (shown.append(capsys.readouterr().err), compute(*own))[1])
+    compute, shown = Engine.chunks, []
+    monkeypatch.setattr(
+        Engine, "chunks", lambda *own: (shown.append(capsys.readouterr().err), compute(*own))[1]
+    )
     command, traces = cram(tiny_model, tmp_path), tmp_path / "traces"
     earlier = traces / "plugins" / "profile" / "earlier"
     earlier.mkdir(parents=True)

@@ -8,7 +8,7 @@ import pytest
 from jax.errors import JaxRuntimeError
 
 from jaxcram.cram import autotune, lanes
-from jaxcram.cram.run import Run
+from jaxcram.cram.engine import Engine
 from jaxcram.cram.settings import CramSettings, StageSettings, TokenBudget
 from jaxcram.cram.start import jobs_of
 from jaxcram.errors import UserError
@@ -163,7 +163,7 @@ def test_auto_sizes_the_passes_of_a_run_and_says_so(tiny, samples, clock, cache)
     settings = CramSettings(learning_rates=(0.1,), token_budget="auto", stages=StageSettings(max_steps=2))
     assert settings.token_budget == TokenBudget("auto")
     assert str(settings.token_budget) == "auto"
-    run = Run(tiny, samples, settings, jobs_of(samples, settings), 400)
+    run = Engine(tiny, samples, settings, jobs_of(samples, settings), 400)
     assert run.progress.token_budget == 1024
     assert run.progress.note.startswith("token budget 1024")
     # 400 lanes, knee 100, one device: sqrt(400 * 100 / (3 * 24)) lanes in the bucket of 24 tokens.

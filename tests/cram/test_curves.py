@@ -8,8 +8,8 @@ import pytest
 from jaxcram import api, decode
 from jaxcram.cram import lanes, optimizer
 from jaxcram.cram.curves import LaneCurve
+from jaxcram.cram.engine import Engine
 from jaxcram.cram.lanes import Record
-from jaxcram.cram.run import Run
 from jaxcram.cram.settings import CramSettings, OptimizerSettings, StageSettings
 from jaxcram.cram.stages import Stop
 from jaxcram.cram.start import initial_embeddings, jobs_of
@@ -150,7 +150,7 @@ def test_curves_are_those_of_a_plain_loop(tiny, samples):  # noqa: F811
         learning_rates=(0.1, 1.0), token_budget=4, stages=StageSettings(max_steps_per_token=60), log_every=7
     )
     jobs = jobs_of(samples[:1], settings)
-    run = Run(tiny, samples[:1], settings, jobs, len(jobs))  # noqa: F811
+    run = Engine(tiny, samples[:1], settings, jobs, len(jobs))  # noqa: F811
     ended = {lane.outcome.job: lane for lane in run.lanes(lambda progress: None)}
     procedure = lanes.PassSettings(settings.objective, settings.optimizer, settings.stages)
     for job in jobs:
@@ -252,7 +252,7 @@ def test_full_mode_and_a_lane_without_a_step_have_curves(tiny):  # noqa: F811
     (start,) = initial_embeddings(tiny, [Job(0, 0.1, 0)], settings)
     known = np.asarray(decode.cached(tiny, start[None], 1)[0])
     targets = [Sample(0, "", known), Sample(1, "", np.array([1, 2, 3], np.int32))]
-    ended = Run(tiny, targets, settings, jobs_of(targets, settings), 2).lanes(lambda progress: None)
+    ended = Engine(tiny, targets, settings, jobs_of(targets, settings), 2).lanes(lambda progress: None)
     curves = {lane.outcome.job.sample_id: lane.curve for lane in ended}
     assert [(p["step"], p["prefix"], p["horizon"], p["accuracy"]) for p in curves[0]] == [(0, 1, 1, 1.0)]
     assert [(p["step"], p["prefix"]) for p in curves[1]] == [(0, 3), (5, 3), (10, 3), (12, 3)]

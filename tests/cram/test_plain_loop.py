@@ -5,7 +5,7 @@ import pytest
 
 from jaxcram import api
 from jaxcram.cram import lanes
-from jaxcram.cram.run import Run
+from jaxcram.cram.engine import Engine
 from jaxcram.cram.scheduler import MANY_LANES
 from jaxcram.cram.settings import CramSettings, StageSettings
 from jaxcram.cram.start import initial_embeddings, jobs_of
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.optimised
 
 def assert_same_as_plain(decoder, samples, settings, num_lanes=None):
     jobs = jobs_of(samples, settings)
-    run = Run(decoder, samples, settings, jobs, num_lanes or len(jobs))
+    run = Engine(decoder, samples, settings, jobs, num_lanes or len(jobs))
     outcomes = {ended.outcome.job: (ended.outcome, ended.rows) for ended in run.lanes(lambda progress: None)}
     tokens = {sample.sample_id: sample.tokens for sample in samples}
     steps = 0

@@ -1,8 +1,8 @@
 import pytest
 
 from jaxcram.cram import profile
+from jaxcram.cram.engine import Engine
 from jaxcram.cram.profile import Profile
-from jaxcram.cram.run import Run
 from jaxcram.cram.settings import CramSettings, StageSettings
 from jaxcram.cram.start import jobs_of
 from jaxcram.errors import UserError
@@ -14,7 +14,7 @@ def test_the_trace_names_the_parts_of_a_pass(tiny, samples, tmp_path):
     settings = CramSettings(
         learning_rates=(0.1,), stages=StageSettings(max_steps=12), token_budget=64, chunk_passes=2
     )
-    run = Run(tiny, samples, settings, jobs_of(samples, settings), 3)
+    run = Engine(tiny, samples, settings, jobs_of(samples, settings), 3)
     chunks = 0
     with Profile(str(tmp_path / "trace")) as trace:
         for _ in run.chunks(lambda now: None):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from jaxcram import api, report
-from jaxcram.cram.run import Run
+from jaxcram.cram.engine import Engine
 from jaxcram.cram.scheduler import PassCost
 from jaxcram.cram.settings import CramSettings
 from jaxcram.cram.snapshot import Fit, Snapshot, lane_checkpoints
@@ -137,7 +137,7 @@ def test_minutes_out_of_range_are_refused(minutes):
 def test_arrays_of_another_version_are_refused(model):  # noqa: F811
     jobs, sample = [LANE], Sample(LANE.sample_id, "", np.array([1, 2], np.int32))
     with pytest.raises(UserError, match="of another version of jaxcram; remove the folder checkpoints"):
-        Run(model.decoder, [sample], SETTINGS, jobs, 1, accumulated(FIRST))
+        Engine(model.decoder, [sample], SETTINGS, jobs, 1, accumulated(FIRST))
 
 
 @pytest.mark.parametrize(
@@ -154,6 +154,6 @@ def test_a_run_fits_its_devices_as_before_unless_asked_otherwise(model, asked, d
     settings = CramSettings(learning_rates=(LANE.learning_rate,), token_budget=64)
     fit = Fit(asked, devices, PassCost(16), remat=True)
     nothing = Snapshot(lanes={}, state={}, rows={}, fit=fit, totals={})
-    resumed = Run(model.decoder, [sample], settings, [LANE], 1, nothing)
+    resumed = Engine(model.decoder, [sample], settings, [LANE], 1, nothing)
     assert resumed.progress.token_budget == budget
     assert resumed.snapshot({}).fit == Fit([64, None], ["cpu: cpu"], PassCost(budget), remat)

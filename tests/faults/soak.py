@@ -21,7 +21,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from jaxcram import api, report
-from jaxcram.cram.run import Progress
+from jaxcram.cram.progress import Progress
 from jaxcram.errors import Interrupted
 from jaxcram.results.directory import RunDirectory
 

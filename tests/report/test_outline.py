@@ -10,7 +10,7 @@ import pytest
 from jaxcram import report
 from jaxcram.cram.lanes import Bucket
 from jaxcram.cram.outline import Outline
-from jaxcram.cram.run import Progress
+from jaxcram.cram.progress import Progress
 from jaxcram.cram.settings import CramSettings, StageSettings
 from jaxcram.results.directory import RunDirectory
 

@@ -20,9 +20,9 @@ import numpy as np
 from flax import nnx
 
 from jaxcram.cram import lanes
+from jaxcram.cram.engine import Engine
 from jaxcram.cram.places import Places
 from jaxcram.cram.rows import Ended
-from jaxcram.cram.run import Run
 from jaxcram.cram.settings import CramSettings, OptimizerSettings, StageSettings
 from jaxcram.cram.start import jobs_of
 from jaxcram.devices import mesh
@@ -151,7 +151,7 @@ def crammed(model: Decoder, texts: Sequence[Sequence[int]], settings: CramSettin
     """The lanes of a run over texts, given as tokens, with all embeddings and curves."""
     samples = [Sample(i, "", np.array(tokens, np.int32)) for i, tokens in enumerate(texts)]
     jobs = jobs_of(samples, settings)
-    ended = Run(model, samples, settings, jobs, len(jobs)).chunks(lambda progress: None)
+    ended = Engine(model, samples, settings, jobs, len(jobs)).chunks(lambda progress: None)
     return {lane.outcome.job.key: lane for chunk in ended for lane in chunk}
 
 

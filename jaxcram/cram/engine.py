@@ -1,0 +1,294 @@
+"""The run: samples x learning rates x seeds as lanes of one pool, until every lane has ended."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.errors import JaxRuntimeError
+
+from jaxcram.cram import autotune, lanes, memory, snapshot
+from jaxcram.cram.curves import LaneCurve
+from jaxcram.cram.lanes import ChunkResult, Lanes, PassSettings, Record
+from jaxcram.cram.places import Chunk, Places
+from jaxcram.cram.progress import Progress
+from jaxcram.cram.rows import Ended, LaneRows
+from jaxcram.cram.scheduler import Plan, Scheduler
+from jaxcram.cram.settings import CramSettings
+from jaxcram.cram.snapshot import Fit, Snapshot, asked, fit_before
+from jaxcram.cram.stages import Stop
+from jaxcram.cram.start import alone_nll, initial_embeddings
+from jaxcram.cram.time_left import TimeLeft
+from jaxcram.devices import mesh, processes
+from jaxcram.errors import UserError
+from jaxcram.models.decoder import Decoder
+from jaxcram.results.table import Job
+from jaxcram.text.tokens import Sample, pad_tokens
+
+
+class Engine:
+    """Lanes and their rows on the host, chunks of passes on the devices, and the loop between them.
+
+    What lanes have come to is read back with what a chunk measured, so the host has every lane as of its
+    rows: to seat it anywhere, to save it, and to go on when memory runs out.
+
+    Args:
+        model: the frozen decoder.
+        samples: the texts.
+        settings: the procedure.
+        jobs: the lanes to run; those an earlier start has finished are left out by the caller.
+        num_lanes: lanes of the whole run, finished ones included.
+        saved: the lanes that an earlier start was at; those among `jobs` go on from there.
+        tell: shows the person a line before there is progress to show.
+    """
+
+    def __init__(
+        self,
+        model: Decoder,
+        samples: list[Sample],
+        settings: CramSettings,
+        jobs: list[Job],
+        num_lanes: int,
+        saved: Snapshot | None = None,
+        tell: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self._model = model
+        self._settings = settings
+        self._jobs = jobs
+        needed = {job.sample_id for job in jobs}
+        self._tokens = {sample.sample_id: sample.tokens for sample in samples if sample.sample_id in needed}
+        length_N = np.array([len(self._tokens[job.sample_id]) for job in jobs], np.int32)
+        self._mesh = mesh.of(model)
+        self._places = Places(model)
+        before = fit_before(model, settings, saved)
+        cost, note = (before.cost, "") if before else autotune.cost_for(model, settings, tell)
+        self._cost_at_start = cost
+        room = model.config.max_positions - settings.num_memory + 1
+        # Shapes come from the whole run, not from what is missing of it, for the same reason.
+        longest = max(len(sample.tokens) for sample in samples)
+        plan = Plan.of(num_lanes, longest, room)
+        self._scheduler = Scheduler(
+            len(jobs), plan, cost, num_lanes, mesh.places(self._mesh), len(self._places)
+        )
+        self._pass = PassSettings(
+            settings.objective,
+            settings.optimizer,
+            settings.stages,
+            chunk_passes=settings.chunk_passes,
+            remat=before.remat if before else self._remat(),
+        )
+        if self._pass.remat and settings.remat is None:
+            note = "; ".join(filter(None, (note, "layers are recomputed on the way back, to fit the memory")))
+        self.progress = Progress(num_lanes, len(jobs), cost.token_budget, self._pass.remat, note=note)
+        nll = self._alone_nll()
+        start_NxKxD = initial_embeddings(model, jobs, settings)
+        self._lanes = self._fresh_lanes(length_N, start_NxKxD)
+        self._ended: list[int] = []  # not yet handed out
+        self._rows = [
+            LaneRows(job, nll[job.sample_id], start_KxD, settings.stages, settings.trajectory)
+            for job, start_KxD in zip(jobs, start_NxKxD, strict=True)
+        ]
+        self._curves = [LaneCurve(job, settings) for job in jobs]
+        if saved:
+            self._resume(saved)
+        now = self._lanes.progress
+        self._scheduler.observe(np.arange(len(jobs)), np.asarray(now.prefix), np.asarray(now.stop))
+        self._time_left = TimeLeft(settings.stages, length_N)
+        self._start = time.perf_counter()  # of the chunks
+
+    def _resume(self, saved: Snapshot) -> None:
+        """Put the lanes of a snapshot where they were."""
+        place = {job.key: slot for slot, job in enumerate(self._jobs)}
+        found = [i for i, key in enumerate(saved.lanes) if key in place]
+        keys = [key for key in saved.lanes if key in place]
+        slots = np.array([place[key] for key in keys], np.int32)
+        state = {name: leaf[found] for name, leaf in saved.state.items()}
+        if not keys:
+            return
+        snapshot.restore(self._lanes.state, slots, state)
+        for key, slot in zip(keys, slots, strict=True):
+            rows = self._rows[slot]
+            rows.restore(saved.rows[key])
+            self._curves[slot].restore(saved.curves.get(key, []))
+            self.progress.exact_tokens += rows.horizon
+
+    def snapshot(self, totals: dict[str, float]) -> Snapshot:
+        """The lanes under way, after the chunks that have been yielded; the next chunk goes on meanwhile.
+
+        Args:
+            totals: what the run has spent, to be kept with them.
+        """
+        running = np.flatnonzero(self._lanes.progress.stop == Stop.RUNNING)
+        rows = {self._jobs[slot].key: self._rows[slot] for slot in running}
+        curves = {self._jobs[slot].key: self._curves[slot] for slot in running}
+        return Snapshot(
+            lanes={key: len(of_lane.rows) for key, of_lane in rows.items()},
+            state={name: leaf[running] for name, leaf in snapshot.named(self._lanes.state).items()},
+            rows={key: of_lane.new_rows() for key, of_lane in rows.items()},
+            fit=Fit(
+                *asked(self._model, self._settings),
+                dataclasses.replace(self._cost_at_start, token_budget=self._scheduler.token_budget),
+                self._pass.remat,
+            ),
+            totals=totals,
+            points={key: len(curve.rows) for key, curve in curves.items() if curve.rows},
+            curves={key: curve.new_rows() for key, curve in curves.items()},
+        )
+
+    def _remat(self) -> bool:
+        """As asked, or as the device's memory demands."""
+        if self._settings.remat is not None:
+            return self._settings.remat
+        longest = self._scheduler.bucket(self._scheduler.longest_bucket)
+        return processes.from_first(
+            lambda: memory.needs_remat(self._model, longest, self._settings.num_memory)
+        )
+
+    def padded_length(self, prefix: int) -> int:
+        """Tokens of the padded passes in which a prefix is optimised."""
+        return self._scheduler.padded_length(prefix)
+
+    def _fresh_lanes(self, length_N: np.ndarray, start_NxKxD: np.ndarray) -> Lanes:
+        """The lanes at their start, as numpy arrays."""
+        targets = [self._tokens[job.sample_id] for job in self._jobs]
+        tokens_NxM = pad_tokens(targets, len(targets), self._scheduler.longest_bucket)
+        peak_N = np.array([job.learning_rate for job in self._jobs], np.float32)
+        pool = lanes.init_pool(
+            lanes.Problem(jnp.asarray(tokens_NxM), jnp.asarray(length_N), jnp.asarray(peak_N)),
+            jax.tree.map(jnp.asarray, self._pass.parametrization.init(start_NxKxD)),
+            self._pass,
+        )
+        return jax.tree.map(np.array, pool)
+
+    def _alone_nll(self) -> dict[int, np.ndarray]:
+        """Of every text under the model alone; a model that gives no numbers there is refused."""
+        try:
+            nll = alone_nll(self._model, self._tokens, self._scheduler.longest_bucket)
+        except JaxRuntimeError as error:
+            if not memory.ran_out(error):
+                raise
+            raise UserError(
+                "out of device memory with one text under the model alone: use max_tokens=N, "
+                "dtype=bfloat16, mesh=model:N, a smaller model or a larger device"
+            ) from error
+        for sample_id, nll_T in nll.items():
+            if not np.all(np.isfinite(nll_T)):
+                raise UserError(
+                    f"sample {sample_id}: its loss under the model alone is {nll_T[~np.isfinite(nll_T)][0]}, "
+                    f"so the model's weights or its arithmetic ({np.dtype(self._model.dtype)}) are broken; "
+                    "check the checkpoint, or try another dtype"
+                )
+        return nll
+
+    def _shrink(self, error: JaxRuntimeError) -> None:
+        """Choose smaller passes after device memory ran out, and at last to recompute layers.
+
+        Of several processes one cannot shrink its passes alone: it says what to start again with.
+
+        Raises:
+            UserError: there is nothing smaller, or nothing that this process may choose.
+        """
+        halved = self._scheduler.halve_budget()
+        if not halved and (self._pass.remat or self._settings.remat is not None):
+            remedy = "" if self._pass.remat else "remat, "
+            raise UserError(
+                f"out of device memory with one lane in a pass: use {remedy}dtype=bfloat16, "
+                "mesh=model:N, a smaller model or a larger device"
+            ) from error
+        instead = f"token_budget={self._scheduler.token_budget}" if halved else "remat"
+        if processes.count() > 1:
+            raise UserError(
+                f"out of device memory: start the same command again with {instead}; "
+                "what is finished was kept"
+            ) from error
+        if not halved:
+            self._pass = dataclasses.replace(self._pass, remat=True)
+        self.progress.token_budget = self._scheduler.token_budget
+        self.progress.remat = self._pass.remat
+        self.progress.note = f"out of device memory: going on as with {instead}"
+
+    def _chunk(self) -> None:
+        """Wait for a chunk, start the next one in its place, and book the first."""
+        if not self._scheduler.under_way:  # at first, or after a loss
+            self._places.start(self._scheduler, self._lanes, self._pass)
+        chunk, result = self._places.wait(self._scheduler.under_way)
+        taken = chunk.slots < len(self._jobs)
+        for of_all, of_seats in zip(*map(jax.tree.leaves, (self._lanes.state, result.state)), strict=True):
+            of_all[chunk.slots[taken]] = of_seats[taken]
+        seated, progress = chunk.turn.seated, self._lanes.progress
+        prefix_B, stop_B = np.asarray(progress.prefix)[seated], np.asarray(progress.stop)[seated]
+        self._scheduler.done(chunk.turn, prefix_B, stop_B)
+        try:  # the device is not to wait for the booking
+            self._places.start(self._scheduler, self._lanes, self._pass)
+        finally:
+            self._book(chunk, result)
+
+    def _book(self, chunk: Chunk, result: ChunkResult) -> None:
+        """Take in what a chunk has measured."""
+        passes, places = int(result.passes.max()), len(result.passes)
+        self.progress.passes += passes * places  # who waits for the slowest is paid for
+        self.progress.lane_steps += int(result.lane_steps.sum())
+        self._time_left.book(
+            time.perf_counter() - self._start, self._scheduler, chunk.turn.bucket, passes * places
+        )
+        self.progress.useful_tokens += int(result.useful_tokens.sum())
+        self.progress.paid_tokens += passes * len(chunk.slots) * chunk.turn.bucket.tokens
+        for seat in np.flatnonzero(chunk.slots < len(self._jobs)):
+            slot = chunk.slots[seat]
+            rows = self._rows[slot]
+            own_passes = int(result.passes[seat // chunk.turn.bucket.lanes])
+            if not own_passes:
+                continue
+            records = Record(*(field[seat, :own_passes] for field in result.records))
+            self._curves[slot].take(records)
+            self.progress.exact_tokens -= rows.horizon
+            if rows.take(records, chunk.turn.bucket):
+                self._ended.append(slot)
+            self.progress.exact_tokens += rows.horizon
+        self.progress.alive = self._scheduler.alive
+
+    def lanes(self, show: Callable[[Progress], None]) -> Iterator[Ended]:
+        """Run to the end; yields every lane as soon as it has ended.
+
+        Args:
+            show: called after every chunk.
+        """
+        for ended in self.chunks(show):
+            yield from ended
+
+    def chunks(self, show: Callable[[Progress], None]) -> Iterator[list[Ended]]:
+        """Run to the end; yields after every chunk the lanes that ended in it.
+
+        While the host reads a chunk, its device is at the next one: with the same lanes, or, on CPU where
+        every core computes, that of another place.
+
+        Args:
+            show: called after every chunk.
+        """
+        self._start = time.perf_counter()
+        while self.progress.alive:
+            ended = self._advance()
+            self.progress.seconds = time.perf_counter() - self._start
+            self.progress.left_s = self._time_left.seconds(self._scheduler, self._lanes.progress, self._rows)
+            show(self.progress)
+            self.progress.note = ""
+            yield [Ended(*self._rows[slot].finished(), self._curves[slot].rows) for slot in ended]
+
+    def _advance(self) -> list[int]:
+        """One chunk, in passes that fit the memory; the numbers of the lanes that ended in it."""
+        while True:
+            try:
+                self._chunk()
+                break
+            except JaxRuntimeError as error:
+                self._places.drop()
+                self._scheduler.drop()
+                if not memory.ran_out(error):
+                    raise
+                self._shrink(error)
+        ended, self._ended = self._ended, []
+        return ended
