@@ -4,184 +4,47 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import html
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import Any, Unpack
 
 import jax
 import numpy as np
 
 from jaxcram import decode as decoding
 from jaxcram import report
-from jaxcram.cram import summary, verify
 from jaxcram.cram.profile import Profile
-from jaxcram.cram.rows import Outcome
 from jaxcram.cram.run import Task, complete, plan_of
 from jaxcram.cram.settings import CramSettings
 from jaxcram.devices import configuration, environment, processes
-from jaxcram.devices.compilation import use_cache
-from jaxcram.devices.mesh import MeshShape, use_cores, use_memory
+from jaxcram.devices.mesh import MeshShape
 from jaxcram.devices.mesh import of as mesh_of
 from jaxcram.errors import UserError
-from jaxcram.models import port
-from jaxcram.models.decoder import Decoder
+from jaxcram.loading import BUNDLED, Model, load_model
 from jaxcram.options import TEXT_OPTIONS, CramOptions, shows_options
-from jaxcram.results.directory import RunDirectory, finished_lanes, identity
+from jaxcram.results import identity
+from jaxcram.results.directory import RunDirectory, finished_lanes
 from jaxcram.results.paths import expanded, recorded
-from jaxcram.results.reading import (
-    has_curves,
-    load_curves,
-    load_lanes,
-    load_rows,
-    load_settings,
-    load_summary,
-)
-from jaxcram.results.schema import check_embeddings, check_files, check_samples, check_unfinished
+from jaxcram.runs import DECODERS, Decoded, Run, decode, load_run
 from jaxcram.text.sources import Text, TextSettings, given_texts, is_keyword, kind_of, load_texts
-from jaxcram.text.tokens import Sample, Tokenizer, load_tokenizer, tokenize
+from jaxcram.text.tokens import Sample, tokenize
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-DECODERS = ("exact", "cached")
-BUNDLED = "jaxcram:mini-llama"  # what runs record; no Hub name, and hardly a directory's
-
-
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Model:
-    """A frozen decoder with its tokenizer.
-
-    Attributes:
-        decoder, tokenizer: its two parts.
-        name: the directory or Hub name that it was loaded from; runs record it.
-        contents: digests of weights and tokenizer, and the config's numbers, as runs record them; empty for
-            a model that was not loaded from files.
-    """
-
-    decoder: Decoder
-    tokenizer: Tokenizer
-    name: str
-    contents: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-
-    def __repr__(self) -> str:
-        config = self.decoder.config
-        parameters = sum(leaf.size for leaf in jax.tree.leaves(self.decoder))
-        return (
-            f"Model({self.name!r}: {config.family}, {parameters / 1e6:.1f}M parameters, "
-            f"{config.num_layers} layers of width {config.width}, {np.dtype(self.decoder.dtype)})"
-        )
-
-
-@dataclasses.dataclass(frozen=True)
-class Decoded:
-    """The text of one lane, back from its embedding.
-
-    Attributes:
-        sample_id, learning_rate, seed: the lane.
-        original: the text that was to come back.
-        text: the text that came back.
-        identical: whether tokens and texts are the same, and there is a text.
-    """
-
-    sample_id: int
-    learning_rate: float
-    seed: int
-    original: str
-    text: str
-    identical: bool
-
-
-class Run:
-    """A run on disk: its settings, summary and rows.
-
-    Attributes:
-        path: its directory.
-        settings: as settings.json has them.
-        finished: whether all lanes have ended and were decoded back.
-        summary: as summary.json has it; of a run that is not finished, `mode`, `model` and the `lanes` that
-            have ended, without accuracies.
-    """
-
-    def __init__(self, path: str | Path) -> None:
-        self.path = expanded(path)
-        self.settings = load_settings(path)
-        self.finished = (self.path / "summary.json").exists()
-        if self.finished:
-            self.summary = load_summary(path)
-            check_files(self.path, self.settings, self.summary)
-        else:
-            check_unfinished(self.path, self.settings, [])
-            texts, mode = self.settings.get("texts"), self.settings["mode"]
-            lanes = summary.so_far(self.path, mode, lambda sample_id: kind_of(str(texts), sample_id))
-            check_unfinished(self.path, self.settings, lanes["lanes"])
-            self.summary = {**lanes, "mode": mode, "model": self.settings["model"]}
-
-    def rows(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """The rows as an Arrow table, one a stage; `.to_pandas()` makes a data frame of it."""
-        table = load_rows(self.path, columns)
-        if "sample_id" in table.column_names:
-            check_samples(self.path, self.summary, table)
-        return table
-
-    def curves(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """The curves as an Arrow table (`results.curves.COLUMNS`), a row every `log_every` steps of a lane.
-
-        Raises:
-            UserError: the run keeps no curves.
-        """
-        return load_curves(self.path, columns)
-
-    @property
-    def has_curves(self) -> bool:
-        """Whether any lane has a curve."""
-        return has_curves(self.path)
-
-    def table(self, *, per_text: bool = False) -> str:
-        """The closing table: horizons, bits, steps and both decoders, per learning rate or per text."""
-        return report.table(self.summary, per_text=per_text)
-
-    def __repr__(self) -> str:
-        lanes = self.summary["lanes"]
-        texts = len({lane["sample_id"] for lane in lanes})
-        return f"Run({str(self.path)!r}: {self.settings['mode']}, {len(lanes)} lanes of {texts} texts)"
-
-    def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(f'{self!r}')}\n{html.escape(self.table())}</pre>"
-
-
-@configuration.pinned()
-def load_model(
-    name_or_dir: str | os.PathLike[str] | None = None,
-    *,
-    dtype: str | None = None,
-    mesh: str = "lanes:-1,model:1",
-) -> Model:
-    """A Hugging Face directory or Hub name, or (None) the bundled model.
-
-    Args:
-        name_or_dir: where `config.json`, safetensors and `tokenizer.json` are.
-        dtype: "float32" or "bfloat16"; None is fp32 on CPU and bf16 on accelerators.
-        mesh: how lanes and weights are spread over the devices (see `jaxcram.devices.mesh`), such as
-            "lanes:-1,model:4" or "lanes:-1,fsdp:8".
-
-    Raises:
-        UserError: no such model, one that is not supported, no such device, or a mesh that does not fit.
-    """
-    shape = MeshShape.parse(mesh)
-    use_cache()
-    use_cores()
-    use_memory()
-    configuration.start()
-    name = recorded(os.fspath(name_or_dir)) if name_or_dir else BUNDLED
-    with processes.together():
-        place = port.find_checkpoint(port.bundled_model() if name == BUNDLED else name)
-        tokenizer = load_tokenizer(place)  # before the weights: it is cheap, and may be missing
-        contents = port.contents(place) | {"tokenizer": tokenizer.digest}
-        decoder = port.load(place, dtype=dtype, mesh=shape.make())
-    return Model(decoder.for_backend(), tokenizer, name, contents)
+__all__ = [
+    "BUNDLED",
+    "DECODERS",
+    "Decoded",
+    "Model",
+    "Run",
+    "cram",
+    "decode",
+    "generate",
+    "load_model",
+    "load_run",
+    "load_texts",
+    "outline",
+]
 
 
 @shows_options
@@ -364,65 +227,6 @@ def _constants(model: Model, settings: CramSettings) -> dict[str, Any]:
         "device_kind": device.device_kind,
         "mesh": str(MeshShape(**mesh_of(model.decoder).shape)),
     }
-
-
-def load_run(path: str | Path) -> Run:
-    """A run from its directory, finished, under way or interrupted.
-
-    Raises:
-        UserError: the path is no run, or its files are damaged.
-    """
-    return Run(path)
-
-
-@configuration.pinned()
-def decode(
-    run: Run | str | Path,
-    model: Model | None = None,
-    *,
-    decoder: str = "exact",
-    mesh: str = "lanes:-1,model:1",
-) -> list[Decoded]:
-    """Text back from the embeddings of a run, lane by lane, in order of sample, seed and learning rate.
-
-    Args:
-        run: a finished run or its directory.
-        model: the run's model; None loads it by the recorded name.
-        decoder: "exact" (the shapes of training) or "cached" (the ordinary decoder).
-        mesh: where that model goes; see `load_model`.
-
-    Raises:
-        UserError: the run kept no embeddings, or the decoder is unknown.
-    """
-    if decoder not in DECODERS:
-        raise UserError(f"decoder {decoder!r} is unknown: choose one of {', '.join(DECODERS)}")
-    run = run if isinstance(run, Run) else Run(run)
-    model = model or load_model(run.settings["model"], dtype=run.settings["dtype"], mesh=mesh)
-    made_with = run.settings.get(identity.CONTENTS, {}).get("model", {})
-    if others := list(identity.model_differs(made_with, model.contents)):
-        raise UserError(
-            f"{run.path}: {model.name} is not the model that the run was made with ({'; '.join(others)}); "
-            "give that one"
-        )
-    outcomes, targets, originals = [], {}, {}
-    for job, table in load_lanes(run.path):
-        outcomes.append(Outcome.of_table(table, run.settings["mode"]))
-        targets[job.sample_id] = np.asarray(table["target_ids"][0].as_py(), np.int32)
-        originals[job.sample_id] = table["text"][0].as_py() if "text" in table.column_names else None
-    answers = [outcome.row["embedding"] for outcome in outcomes if outcome.row is not None]
-    shapes = {np.shape(embedding) for embedding in answers if embedding is not None}
-    check_embeddings(run.path, shapes, model.decoder.config.width)
-    decoded = verify.decode_outcomes(model.decoder, outcomes, targets)
-    if not decoded:
-        raise UserError(f"{run.path}: no embedding of an exact prefix was kept; cram with trajectory=horizon")
-    texts, to_text = [], model.tokenizer.decode
-    for i, result in decoded.items():
-        outcome, job = outcomes[i], outcomes[i].job
-        target = targets[job.sample_id][: outcome.decode_tokens]
-        compared = summary.compare(outcome, target, result[decoder], originals[job.sample_id], to_text)
-        names = ("original", "decoded", "identical")
-        texts.append(Decoded(job.sample_id, job.learning_rate, job.seed, *(compared[x] for x in names)))
-    return sorted(texts, key=lambda lane: (lane.sample_id, lane.seed, lane.learning_rate))
 
 
 @configuration.pinned()

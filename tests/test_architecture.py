@@ -28,7 +28,12 @@ MAY_IMPORT = {
     "train": {"devices", "errors", "models", "results", "text"},
     "options": {"cram", "text"},
     "report": {"cram", "errors", "results"},
-    "api": {"cram", "decode", "devices", "errors", "models", "options", "report", "results", "text"},
+    "loading": {"devices", "errors", "models", "results", "text"},
+    "runs": {"cram", "devices", "errors", "loading", "report", "results", "text"},
+    "api": {
+        *("cram", "decode", "devices", "errors", "loading", "models", "options", "report", "results", "runs"),
+        "text",
+    },
     "cli": {"api", "cram", "devices", "documents", "errors", "figures", "report", "results", "text", "train"},
     "__init__": {"api"},
 }
@@ -38,7 +43,7 @@ ONLY = {
     "datasets": {"text.sources"},
     "matplotlib": {"figures.curves", "figures.run", "figures.style"},
     "pyarrow": {
-        *("api", "cram.rows", "figures.curves", "figures.run", "results.reading", "results.schema"),
+        *("runs", "cram.rows", "figures.curves", "figures.run", "results.reading", "results.schema"),
         *("results.table", "text.characters", "text.readers"),
     },
     "safetensors": {"models.port", "models.tensors"},

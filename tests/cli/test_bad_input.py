@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from jaxcram.cli import main
-from jaxcram.cram import engine
+from jaxcram.cram.engine import Engine
 from jaxcram.results.directory import RunDirectory
 
 TEXT = "Once upon"
@@ -37,7 +37,7 @@ def case(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> C
     def computes(*arguments: object) -> None:
         pytest.fail("the mistake was seen only after the computation had begun")
 
-    monkeypatch.setattr(engine, "Engine", computes)
+    monkeypatch.setattr(Engine, "__init__", computes)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     return Case(tmp_path, tiny_model)
 
@@ -160,7 +160,7 @@ def test_an_output_directory_of_a_run_with_other_settings(case, refusal, monkeyp
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine, "Engine", interrupted)
+        patch.setattr(Engine, "__init__", interrupted)
         assert main.main(case.arguments("--max_steps=5")) == 130
     capsys.readouterr()
     assert refusal("--max_steps=7") == (

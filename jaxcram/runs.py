@@ -1,0 +1,172 @@
+"""Runs on disk as Python values: rows, curves and table, and the texts back from their embeddings."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from jaxcram import report
+from jaxcram.cram import summary, verify
+from jaxcram.cram.rows import Outcome
+from jaxcram.devices import configuration
+from jaxcram.errors import UserError
+from jaxcram.loading import Model, load_model
+from jaxcram.results import identity
+from jaxcram.results.paths import expanded
+from jaxcram.results.reading import (
+    has_curves,
+    load_curves,
+    load_lanes,
+    load_rows,
+    load_settings,
+    load_summary,
+)
+from jaxcram.results.schema import check_embeddings, check_files, check_samples, check_unfinished
+from jaxcram.text.sources import kind_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+DECODERS = ("exact", "cached")
+
+
+@dataclasses.dataclass(frozen=True)
+class Decoded:
+    """The text of one lane, back from its embedding.
+
+    Attributes:
+        sample_id, learning_rate, seed: the lane.
+        original: the text that was to come back.
+        text: the text that came back.
+        identical: whether tokens and texts are the same, and there is a text.
+    """
+
+    sample_id: int
+    learning_rate: float
+    seed: int
+    original: str
+    text: str
+    identical: bool
+
+
+class Run:
+    """A run on disk: its settings, summary and rows.
+
+    Attributes:
+        path: its directory.
+        settings: as settings.json has them.
+        finished: whether all lanes have ended and were decoded back.
+        summary: as summary.json has it; of a run that is not finished, `mode`, `model` and the `lanes` that
+            have ended, without accuracies.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = expanded(path)
+        self.settings = load_settings(path)
+        self.finished = (self.path / "summary.json").exists()
+        if self.finished:
+            self.summary = load_summary(path)
+            check_files(self.path, self.settings, self.summary)
+        else:
+            check_unfinished(self.path, self.settings, [])
+            texts, mode = self.settings.get("texts"), self.settings["mode"]
+            lanes = summary.so_far(self.path, mode, lambda sample_id: kind_of(str(texts), sample_id))
+            check_unfinished(self.path, self.settings, lanes["lanes"])
+            self.summary = {**lanes, "mode": mode, "model": self.settings["model"]}
+
+    def rows(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """The rows as an Arrow table, one a stage; `.to_pandas()` makes a data frame of it."""
+        table = load_rows(self.path, columns)
+        if "sample_id" in table.column_names:
+            check_samples(self.path, self.summary, table)
+        return table
+
+    def curves(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """The curves as an Arrow table (`results.curves.COLUMNS`), a row every `log_every` steps of a lane.
+
+        Raises:
+            UserError: the run keeps no curves.
+        """
+        return load_curves(self.path, columns)
+
+    @property
+    def has_curves(self) -> bool:
+        """Whether any lane has a curve."""
+        return has_curves(self.path)
+
+    def table(self, *, per_text: bool = False) -> str:
+        """The closing table: horizons, bits, steps and both decoders, per learning rate or per text."""
+        return report.table(self.summary, per_text=per_text)
+
+    def __repr__(self) -> str:
+        lanes = self.summary["lanes"]
+        texts = len({lane["sample_id"] for lane in lanes})
+        ended = f"{len(lanes)} lanes of {texts} texts" + ("" if self.finished else " so far")
+        return f"Run({str(self.path)!r}: {self.settings['mode']}, {ended})"
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(f'{self!r}')}\n{html.escape(self.table())}</pre>"
+
+
+def load_run(path: str | Path) -> Run:
+    """A run from its directory, finished, under way or interrupted.
+
+    Raises:
+        UserError: the path is no run, or its files are damaged.
+    """
+    return Run(path)
+
+
+@configuration.pinned()
+def decode(
+    run: Run | str | Path,
+    model: Model | None = None,
+    *,
+    decoder: str = "exact",
+    mesh: str = "lanes:-1,model:1",
+) -> list[Decoded]:
+    """Text back from the embeddings of a run, lane by lane, in order of sample, seed and learning rate.
+
+    Args:
+        run: a finished run or its directory.
+        model: the run's model; None loads it by the recorded name.
+        decoder: "exact" (the shapes of training) or "cached" (the ordinary decoder).
+        mesh: where that model goes; see `load_model`.
+
+    Raises:
+        UserError: the run kept no embeddings, or the decoder is unknown.
+    """
+    if decoder not in DECODERS:
+        raise UserError(f"decoder {decoder!r} is unknown: choose one of {', '.join(DECODERS)}")
+    run = run if isinstance(run, Run) else Run(run)
+    model = model or load_model(run.settings["model"], dtype=run.settings["dtype"], mesh=mesh)
+    made_with = run.settings.get(identity.CONTENTS, {}).get("model", {})
+    if others := list(identity.model_differs(made_with, model.contents)):
+        raise UserError(
+            f"{run.path}: {model.name} is not the model that the run was made with ({'; '.join(others)}); "
+            "give that one"
+        )
+    outcomes, targets, originals = [], {}, {}
+    for job, table in load_lanes(run.path):
+        outcomes.append(Outcome.of_table(table, run.settings["mode"]))
+        targets[job.sample_id] = np.asarray(table["target_ids"][0].as_py(), np.int32)
+        originals[job.sample_id] = table["text"][0].as_py() if "text" in table.column_names else None
+    answers = [outcome.row["embedding"] for outcome in outcomes if outcome.row is not None]
+    shapes = {np.shape(embedding) for embedding in answers if embedding is not None}
+    check_embeddings(run.path, shapes, model.decoder.config.width)
+    decoded = verify.decode_outcomes(model.decoder, outcomes, targets)
+    if not decoded:
+        raise UserError(f"{run.path}: no embedding of an exact prefix was kept; cram with trajectory=horizon")
+    texts, to_text = [], model.tokenizer.decode
+    for i, result in decoded.items():
+        outcome, job = outcomes[i], outcomes[i].job
+        target = targets[job.sample_id][: outcome.decode_tokens]
+        compared = summary.compare(outcome, target, result[decoder], originals[job.sample_id], to_text)
+        names = ("original", "decoded", "identical")
+        texts.append(Decoded(job.sample_id, job.learning_rate, job.seed, *(compared[x] for x in names)))
+    return sorted(texts, key=lambda lane: (lane.sample_id, lane.seed, lane.learning_rate))
