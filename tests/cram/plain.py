@@ -32,7 +32,7 @@ def measure_and_step(model, mem_1xKxD, opt, tokens_1xT, n, total, peak, settings
 
 
 def engines_step(model, mem_1xKxD, opt, tokens_1xT, n, total, peak, settings):
-    """Embedding and optimiser state after a step on the first n tokens, by the program of the engine's chunks.
+    """Embedding and optimiser state after a step on the first n tokens, by the program of the engine.
 
     Its lane has these n tokens alone and steps left for one, so that a chunk is one step or, if they are
     exact, none.
