@@ -18,6 +18,9 @@ from jaxcram.cram.stages import Stop
 
 # From so many lanes on, one short bucket, or tight ones all along, save more than it takes to compile them.
 SOME_LANES, MANY_LANES = 16, 96
+# With so few tokens XLA computes several lanes in one vector on CPU, and since JAX 0.12 it rounds those
+# beyond the last whole vector otherwise. Without such lanes each has the same bits in every seat.
+_SHORT, _VECTOR = 8, 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,6 +154,8 @@ class Scheduler:
         if self._knee:
             best = math.sqrt(self._num_lanes * self._knee / (self._devices * self._drains * length))
             lanes = min(lanes, round(best))
+        if length <= _SHORT and lanes > 2 * _VECTOR:
+            lanes -= lanes % _VECTOR
         return Bucket(length, max(1, lanes))
 
     def halve_budget(self) -> bool:

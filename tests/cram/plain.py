@@ -1,9 +1,10 @@
 """Progressive cramming written down as plainly as it can be: one sample, one token at a time, no lanes.
 
 It measures every stage with a pass of its own, where the engine measures all of them in one; so it needs more
-passes, and must take the very same steps. Long optimisations amplify the last bit, so it is given the same
-padded shapes and the same arithmetic for loss and optimiser (which other tests hold against Optax); the
-order of things - what is measured when, who steps, who waits, when a stage ends - is its own.
+passes, and must take the very same steps. What a step is, `measure_and_step` writes down. Another program
+rounds otherwise, though, and long optimisations amplify the last bit: so every step is held against the
+engine's program, and the loop goes on from that one's bits. The order of things - what is measured when, who
+steps, who waits, when a stage ends - is its own.
 """
 
 import functools
@@ -12,7 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcram.cram import objective, optimizer
+from jaxcram.cram import lanes, objective, optimizer
+from jaxcram.devices import mesh
+from jaxcram.devices.packed import Packed
 from jaxcram.forward import predict
 
 
@@ -28,6 +31,27 @@ def measure_and_step(model, mem_1xKxD, opt, tokens_1xT, n, total, peak, settings
     return scores, mem, opt
 
 
+def engines_step(model, mem_1xKxD, opt, tokens_1xT, n, total, peak, settings):
+    """Embedding and optimiser state after a step on the first n tokens, by the program of the engine.
+
+    Its lane has these n tokens alone and steps left for one, so that a chunk is one step or, if they are
+    exact, none.
+    """
+    problem = lanes.Problem(tokens_1xT, np.array([n], np.int32), np.array([peak], np.float32))
+    pool = lanes.init_pool(jax.tree.map(jnp.asarray, problem), mem_1xKxD, settings)
+    stage_steps = jnp.array([settings.stages.max_steps_per_token - 1], jnp.int32)
+    counts = {"stage_steps": stage_steps, "total_steps": jnp.array([total], jnp.int32)}
+    progress = pool.progress._replace(prefix=problem.length, horizon=problem.length - 1, **counts)
+    seats = Packed.of(pool._replace(opt=opt, progress=progress))
+    devices = mesh.of(model)
+    bucket = lanes.Bucket(tokens_1xT.shape[1], 1)
+    after, _ = lanes.run_chunk(
+        model, mesh.replicated(seats, devices), bucket, settings, devices.abstract_mesh, lanes.Limits()
+    )
+    after = after.unpack()
+    return after.params, after.opt, int(after.progress.total_steps[0]) - total
+
+
 def cram(model, tokens, start_KxD, peak, settings, padded_length, measured=None):
     """Stages [(prefix length, steps)] of one sample, its horizon, and the embedding measured there.
 
@@ -35,6 +59,7 @@ def cram(model, tokens, start_KxD, peak, settings, padded_length, measured=None)
     embedding).
     """
     measured = [] if measured is None else measured
+    (model, *_) = mesh.apart(model)
     mem = jnp.asarray(start_KxD)[None]
     opt = optimizer.init(mem, settings.optimizer)
     stages, best, total = [], None, 0
@@ -44,14 +69,17 @@ def cram(model, tokens, start_KxD, peak, settings, padded_length, measured=None)
         padded[0, : min(length, len(tokens))] = tokens[:length]
         for steps in range(settings.stages.max_steps_per_token + 1):
             arguments = (np.int32(n), np.int32(total), np.float32(peak))
-            scores, next_mem, next_opt = measure_and_step(model, mem, opt, padded, *arguments, settings)
+            scores, own_mem, _ = measure_and_step(model, mem, opt, padded, *arguments, settings)
             right = min(int(np.cumprod(scores.correct[0]).sum()), len(tokens))
             measured.append((n, total, right, scores, mem[0]))
             if right >= n:
                 break
             if steps == settings.stages.max_steps_per_token or total == settings.stages.max_steps:
                 return stages, n - 1, best
-            mem, opt, total = next_mem, next_opt, total + 1
+            mem, opt, taken = engines_step(model, mem, opt, padded, n, total, peak, settings)
+            assert taken == 1
+            np.testing.assert_allclose(mem, own_mem, rtol=1e-4, atol=1e-6)
+            total += 1
         stages.append((n, steps))
         best = np.asarray(mem[0])
     return stages, len(tokens), best

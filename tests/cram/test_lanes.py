@@ -3,12 +3,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxcram import api
 from jaxcram.cram import lanes, places
 from jaxcram.cram.lanes import Bucket, PassSettings
+from jaxcram.cram.scheduler import PassCost, Plan, Scheduler
 from jaxcram.cram.settings import StageSettings
 from jaxcram.cram.stages import Stop
 from jaxcram.devices import mesh
 from jaxcram.devices.packed import Packed
+from jaxcram.text.tokens import Sample
 
 SETTINGS = PassSettings(stages=StageSettings(max_steps_per_token=20), chunk_passes=12)
 
@@ -153,6 +156,24 @@ def test_without_its_quorum_a_chunk_does_nothing(tiny, samples):
         after, result = run_chunk(tiny, state, [0, 1, 2], Bucket(16, 3), SETTINGS, lanes.Limits(quorum=3))
         assert int(result.passes[0]) == passes
         assert all(same_lane(after, 0, state, 0)) == (passes == 0)
+
+
+@pytest.mark.slow
+@pytest.mark.optimised
+@pytest.mark.parametrize(("length", "seats"), [(4, 24), (8, 16), (10, 16)])
+def test_a_lane_has_the_same_bits_in_every_seat_of_the_buckets_that_runs_have(length, seats):
+    """A run that goes on seats its lanes anew. On the bundled model, with the buckets of 800 lanes."""
+    model = api.load_model()
+    bucket = Scheduler(800, Plan.of(800, 40, 64), PassCost(192, 10.0), 800, 1).bucket(length)
+    assert bucket == Bucket(length, seats)
+    (text,) = api.load_texts("bundled", num_samples=1)
+    sample = Sample(0, text.text, np.array(model.tokenizer.encode(text.text)[:40], np.int32))
+    (decoder,) = mesh.apart(model.decoder)[:1]
+    pool = pool_of(decoder, [sample] * seats, rate=0.1)
+    pool = pool._replace(params=jnp.repeat(pool.params[:1], seats, axis=0))
+    after, result = run_chunk(decoder, pool, jnp.arange(seats), bucket, SETTINGS)
+    assert int(result.passes[0]) == SETTINGS.chunk_passes
+    assert [all(same_lane(after, seat, after, 0)) for seat in range(seats)] == [True] * seats
 
 
 @pytest.mark.optimised
