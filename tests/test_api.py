@@ -14,7 +14,7 @@ from tokenizers import models, pre_tokenizers
 from jaxcram import api, decode, forward
 from jaxcram.cli import cram as cram_program
 from jaxcram.cram import lanes
-from jaxcram.cram.places import Places
+from jaxcram.cram.groups import DeviceGroups
 from jaxcram.cram.settings import CramSettings, OptimizerSettings, StageSettings
 from jaxcram.cram.start import initial_embeddings
 from jaxcram.errors import UserError
@@ -220,7 +220,7 @@ def test_memory_that_runs_out_inside_a_chunk_loses_nothing(
 
     A device says so at once, or, as most do, when what the chunk has measured is read.
     """
-    run_chunk, wait, large = lanes.run_chunk, Places.wait, []
+    run_chunk, wait, large = lanes.run_chunk, DeviceGroups.wait, []
 
     def check(bucket):
         large.append(bucket.tokens * bucket.lanes > 32)
@@ -240,7 +240,7 @@ def test_memory_that_runs_out_inside_a_chunk_loses_nothing(
     if at_once:
         monkeypatch.setattr(lanes, "run_chunk", started)
     else:
-        monkeypatch.setattr(Places, "wait", read)
+        monkeypatch.setattr(DeviceGroups, "wait", read)
     smaller = dataclasses.replace(SETTINGS, stages=dataclasses.replace(STAGES, max_steps=60))
     finished = api.cram(model, texts, out=tmp_path / "small", settings=smaller, verbose=False)
     assert finished.summary["token_budget"] == 32

@@ -13,8 +13,8 @@ from jax.errors import JaxRuntimeError
 
 from jaxcram.cram import autotune, lanes, memory, snapshot
 from jaxcram.cram.curves import LaneCurve
+from jaxcram.cram.groups import Chunk, DeviceGroups
 from jaxcram.cram.lanes import ChunkResult, Lanes, PassSettings, Record
-from jaxcram.cram.places import Chunk, Places
 from jaxcram.cram.progress import Progress
 from jaxcram.cram.rows import Ended, LaneRows
 from jaxcram.cram.scheduler import Plan, Scheduler
@@ -33,17 +33,17 @@ from jaxcram.text.tokens import Sample, pad_tokens
 class Engine:
     """Lanes and their rows on the host, chunks of passes on the devices, and the loop between them.
 
-    What lanes have come to is read back with what a chunk measured, so the host has every lane as of its
-    rows: to seat it anywhere, to save it, and to go on when memory runs out.
+    The state of lanes is read back with every chunk's result. So the host can move a lane to any device, save
+    it, and go on when device memory runs out.
 
     Args:
         model: the frozen decoder.
         samples: the texts.
         settings: the procedure.
-        jobs: the lanes to run; those an earlier start has finished are left out by the caller.
+        jobs: the lanes to run, without those that an earlier start has finished.
         num_lanes: lanes of the whole run, finished ones included.
-        saved: the lanes that an earlier start was at; those among `jobs` go on from there.
-        tell: shows the person a line before there is progress to show.
+        saved: the unfinished lanes of an earlier start; those among `jobs` resume from it.
+        tell: shows the user a line before there is progress to show.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Engine:
         self._tokens = {sample.sample_id: sample.tokens for sample in samples if sample.sample_id in needed}
         length_N = np.array([len(self._tokens[job.sample_id]) for job in jobs], np.int32)
         self._mesh = mesh.of(model)
-        self._places = Places(model)
+        self._groups = DeviceGroups(model)
         before = fit_before(model, settings, saved)
         cost, note = (before.cost, "") if before else autotune.cost_for(model, settings, tell)
         self._cost_at_start = cost
@@ -72,7 +72,7 @@ class Engine:
         longest = max(len(sample.tokens) for sample in samples)
         plan = Plan.of(num_lanes, longest, room)
         self._scheduler = Scheduler(
-            len(jobs), plan, cost, num_lanes, mesh.places(self._mesh), len(self._places)
+            len(jobs), plan, cost, num_lanes, mesh.places(self._mesh), len(self._groups)
         )
         self._pass = PassSettings(
             settings.objective,
@@ -87,7 +87,7 @@ class Engine:
         nll = self._alone_nll()
         start_NxKxD = initial_embeddings(model, jobs, settings)
         self._lanes = self._fresh_lanes(length_N, start_NxKxD)
-        self._ended: list[int] = []  # not yet handed out
+        self._ended: list[int] = []  # slots of lanes that are still to be yielded
         self._rows = [
             LaneRows(job, nll[job.sample_id], start_KxD, settings.stages, settings.trajectory)
             for job, start_KxD in zip(jobs, start_NxKxD, strict=True)
@@ -102,10 +102,10 @@ class Engine:
 
     def _resume(self, saved: Snapshot) -> None:
         """Put the lanes of a snapshot where they were."""
-        place = {job.key: slot for slot, job in enumerate(self._jobs)}
-        found = [i for i, key in enumerate(saved.lanes) if key in place]
-        keys = [key for key in saved.lanes if key in place]
-        slots = np.array([place[key] for key in keys], np.int32)
+        slot_of = {job.key: slot for slot, job in enumerate(self._jobs)}
+        found = [i for i, key in enumerate(saved.lanes) if key in slot_of]
+        keys = [key for key in saved.lanes if key in slot_of]
+        slots = np.array([slot_of[key] for key in keys], np.int32)
         state = {name: leaf[found] for name, leaf in saved.state.items()}
         if not keys:
             return
@@ -212,28 +212,28 @@ class Engine:
         self.progress.note = f"out of device memory: going on as with {instead}"
 
     def _chunk(self) -> None:
-        """Wait for a chunk, start the next one in its place, and book the first."""
+        """Wait for a chunk, dispatch the next one on its group, and then record what the first measured."""
         if not self._scheduler.under_way:  # at first, or after a loss
-            self._places.start(self._scheduler, self._lanes, self._pass)
-        chunk, result = self._places.wait(self._scheduler.under_way)
+            self._groups.start(self._scheduler, self._lanes, self._pass)
+        chunk, result = self._groups.wait(self._scheduler.under_way)
         taken = chunk.slots < len(self._jobs)
         for of_all, of_seats in zip(*map(jax.tree.leaves, (self._lanes.state, result.state)), strict=True):
             of_all[chunk.slots[taken]] = of_seats[taken]
         seated, progress = chunk.turn.seated, self._lanes.progress
         prefix_B, stop_B = np.asarray(progress.prefix)[seated], np.asarray(progress.stop)[seated]
         self._scheduler.done(chunk.turn, prefix_B, stop_B)
-        try:  # the device is not to wait for the booking
-            self._places.start(self._scheduler, self._lanes, self._pass)
+        try:  # before the records are read, so that the device does not wait
+            self._groups.start(self._scheduler, self._lanes, self._pass)
         finally:
             self._book(chunk, result)
 
     def _book(self, chunk: Chunk, result: ChunkResult) -> None:
-        """Take in what a chunk has measured."""
-        passes, places = int(result.passes.max()), len(result.passes)
-        self.progress.passes += passes * places  # who waits for the slowest is paid for
+        """Record what a chunk has measured."""
+        passes, shares = int(result.passes.max()), len(result.passes)
+        self.progress.passes += passes * shares  # a device that waits for the slowest counts as busy
         self.progress.lane_steps += int(result.lane_steps.sum())
         self._time_left.book(
-            time.perf_counter() - self._start, self._scheduler, chunk.turn.bucket, passes * places
+            time.perf_counter() - self._start, self._scheduler, chunk.turn.bucket, passes * shares
         )
         self.progress.useful_tokens += int(result.useful_tokens.sum())
         self.progress.paid_tokens += passes * len(chunk.slots) * chunk.turn.bucket.tokens
@@ -263,8 +263,7 @@ class Engine:
     def chunks(self, show: Callable[[Progress], None]) -> Iterator[list[Ended]]:
         """Run to the end; yields after every chunk the lanes that ended in it.
 
-        While the host reads a chunk, its device is at the next one: with the same lanes, or, on CPU where
-        every core computes, that of another place.
+        While the host reads a chunk, the devices run the next one.
 
         Args:
             show: called after every chunk.
@@ -285,7 +284,7 @@ class Engine:
                 self._chunk()
                 break
             except JaxRuntimeError as error:
-                self._places.drop()
+                self._groups.drop()
                 self._scheduler.drop()
                 if not memory.ran_out(error):
                     raise

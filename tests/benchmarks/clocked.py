@@ -12,8 +12,8 @@ from unittest import mock
 
 from jaxcram.cli.main import main
 from jaxcram.cram.autotune import DEFAULT_COST
+from jaxcram.cram.groups import Chunk, DeviceGroups
 from jaxcram.cram.lanes import ChunkResult
-from jaxcram.cram.places import Chunk, Places
 from jaxcram.cram.scheduler import Turn
 
 
@@ -47,10 +47,10 @@ class Clock:
         return turn
 
 
-wait = Places.wait
+wait = DeviceGroups.wait
 
 
-def clocked(places: Places, turns: list[Turn], clock: Clock) -> tuple[Chunk, ChunkResult]:
+def clocked(places: DeviceGroups, turns: list[Turn], clock: Clock) -> tuple[Chunk, ChunkResult]:
     """Take in the chunk that ends first by the clock."""
     for turn in turns:
         if not any(turn is other for _, _, other in clock.running):
@@ -61,5 +61,5 @@ def clocked(places: Places, turns: list[Turn], clock: Clock) -> tuple[Chunk, Chu
 
 if __name__ == "__main__":
     own = Clock([0.0] * int(os.environ["JAX_NUM_CPU_DEVICES"]))
-    with mock.patch.object(Places, "wait", lambda places, turns: clocked(places, turns, own)):
+    with mock.patch.object(DeviceGroups, "wait", lambda places, turns: clocked(places, turns, own)):
         sys.exit(main())

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxcram import api
-from jaxcram.cram import lanes, places
+from jaxcram.cram import groups, lanes
 from jaxcram.cram.lanes import Bucket, PassSettings
 from jaxcram.cram.scheduler import PassCost, Plan, Scheduler
 from jaxcram.cram.settings import StageSettings
@@ -29,7 +29,7 @@ def pool_of(model, samples, seed=0, settings=SETTINGS, rate=0.5):
 
 def seats_of(model, pool, slots, length=48):
     """Lanes of a pool on the model's device, with an ended one where the number is beyond them."""
-    seats = places.seated_lanes(jax.tree.map(np.asarray, pool), np.asarray(slots), length)
+    seats = groups.seated_lanes(jax.tree.map(np.asarray, pool), np.asarray(slots), length)
     return mesh.replicated(Packed.of(seats), mesh.of(model))
 
 

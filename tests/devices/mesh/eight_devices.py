@@ -21,7 +21,7 @@ from flax import nnx
 
 from jaxcram.cram import lanes
 from jaxcram.cram.engine import Engine
-from jaxcram.cram.places import Places
+from jaxcram.cram.groups import DeviceGroups
 from jaxcram.cram.rows import Ended
 from jaxcram.cram.settings import CramSettings, OptimizerSettings, StageSettings
 from jaxcram.cram.start import jobs_of
@@ -125,7 +125,7 @@ def squared(x: jax.Array, times: int) -> jax.Array:
 
 def overtakes(model: Decoder) -> bool:
     """Whether short work of a second place is done while long work of the first goes on."""
-    first, second, *_ = Places(model)._places
+    first, second, *_ = DeviceGroups(model)._places
     x = jnp.ones((128, 128))
     squared(x, 1).block_until_ready()
     long, short = (place.thread.submit(squared, x, n).result() for place, n in ((first, 5000), (second, 1)))
@@ -136,8 +136,8 @@ def overtakes(model: Decoder) -> bool:
 @contextlib.contextmanager
 def taken_in_at_random() -> Iterator[None]:
     """The host takes in any chunk under way, not the first that ends."""
-    wait, rng = Places.wait, random.Random(0)
-    with mock.patch.object(Places, "wait", lambda self, turns: wait(self, [rng.choice(turns)])):
+    wait, rng = DeviceGroups.wait, random.Random(0)
+    with mock.patch.object(DeviceGroups, "wait", lambda self, turns: wait(self, [rng.choice(turns)])):
         yield
 
 
