@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "text": {"documents", "errors", "hub"},
     "results": {"devices", "documents", "errors", "hub"},
     "models": {"devices", "documents", "errors", "hub"},
-    "forward": {"models"},
+    "forward": {"devices", "models"},
     "decode": {"devices", "forward", "models"},
     "figures": set(),
     "cram": {"decode", "devices", "errors", "forward", "models", "results", "text"},
