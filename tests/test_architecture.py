@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "results": {"devices", "documents", "errors", "hub"},
     "models": {"devices", "documents", "errors", "hub"},
     "forward": {"devices", "models"},
-    "decode": {"devices", "forward", "models"},
+    "decode": {"devices", "forward", "models", "text"},
     "figures": set(),
     "cram": {"decode", "devices", "errors", "forward", "models", "results", "text"},
     "train": {"devices", "errors", "models", "results", "text"},
