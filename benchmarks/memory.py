@@ -12,7 +12,7 @@ The pass is compiled for abstract weights in bf16, and XLA's own account of its 
   cpu   the program of this machine's CPU. It is not what an accelerator runs: bf16 products are computed in
         fp32, for which XLA converts whole weights, and attention holds all scores.
 
-One line "pass" for each of `--lanes`, with jaxcram's own account of it beside (`jaxcram/cram/memory.py`,
+One line "pass" for each of `--lanes`, with jaxcram's own account of it beside (`jaxcram/cram/pass_bytes.py`,
 which chooses on rematerialisation: weights, what is stored for the way back, working memory); it is an
 account of the target's path, but for target cpu of the GPU's. One line "fit": the peak is close to affine in
 the lanes. And one line "lanes" for each device size: the most lanes whose compiled peak fits into `--share`
@@ -44,9 +44,8 @@ import workload
 from jax.experimental import topologies
 
 from jaxcram.cli.flags import Doc
-from jaxcram.cram import lanes
+from jaxcram.cram import lanes, pass_bytes
 from jaxcram.cram.lanes import Bucket, PassSettings
-from jaxcram.cram.memory import PassMemory, pass_memory
 from jaxcram.errors import UserError
 from jaxcram.models.decoder import Decoder
 from jaxcram.models.layers import attention_implementation
@@ -129,10 +128,10 @@ class Target:
         """The pass of `count` lanes."""
         return Bucket(self._command.tokens, count)
 
-    def account(self, count: int, remat: bool) -> PassMemory:
+    def account(self, count: int, remat: bool) -> pass_bytes.PassBytes:
         """jaxcram's own account; for CPU of the GPU's path."""
         with AS_IF["cuda" if self._command.target == "cpu" else self._command.target]():
-            return pass_memory(self.model, self.bucket(count), self._command.num_memory, remat=remat)
+            return pass_bytes.count(self.model, self.bucket(count), self._command.num_memory, remat=remat)
 
     def _compiled(self, count: int, remat: bool) -> dict[str, Any]:
         """Bytes of a pass with `count` lanes."""

@@ -14,8 +14,9 @@ from flax import nnx
 
 from jaxcram.devices import private
 from jaxcram.errors import UserError
-from jaxcram.models.config import DecoderConfig, read_config
+from jaxcram.models.config import DecoderConfig
 from jaxcram.models.decoder import Decoder
+from jaxcram.models.registry import read_config
 
 
 def _llama(width: int, layers: int, heads: tuple[int, int], mlp: int, vocab: int, **more: Any) -> dict:

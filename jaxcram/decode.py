@@ -5,12 +5,14 @@ only if it rounds as the measuring pass did, so `exact` decodes in the same padd
 repeats one full forward pass that replaces every token by its argmax until nothing changes (Jacobi
 iteration; by causality each pass fixes at least the first wrong token, and the fixed point is the greedy
 sequence). `cached` is the decoder everybody uses; its one-token shapes round differently, and
-solutions without a margin lose tokens to it ([P], section on greedy decoding).
+solutions without a margin lose tokens to it ([P], section on greedy decoding). `verify` decodes any number of
+embeddings in both ways and under teacher forcing, batched.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +23,7 @@ from jaxcram.devices import mesh
 from jaxcram.forward import predict
 from jaxcram.models import head
 from jaxcram.models.decoder import Cache, Decoder
+from jaxcram.text.tokens import pad_tokens
 
 Pick = Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -83,6 +86,70 @@ def exact(model: Decoder, mem_SxKxD: np.ndarray, draft_SxT: np.ndarray) -> tuple
         if np.array_equal(next_SxT, tokens_SxT):
             return tokens_SxT, passes
         tokens_SxT = next_SxT
+
+
+def verify(
+    model: Decoder,
+    mem_SxKxD: np.ndarray,
+    targets: Sequence[np.ndarray],
+    shapes: Sequence[tuple[int, int]],
+) -> list[dict[str, np.ndarray]]:
+    """Decode any number of embeddings, each in the shape in which it was measured.
+
+    Args:
+        model: the frozen decoder.
+        mem_SxKxD: memory embeddings, fp32.
+        targets: the tokens that each is to reproduce, int32 [n], n up to the tokens of its shape.
+        shapes: padded tokens of each and lanes per device in the passes that measured it.
+
+    Returns:
+        "teacher_forced", "exact" and "cached" tokens of each, int32 [n].
+    """
+    if not shapes:
+        return []
+    groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for i, shape in enumerate(shapes):
+        groups[shape].append(i)
+    places = mesh.places(mesh.of(model))
+    drafts_SxN = _drafts(model, mem_SxKxD, groups, places)
+    results: list[dict[str, np.ndarray]] = [{} for _ in shapes]
+    for (length, lanes), members in groups.items():
+        for batch in _batches(members, lanes * places):
+            mem_BxKxD, draft_BxT = mem_SxKxD[batch], drafts_SxN[batch, :length]
+            target_BxT = pad_tokens([targets[i] for i in batch], len(batch), length)
+            tokens = {
+                "teacher_forced": np.asarray(teacher_forced(model, mem_BxKxD, target_BxT)),
+                "exact": exact(model, mem_BxKxD, draft_BxT)[0],
+                "cached": draft_BxT,
+            }
+            for row, i in enumerate(batch):
+                results[i] = {name: x_BxT[row, : len(targets[i])] for name, x_BxT in tokens.items()}
+    return results
+
+
+def _drafts(
+    model: Decoder, mem_SxKxD: np.ndarray, shapes: Iterable[tuple[int, int]], places: int
+) -> np.ndarray:
+    """What the ordinary decoder makes of every embedding, int32 [S, N]; as long as the longest shape.
+
+    It needs no particular shape, so all share one program, with no more tokens than the measuring passes had.
+    """
+    length = max(tokens for tokens, _ in shapes)
+    rows = max(1, max(tokens * lanes for tokens, lanes in shapes) // length) * places
+    drafts_SxN = np.empty((len(mem_SxKxD), length), np.int32)
+    for batch in _batches(list(range(len(mem_SxKxD))), rows):
+        drafts_SxN[batch] = cached(model, mem_SxKxD[batch], length)
+    return drafts_SxN
+
+
+def _batches(members: list[int], rows: int) -> Iterator[list[int]]:
+    """Members, `rows` at a time; the last batch is filled up with its last member.
+
+    So no row holds anything that takes exact decoding longer than the members do.
+    """
+    for start in range(0, len(members), rows):
+        batch = members[start : start + rows]
+        yield batch + batch[-1:] * (rows - len(batch))
 
 
 def continue_prompt(

@@ -1,35 +1,91 @@
-"""Where the memory stands and which hidden state predicts which token: the one owner of that offset.
+"""Where memory, given tokens, knockout and text meet the decoder: the one owner of that offset.
 
-The decoder reads `[memory, target without its last token]`, K + T - 1 positions; the hidden state at
-position K - 1 + i predicts target token i, so token 0 is predicted from the memory alone.
+The decoder reads `[memory K, given P, target without its last token]`; the hidden state at position
+K + P - 1 + i predicts target token i. So token 0 is predicted from the memory and the given tokens alone, and
+where there is neither, nothing predicts it.
 """
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
 
+from jaxcram.devices import mesh
+from jaxcram.models import head
 from jaxcram.models.decoder import Decoder
 
+Array = jax.Array | np.ndarray
 
-def predict(model: Decoder, mem_BxKxD: jax.Array, tokens_BxT: jax.Array, *, remat: bool = False) -> jax.Array:
+
+def predict(
+    model: Decoder,
+    mem_BxKxD: jax.Array | None,
+    tokens_BxT: jax.Array,
+    *,
+    given_BxP: jax.Array | None = None,
+    knockout_BxL: jax.Array | None = None,
+    remat: bool = False,
+) -> jax.Array:
     """Hidden states that predict the target under teacher forcing.
 
     Args:
         model: the frozen decoder.
-        mem_BxKxD: memory embeddings, fp32; cast to the decoder's dtype here.
+        mem_BxKxD: memory embeddings, fp32, cast to the decoder's dtype here; None for the text alone.
         tokens_BxT: target tokens; the last column is predicted and never read.
+        given_BxP: visible tokens between memory and target, which are read and not predicted.
+        knockout_BxL: where True, given tokens and target do not see the memory at that layer of that lane.
         remat: recompute each layer in the backward pass instead of keeping its activations.
 
     Returns:
-        hidden_BxTxD: entry i predicts token i.
+        hidden_BxTxD: entry i predicts token i. With neither memory nor given tokens [B, T - 1, D]: entry i
+        predicts token i + 1.
     """
-    text_BxTxD = model.embed(tokens_BxT[:, :-1])
-    inputs = jnp.concatenate([mem_BxKxD.astype(text_BxTxD.dtype), text_BxTxD], axis=1)
-    num_memory = mem_BxKxD.shape[1]
-    return model(inputs, num_memory=num_memory, remat=remat)[:, num_memory - 1 :]
+    text_BxN = tokens_BxT if given_BxP is None else jnp.concatenate([given_BxP, tokens_BxT], axis=1)
+    inputs_BxNxD = model.embed(text_BxN[:, :-1])
+    num_memory = 0
+    if mem_BxKxD is not None:
+        inputs_BxNxD = jnp.concatenate([mem_BxKxD.astype(inputs_BxNxD.dtype), inputs_BxNxD], axis=1)
+        num_memory = mem_BxKxD.shape[1]
+    num_before = num_memory + text_BxN.shape[1] - tokens_BxT.shape[1]
+    hidden = model(inputs_BxNxD, num_memory=num_memory, knockout_BxL=knockout_BxL, remat=remat)
+    return hidden[:, max(num_before - 1, 0) :]
 
 
-def predict_alone(model: Decoder, tokens_BxT: jax.Array) -> jax.Array:
-    """Hidden states of the text without any memory: entry i predicts token i + 1, [B, T - 1, D]."""
-    return model(model.embed(tokens_BxT[:, :-1]))
+def token_nll(
+    model: Decoder,
+    mem_SxKxD: Array | None,
+    tokens_SxT: Array,
+    *,
+    given_SxP: Array | None = None,
+    knockout_SxL: Array | None = None,
+) -> jax.Array:
+    """-log p of every target token under teacher forcing, nats, fp32 [S, T].
+
+    The arguments are those of `predict`; S is a multiple of the mesh's places, each of which takes its share
+    of the rows. With neither memory nor given tokens nothing predicts token 0, which has 0.
+    """
+    return _token_nll(model, (mem_SxKxD, tokens_SxT, given_SxP, knockout_SxL), mesh.of(model))
+
+
+@jax.jit(static_argnames="devices")
+def _token_nll(model: Decoder, per_lane: tuple[Array | None, ...], devices: Mesh) -> jax.Array:
+    def share(
+        model: Decoder,
+        mem_BxKxD: jax.Array | None,
+        tokens_BxT: jax.Array,
+        given_BxP: jax.Array | None,
+        knockout_BxL: jax.Array | None,
+    ) -> jax.Array:
+        hidden = predict(model, mem_BxKxD, tokens_BxT, given_BxP=given_BxP, knockout_BxL=knockout_BxL)
+        unpredicted = tokens_BxT.shape[1] - hidden.shape[1]
+        nll = head.sweep(
+            lambda logits_RxV, targets_R: head.compare(logits_RxV, targets_R).nll,
+            model.head_VxD,
+            hidden,
+            tokens_BxT[:, unpredicted:],
+        )
+        return jnp.pad(nll, ((0, 0), (unpredicted, 0)))
+
+    return mesh.spread(share, devices)(model, *per_lane).unpack()

@@ -21,9 +21,10 @@ MAY_IMPORT = {
     "text": {"documents", "errors", "hub"},
     "results": {"devices", "documents", "errors", "hub"},
     "models": {"devices", "documents", "errors", "hub"},
-    "forward": {"models"},
-    "decode": {"devices", "forward", "models"},
-    "figures": set(),
+    "forward": {"devices", "models"},
+    "decode": {"devices", "forward", "models", "text"},
+    "analysis": {"decode", "forward", "models", "results"},
+    "figures": {"analysis"},
     "cram": {"decode", "devices", "errors", "forward", "models", "results", "text"},
     "train": {"devices", "errors", "models", "results", "text"},
     "options": {"cram", "text"},
@@ -34,7 +35,10 @@ MAY_IMPORT = {
         *("cram", "decode", "devices", "errors", "loading", "models", "options", "report", "results", "runs"),
         "text",
     },
-    "cli": {"api", "cram", "devices", "documents", "errors", "figures", "report", "results", "text", "train"},
+    "cli": {
+        *("analysis", "api", "cram", "devices", "documents", "errors", "figures", "report", "results"),
+        *("text", "train"),
+    },
     "__init__": {"api"},
 }
 # Other people's packages that only these modules may import.
@@ -43,14 +47,15 @@ ONLY = {
     "datasets": {"text.sources"},
     "matplotlib": {"figures.curves", "figures.run", "figures.style"},
     "pyarrow": {
-        *("runs", "cram.rows", "figures.curves", "figures.run", "results.reading", "results.schema"),
-        *("results.table", "text.characters", "text.readers"),
+        *("analysis.surprisal", "cram.rows", "figures.curves", "figures.run", "results.reading"),
+        *("results.schema", "results.table", "runs", "text.characters", "text.readers"),
     },
     "safetensors": {"models.port", "models.tensors"},
+    "scipy": {"analysis.surprisal"},
     "torch": set(),
     "transformers": set(),
 }
-SLOW = {"datasets", "flax", "jax", "matplotlib", "optax", "orbax", "pyarrow", "transformers"}
+SLOW = {"datasets", "flax", "jax", "matplotlib", "optax", "orbax", "pyarrow", "scipy", "transformers"}
 
 
 def modules() -> Iterator[tuple[str, ast.Module]]:

@@ -1,18 +1,24 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxcram import decode
 from jaxcram.forward import predict
+from jaxcram.text.tokens import pad_tokens
 from tests.cram.conftest import samples, tiny  # noqa: F401
+
+
+@jax.jit
+def argmaxes(model, mem, tokens):
+    return jnp.argmax(model.logits(predict(model, mem, tokens)), axis=-1)
 
 
 def greedy_by_full_passes(model, mem, length):
     """One token at a time, each from a full forward pass over [memory, tokens so far]."""
     tokens = np.zeros((mem.shape[0], length), np.int32)
     for i in range(length):
-        logits = model.logits(predict(model, mem, jnp.asarray(tokens)))
-        tokens[:, i] = np.argmax(logits[:, i], axis=-1)
+        tokens[:, i] = argmaxes(model, mem, tokens)[:, i]
     return tokens
 
 
@@ -28,11 +34,30 @@ def test_both_decoders_follow_the_argmax(tiny, num_memory):  # noqa: F811
     assert passes == 1, "a right draft needs one pass to be confirmed"
 
 
-def test_the_memory_comes_first_and_the_last_token_is_never_read(tiny, samples):  # noqa: F811
-    mem = np.random.default_rng(0).normal(0, 1, (1, 2, tiny.config.width)).astype(np.float32)
-    tokens = samples[0].tokens[None, :10].copy()
-    hidden = predict(tiny, mem, tokens)
-    whole = tiny(jnp.concatenate([mem, tiny.embed(tokens)], axis=1))
-    np.testing.assert_allclose(hidden, whole[:, 1:-1], atol=1e-5)
-    tokens[0, -1] = 0
-    np.testing.assert_array_equal(hidden, predict(tiny, mem, tokens))
+def test_verify_decodes_each_as_if_it_were_alone(tiny, samples):  # noqa: F811
+    """Five embeddings in two shapes, whose batches are not full; targets shorter than their shapes."""
+    mem = np.random.default_rng(0).normal(0, 1, (5, 2, tiny.config.width)).astype(np.float32)
+    shapes = [(12, 2), (9, 4), (12, 2), (12, 2), (9, 4)]
+    targets = [samples[i % 3].tokens[:n] for i, n in enumerate((12, 9, 1, 7, 8))]
+    greedy = greedy_by_full_passes(tiny, mem, 12)
+    forced = argmaxes(tiny, mem, pad_tokens(targets, 5, 12))
+    found = decode.verify(tiny, mem, targets, shapes)
+    assert len(found) == 5
+    for i, (target, tokens) in enumerate(zip(targets, found, strict=True)):
+        assert {name: x.tolist() for name, x in tokens.items()} == {
+            "teacher_forced": forced[i, : len(target)].tolist(),
+            "exact": greedy[i, : len(target)].tolist(),
+            "cached": greedy[i, : len(target)].tolist(),
+        }
+    assert not np.array_equal(found[0]["teacher_forced"], found[0]["exact"])
+
+
+def test_verify_says_of_an_exact_embedding_that_it_gives_its_target_back(tiny):  # noqa: F811
+    mem = np.random.default_rng(0).normal(0, 1, (1, 1, tiny.config.width)).astype(np.float32)
+    target = greedy_by_full_passes(tiny, mem, 6)[0]
+    (tokens,) = decode.verify(tiny, mem, [target], [(8, 3)])
+    assert {name: x.tolist() for name, x in tokens.items()} == dict.fromkeys(tokens, target.tolist())
+
+
+def test_nothing_to_verify_is_no_work(tiny):  # noqa: F811
+    assert decode.verify(tiny, np.zeros((0, 1, tiny.config.width), np.float32), [], []) == []

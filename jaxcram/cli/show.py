@@ -76,9 +76,9 @@ def draw(run: "Run") -> str:
     Raises:
         UserError: the rows are damaged.
     """
-    from jaxcram.figures import RUN_COLUMNS
+    from jaxcram.analysis.surprisal import COLUMNS
 
-    rows = run.rows(RUN_COLUMNS)
+    rows = run.rows(COLUMNS)
 
     def image() -> bytes:
         from jaxcram.figures import run as figures

@@ -16,11 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.errors import JaxRuntimeError
 
-from jaxcram.cram import lanes, memory
+from jaxcram.cram import lanes
 from jaxcram.cram.lanes import Bucket, PassSettings
 from jaxcram.cram.scheduler import PassCost
 from jaxcram.cram.settings import CramSettings, StageSettings, TokenBudget
-from jaxcram.devices import configuration, mesh, private, processes
+from jaxcram.devices import configuration, device_memory, mesh, private, processes
 from jaxcram.devices.compilation import cache_directory
 from jaxcram.devices.packed import Packed
 from jaxcram.errors import UserError
@@ -129,7 +129,7 @@ def timed(model: Decoder, num_memory: int, remat: bool) -> Iterator[tuple[int, f
         try:
             seconds = _seconds(model, bucket, num_memory, remat)
         except JaxRuntimeError as error:
-            if not memory.ran_out(error):
+            if not device_memory.ran_out(error):
                 raise
             if count == 1 or processes.count() > 1:  # one process cannot end the search alone
                 raise UserError(

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.errors import JaxRuntimeError
 
-from jaxcram.cram import autotune, lanes, memory, snapshot
+from jaxcram.cram import autotune, lanes, pass_bytes, snapshot
 from jaxcram.cram.curves import LaneCurve
 from jaxcram.cram.groups import Chunk, DeviceGroups
 from jaxcram.cram.lanes import ChunkResult, Lanes, PassSettings, Record
@@ -23,7 +23,7 @@ from jaxcram.cram.snapshot import Fit, Snapshot, asked, fit_before
 from jaxcram.cram.stages import Stop
 from jaxcram.cram.start import alone_nll, initial_embeddings
 from jaxcram.cram.time_left import TimeLeft
-from jaxcram.devices import mesh, processes
+from jaxcram.devices import device_memory, mesh, processes
 from jaxcram.errors import UserError
 from jaxcram.models.decoder import Decoder
 from jaxcram.results.table import Job
@@ -145,7 +145,7 @@ class Engine:
             return self._settings.remat
         longest = self._scheduler.bucket(self._scheduler.longest_bucket)
         return processes.from_first(
-            lambda: memory.needs_remat(self._model, longest, self._settings.num_memory)
+            lambda: pass_bytes.needs_remat(self._model, longest, self._settings.num_memory)
         )
 
     def padded_length(self, prefix: int) -> int:
@@ -169,7 +169,7 @@ class Engine:
         try:
             nll = alone_nll(self._model, self._tokens, self._scheduler.longest_bucket)
         except JaxRuntimeError as error:
-            if not memory.ran_out(error):
+            if not device_memory.ran_out(error):
                 raise
             raise UserError(
                 "out of device memory with one text under the model alone: use max_tokens=N, "
@@ -286,7 +286,7 @@ class Engine:
             except JaxRuntimeError as error:
                 self._groups.drop()
                 self._scheduler.drop()
-                if not memory.ran_out(error):
+                if not device_memory.ran_out(error):
                     raise
                 self._shrink(error)
         ended, self._ended = self._ended, []

@@ -35,34 +35,26 @@ def _token_scores(
     logits_RxV: jax.Array, targets_R: jax.Array, objective: Objective
 ) -> tuple[Scores, jax.Array]:
     """Scores of R tokens and the gradient of their losses towards the logits."""
-    # Comparing with an iota keeps gathers (and, in the gradient, scatters) out of the sweep.
-    is_true = jax.lax.broadcasted_iota(targets_R.dtype, logits_RxV.shape, 1) == targets_R[:, None]
-    true_R = jnp.sum(jnp.where(is_true, logits_RxV, 0.0), axis=1)
-    other_R = jnp.max(jnp.where(is_true, -jnp.inf, logits_RxV), axis=1)
-    top_R = jnp.maximum(true_R, other_R)
-    correct_R = true_R > other_R
-
-    shifted_RxV = logits_RxV - top_R[:, None]
-    exp_RxV = jnp.exp(shifted_RxV)
-    nll_R = jnp.log(jnp.sum(exp_RxV, axis=1)) + top_R - true_R
+    token = head.compare(logits_RxV, targets_R)
     if objective.loss == "hinge":
-        gap_R = objective.margin + other_R - true_R
-        rival = (logits_RxV == other_R[:, None]) & ~is_true
+        gap_R = objective.margin + token.other - token.true
+        rival = (logits_RxV == token.other[:, None]) & ~token.is_true
         active_R = (gap_R > 0).astype(logits_RxV.dtype)
         # Rivals that tie share the gradient, so that its size does not depend on their number.
         share_R = active_R / jnp.maximum(jnp.sum(rival, axis=1), 1)
-        grad_RxV = jnp.where(is_true, -active_R[:, None], jnp.where(rival, share_R[:, None], 0.0))
-        return Scores(correct_R, nll_R, jnp.maximum(gap_R, 0.0)), grad_RxV
+        grad_RxV = jnp.where(token.is_true, -active_R[:, None], jnp.where(rival, share_R[:, None], 0.0))
+        return Scores(token.correct, token.nll, jnp.maximum(gap_R, 0.0)), grad_RxV
 
     temperature = objective.temperature
     scale = temperature if objective.temperature_squared else 1.0 / temperature
-    if temperature == 1.0:
-        loss_R = nll_R
-    else:
-        exp_RxV = jnp.exp(shifted_RxV / temperature)
-        loss_R = scale * temperature * (jnp.log(jnp.sum(exp_RxV, axis=1)) + (top_R - true_R) / temperature)
+    loss_R, exp_RxV = token.nll, token.exp
+    if temperature != 1.0:
+        exp_RxV = jnp.exp(token.shifted / temperature)
+        loss_R = (
+            scale * temperature * (jnp.log(jnp.sum(exp_RxV, axis=1)) + (token.top - token.true) / temperature)
+        )
     prob_RxV = exp_RxV / jnp.sum(exp_RxV, axis=1, keepdims=True)
-    return Scores(correct_R, nll_R, loss_R), scale * (prob_RxV - is_true)
+    return Scores(token.correct, token.nll, loss_R), scale * (prob_RxV - token.is_true)
 
 
 def score(

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 
-from jaxcram.cram import objective
-from jaxcram.cram.settings import CramSettings, Objective
+from jaxcram.cram.settings import CramSettings
 from jaxcram.devices import configuration, mesh
-from jaxcram.forward import predict_alone
+from jaxcram.forward import token_nll
 from jaxcram.models.decoder import Decoder
 from jaxcram.results.table import Job
 from jaxcram.text.tokens import Sample, pad_tokens
@@ -40,16 +37,6 @@ def initial_embeddings(model: Decoder, jobs: Sequence[Job], settings: CramSettin
     return np.stack([np.asarray(start_KxD) for start_KxD in starts])
 
 
-@functools.partial(jax.jit, static_argnames="devices")
-def _alone_nll(model: Decoder, tokens_SxT: jax.Array, devices: Mesh) -> jax.Array:
-    def share(model: Decoder, tokens_BxT: jax.Array) -> jax.Array:
-        hidden = predict_alone(model, tokens_BxT)
-        scores, _ = objective.score(model.head_VxD, hidden, tokens_BxT[:, 1:], Objective())
-        return jnp.pad(scores.nll, ((0, 0), (1, 0)))
-
-    return mesh.spread(share, devices)(model, tokens_SxT).unpack()
-
-
 def alone_nll(model: Decoder, targets: dict[int, np.ndarray], length: int) -> dict[int, np.ndarray]:
     """-log p in nats of every token of every target [n] under the frozen model alone, by sample id.
 
@@ -57,12 +44,11 @@ def alone_nll(model: Decoder, targets: dict[int, np.ndarray], length: int) -> di
     every device: so the rounding does not depend on what else fits into memory.
     """
     result, waiting = {}, list(targets.items())
-    devices = mesh.of(model)
-    seats = mesh.places(devices)
+    seats = mesh.places(mesh.of(model))
     for start in range(0, len(waiting), seats):
         batch = waiting[start : start + seats]
         tokens_SxT = pad_tokens([tokens for _, tokens in batch], seats, length)
-        nll_SxT = np.asarray(_alone_nll(model, tokens_SxT, devices))
+        nll_SxT = np.asarray(token_nll(model, None, tokens_SxT))
         for nll, (sample_id, tokens) in zip(nll_SxT, batch, strict=False):
             result[sample_id] = nll[: len(tokens)]
     return result

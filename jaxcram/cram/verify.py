@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from jaxcram import decode
-from jaxcram.cram.lanes import Bucket
 from jaxcram.cram.rows import Outcome
-from jaxcram.devices import mesh
 from jaxcram.models.decoder import Decoder
-from jaxcram.text.tokens import pad_tokens
 
 
 def decode_outcomes(
@@ -32,56 +28,20 @@ def decode_outcomes(
     """
     for sample_id, target in tokens.items():
         model.config.require_ids(target, f"sample {sample_id}")
-    groups: dict[Bucket, list[int]] = defaultdict(list)
-    embeddings: dict[int, np.ndarray] = {}
-    for i, outcome in enumerate(outcomes):
-        if outcome.row is not None and outcome.row["embedding"] is not None:
-            groups[Bucket(outcome.row["bucket_tokens"], outcome.row["bucket_lanes"])].append(i)
-            embeddings[i] = np.asarray(outcome.row["embedding"], np.float32)
-    if not groups:
+    kept = {
+        i: outcome.row
+        for i, outcome in enumerate(outcomes)
+        if outcome.row is not None and outcome.row["embedding"] is not None
+    }
+    if not kept:
         return {}
-    places = mesh.places(mesh.of(model))
-    drafts = _drafts(model, embeddings, groups, places)
-    decoded: dict[int, dict[str, np.ndarray]] = {}
-    for bucket, members in groups.items():
-        for seated, mem_SxKxD in _batches(members, embeddings, bucket.lanes * places):
-            targets = [tokens[outcomes[i].job.sample_id] for i in seated]
-            target_SxT = pad_tokens(targets, len(seated), bucket.tokens)
-            draft_SxT = np.stack([drafts[i][: bucket.tokens] for i in seated])
-            forced_SxT = np.asarray(decode.teacher_forced(model, mem_SxKxD, target_SxT))
-            exact_SxT, _ = decode.exact(model, mem_SxKxD, draft_SxT)
-            results = {"teacher_forced": forced_SxT, "exact": exact_SxT, "cached": draft_SxT}
-            for seat, i in enumerate(seated):
-                decoded[i] = {name: x[seat, : outcomes[i].decode_tokens] for name, x in results.items()}
-    return decoded
-
-
-def _drafts(
-    model: Decoder, embeddings: dict[int, np.ndarray], groups: Iterable[Bucket], places: int
-) -> dict[int, np.ndarray]:
-    """What the ordinary decoder makes of every embedding; as long as the longest bucket.
-
-    It needs no particular shape, so all share one program, with no more tokens than a pass of training had.
-    """
-    length = max(bucket.tokens for bucket in groups)
-    seats = max(1, max(bucket.tokens * bucket.lanes for bucket in groups) // length) * places
-    drafts: dict[int, np.ndarray] = {}
-    for seated, mem_SxKxD in _batches(list(embeddings), embeddings, seats):
-        drafts |= dict(zip(seated, np.asarray(decode.cached(model, mem_SxKxD, length)), strict=True))
-    return drafts
-
-
-def _batches(
-    members: list[int], embeddings: dict[int, np.ndarray], seats: int
-) -> Iterator[tuple[list[int], np.ndarray]]:
-    """Members, `seats` at a time, and their embeddings [S, K, D]; the last one takes all empty seats.
-
-    So no seat holds anything that takes exact decoding longer than the members do.
-    """
-    for start in range(0, len(members), seats):
-        batch = members[start : start + seats]
-        seated = batch + batch[-1:] * (seats - len(batch))
-        yield seated, np.stack([embeddings[i] for i in seated])
+    decoded = decode.verify(
+        model,
+        np.stack([np.asarray(row["embedding"], np.float32) for row in kept.values()]),
+        [tokens[outcomes[i].job.sample_id][: outcomes[i].decode_tokens] for i in kept],
+        [(row["bucket_tokens"], row["bucket_lanes"]) for row in kept.values()],
+    )
+    return dict(zip(kept, decoded, strict=True))
 
 
 def lane_summary(

@@ -10,13 +10,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from jaxcram.figures import RUN_COLUMNS
+from jaxcram.analysis.surprisal import StageCosts, correlations, stage_costs
 from jaxcram.figures.style import plain, rate_colors, rate_handles
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-COLUMNS = RUN_COLUMNS
 _SPREAD = 0.06  # decades by which the lanes of one learning rate stand apart at most
 _NARROW = 0.1  # share of the axis between two learning rates below which their labels are turned
 _MEAN: dict[str, Any] = {"color": "0.25", "markerfacecolor": "white", "markersize": 8, "linewidth": 1.2}
@@ -30,23 +29,13 @@ class _Key(NamedTuple):
     marker: dict[str, str]  # kind -> marker
 
 
-class Stages(NamedTuple):
-    """One entry a stage [R]."""
-
-    lane: np.ndarray  # int, the same for the stages of one lane
-    sample_id: np.ndarray
-    learning_rate: np.ndarray
-    surprisal: np.ndarray  # bits per token
-    cost: np.ndarray  # steps per token
-
-
 def run_figure(rows: "pa.Table", summary: Mapping[str, Any], *, title: str = "") -> Figure:
     """Two panels: every lane's horizon by learning rate, and the steps per token by its surprisal.
 
     In full mode every lane's accuracy by learning rate, and its horizon.
 
     Args:
-        rows: of a run; `COLUMNS` are enough.
+        rows: of a run; the columns that `stage_costs` reads are enough.
         summary: of the same run; each `kind` of text in it has a marker and a mean of its own.
         title: what was crammed into what.
     """
@@ -58,7 +47,7 @@ def run_figure(rows: "pa.Table", summary: Mapping[str, Any], *, title: str = "")
         dict(zip(dict.fromkeys(kind.values()), cycle("o^sDvP"), strict=False)),
     )
     full = summary.get("mode") == "full"
-    stages = costs(rows)
+    stages = stage_costs(rows)
     with plain():
         figure = Figure(figsize=(11, 4.4), layout="constrained")
         left, right = figure.subplots(1, 2)
@@ -73,51 +62,12 @@ def run_figure(rows: "pa.Table", summary: Mapping[str, Any], *, title: str = "")
     return figure
 
 
-def costs(rows: "pa.Table") -> Stages:
-    """Surprisal and steps per token of every stage that has both.
-
-    A stage that did not become exact has no known cost, and the first token no surprisal: both are left out.
-    """
-    order = ("sample_id", "learning_rate", "seed", "stage_seq_len")
-    table = rows.select(COLUMNS).sort_by([(name, "ascending") for name in order])
-    column = {name: table[name].to_numpy() for name in COLUMNS}
-    first = np.ones(len(table), bool)
-    for name in order[:3]:
-        first[1:] &= column[name][1:] == column[name][:-1]
-    first[1:] = ~first[1:]
-    added = np.where(first, column["stage_seq_len"], np.diff(column["stage_seq_len"], prepend=0))
-    predicted = added - first  # the tokens among them that the model alone predicts
-    kept = column["exact"].astype(bool) & (predicted > 0)
-    return Stages(
-        np.cumsum(first)[kept],
-        column["sample_id"][kept],
-        column["learning_rate"][kept],
-        column["surprisal_bits"][kept] / predicted[kept],
-        column["steps"][kept] / added[kept],
-    )
-
-
-def spearman(x: np.ndarray, y: np.ndarray) -> float:
-    """Spearman's rank correlation, ties at their mean rank; NaN where either does not vary."""
-    if min(len(np.unique(x)), len(np.unique(y))) < 2:
-        return float("nan")
-    return float(np.corrcoef(_ranks(x), _ranks(y))[0, 1])
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    _, index, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[index]
-
-
-def _correlation(stages: Stages) -> str:
-    of_lanes = [
-        spearman(stages.surprisal[stages.lane == lane], stages.cost[stages.lane == lane])
-        for lane in np.unique(stages.lane)
-    ]
-    known = [value for value in of_lanes if not np.isnan(value)]
-    if not known:
+def _correlation(stages: StageCosts) -> str:
+    of_lanes = correlations(stages)
+    if not len(of_lanes):
         return ""
-    return f"surprisal against steps per token: Spearman ρ {np.mean(known):.2f}, mean of {_lanes(len(known))}"
+    mean, lanes = np.mean(of_lanes), _lanes(len(of_lanes))
+    return f"surprisal against steps per token: Spearman ρ {mean:.2f}, mean of {lanes}"
 
 
 def _lanes(count: int) -> str:
@@ -195,7 +145,7 @@ def _has_mean(lanes: Sequence[Mapping[str, Any]]) -> bool:
     return len(lanes) > 1
 
 
-def _draw_costs(axes: Axes, stages: Stages, key: _Key) -> None:
+def _draw_costs(axes: Axes, stages: StageCosts, key: _Key) -> None:
     kinds = np.array([key.kind[sample] for sample in stages.sample_id], dtype=object)
     for rate, color in key.color.items():
         for kind, marker in key.marker.items():

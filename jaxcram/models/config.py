@@ -1,15 +1,11 @@
 """What a decoder is in numbers, and how `config.json` is read without guessing.
 
-A family is a subclass of `DecoderConfig` in a file of its own in this package: its settings, its block, and
-its table from parameters to checkpoint names. `families` finds the file, so adding a family touches nothing
-else.
+A family is a subclass of `DecoderConfig` in a file of its own: its settings, its block, and its table from
+parameters to checkpoint names. `jaxcram.models.registry` lists them.
 """
 
 import abc
 import dataclasses
-import functools
-import importlib
-import pkgutil
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -241,28 +237,3 @@ def end_tokens(values: Mapping[str, Any], source: str) -> tuple[int, ...]:
     if not all(type(token) is int for token in ids):
         raise UserError(f"{source}: eos_token_id = {given!r} should be token ids")
     return tuple(ids)
-
-
-@functools.cache
-def families() -> dict[str, type[DecoderConfig]]:
-    """Every family by its `model_type`: the DecoderConfig subclasses in the files of this package."""
-    package = importlib.import_module("jaxcram.models")
-    found = {}
-    for file in pkgutil.iter_modules(package.__path__):
-        module = importlib.import_module(f"{package.__name__}.{file.name}")
-        for value in vars(module).values():
-            if isinstance(value, type) and issubclass(value, DecoderConfig) and value is not DecoderConfig:
-                found[value.family] = value
-    return found
-
-
-def read_config(values: Mapping[str, Any], source: str) -> DecoderConfig:
-    """The config of any known family from a parsed config.json; `source` names the file in errors."""
-    model_type, known = values.get("model_type"), families()
-    if not isinstance(model_type, str) or model_type not in known:
-        listed = ", ".join(sorted(known))
-        raise UserError(f"{source}: model_type = {model_type!r} is not a family here; families: {listed}")
-    fields = Fields(values, source)
-    config = known[model_type].from_fields(fields)
-    fields.close()
-    return config

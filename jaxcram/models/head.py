@@ -1,9 +1,9 @@
-"""Sweeps over the vocabulary, in chunks of tokens: [B, T, V] is never whole where it would be large."""
+"""Logits against the true tokens, in chunks of tokens: [B, T, V] is never whole where it would be large."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -41,3 +41,41 @@ def sweep(
         results = jax.lax.map(block, tuple(x.reshape(-1, chunk, *x.shape[1:]) for x in padded))
         results = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:rows], results)
     return jax.tree.map(lambda x: x.reshape(batch, length, *x.shape[1:]), results)
+
+
+class Comparison(NamedTuple):
+    """The logits of R tokens against the true tokens; [R] each, `is_true`, `shifted` and `exp` [R, V].
+
+    Attributes:
+        is_true: marks the true token.
+        true: the true token's logit.
+        other: the largest logit of any other token.
+        top: the largest logit.
+        correct: the true logit is greater than every other (a tie counts as wrong).
+        shifted: logits minus the largest.
+        exp: exp of these: the probabilities before they are normalised.
+        nll: -log p(true token) in nats.
+    """
+
+    is_true: jax.Array
+    true: jax.Array
+    other: jax.Array
+    top: jax.Array
+    correct: jax.Array
+    shifted: jax.Array
+    exp: jax.Array
+    nll: jax.Array
+
+
+def compare(logits_RxV: jax.Array, targets_R: jax.Array) -> Comparison:
+    """Compare fp32 logits with the true tokens; what the caller does not use is not computed under jit."""
+    # Comparing with an iota keeps gathers (and, in the gradient, scatters) out of the sweep.
+    is_true_RxV = jax.lax.broadcasted_iota(targets_R.dtype, logits_RxV.shape, 1) == targets_R[:, None]
+    true_R = jnp.sum(jnp.where(is_true_RxV, logits_RxV, 0.0), axis=1)
+    other_R = jnp.max(jnp.where(is_true_RxV, -jnp.inf, logits_RxV), axis=1)
+    top_R = jnp.maximum(true_R, other_R)
+    correct_R = true_R > other_R
+    shifted_RxV = logits_RxV - top_R[:, None]
+    exp_RxV = jnp.exp(shifted_RxV)
+    nll_R = jnp.log(jnp.sum(exp_RxV, axis=1)) + top_R - true_R
+    return Comparison(is_true_RxV, true_R, other_R, top_R, correct_R, shifted_RxV, exp_RxV, nll_R)

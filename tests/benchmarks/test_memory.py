@@ -8,6 +8,7 @@ import memory
 import pytest
 import shapes
 
+from jaxcram.cram import pass_bytes
 from jaxcram.errors import UserError
 from jaxcram.models.llama import LlamaConfig
 from jaxcram.models.neox import NeoXConfig
@@ -55,7 +56,7 @@ def test_most_lanes_is_the_largest_that_fits(capacity):
 def test_the_gpu_path_stores_what_its_attention_kernel_gives_back():
     target = memory.Target(COMMAND)
     count, tokens, config = 4, 20, target.model.config
-    plain = memory.pass_memory(target.model, target.bucket(count), 1, remat=False)
+    plain = pass_bytes.count(target.model, target.bucket(count), 1, remat=False)
     heads = config.num_layers * count * tokens * config.num_heads
     output_and_log_sum = heads * (2 * config.head_size + 4)
     assert target.account(count, False).stored - plain.stored == output_and_log_sum

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pytest
 
-from jaxcram.figures.run import costs, run_figure, spearman
+from jaxcram.figures.run import run_figure
 
 ROWS = [  # sample, learning rate, seed, tokens, steps, exact, bits
     (0, 0.1, 0, 1, 9, True, 0.0),
@@ -43,27 +43,6 @@ def drawn(axes, color: str | None = None) -> list[tuple[float, float]]:
         if line.get_linestyle() == "None" and color in (None, line.get_color())
         for x, y in line.get_xydata()
     ]
-
-
-def test_costs_are_per_token_and_leave_out_the_first_token_and_stages_without_a_known_cost(rows):
-    stages = costs(rows)
-    assert list(zip(stages.lane, stages.surprisal, stages.cost, strict=True)) == [
-        (1, 1.5, 4.0),
-        (1, 0.5, 0.0),
-        (1, 6.0, 10.0),
-        (2, 1.0, 2.0),  # three tokens in one stage, of which two have a surprisal
-        (2, 3.5, 4.0),
-    ]
-    shuffled = rows.take(np.random.default_rng(0).permutation(len(rows)))
-    np.testing.assert_array_equal(costs(shuffled), stages)
-
-
-def test_spearman_gives_ties_their_mean_rank():
-    x, y = np.array([1.0, 2.0, 2.0, 5.0]), np.array([10.0, 30.0, 20.0, 20.0])
-    # Ranks 1, 2.5, 2.5, 4 and 1, 4, 2.5, 2.5: covariance 2.25, variances 4.5 and 4.5.
-    assert spearman(x, y) == pytest.approx(0.5)
-    assert spearman(x, -(y**3)) == pytest.approx(-0.5)
-    assert np.isnan(spearman(x, np.ones(4)))
 
 
 def test_every_lane_is_a_point_at_its_learning_rate_and_every_kind_has_its_mean(rows):

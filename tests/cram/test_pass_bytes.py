@@ -1,14 +1,13 @@
-"""The account of a pass's memory, against the account by hand and against the compiled pass."""
+"""The account of a pass's bytes, against the account by hand and against the compiled pass."""
 
 import dataclasses
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import pytest
 from flax import nnx
 
-from jaxcram.cram import lanes, memory
+from jaxcram.cram import lanes, pass_bytes
 from jaxcram.cram.lanes import Bucket, PassSettings
 from jaxcram.models import head
 from jaxcram.models.decoder import Decoder
@@ -35,8 +34,8 @@ def abstract(dtype=jnp.float32, **changes) -> Decoder:
     return jax.eval_shape(lambda: Decoder(config, dtype=dtype, rngs=nnx.Rngs(0)))
 
 
-def account(model: Decoder, remat: bool) -> memory.PassMemory:
-    return memory.pass_memory(model, BUCKET, NUM_MEMORY, remat=remat)
+def account(model: Decoder, remat: bool) -> pass_bytes.PassBytes:
+    return pass_bytes.count(model, BUCKET, NUM_MEMORY, remat=remat)
 
 
 def test_weights_are_all_parameters_once():
@@ -55,7 +54,7 @@ def test_a_layer_stores_its_input_and_the_products_that_its_gradient_needs(dtype
 
 @pytest.mark.parametrize("implementation", ["plain", "cudnn", "splash"])
 def test_attention_holds_scores_only_on_the_plain_path(monkeypatch, implementation):
-    monkeypatch.setattr(memory, "attention_implementation", lambda query: implementation)
+    monkeypatch.setattr(pass_bytes, "attention_implementation", lambda query: implementation)
     # The splash kernel pads 40 positions to one block of 128, and holds its part of a gradient and the sum.
     splash = 2 * 2 * BUCKET.lanes * 128 * 128
     expected = {"plain": 3 * 4 * ROWS * 4 * 40, "cudnn": 4 * ROWS * 128, "splash": splash}
@@ -69,7 +68,7 @@ def test_on_tpu_a_layer_stores_the_kernels_output_and_its_log_sum_exp(monkeypatc
         """Of 128 positions, which need no padding."""
         fewer, more = (abstract(jnp.bfloat16, num_layers=count) for count in (2, 5))
         bucket = Bucket(tokens=127, lanes=3)
-        stored = [memory.pass_memory(model, bucket, 2, remat=False).stored for model in (fewer, more)]
+        stored = [pass_bytes.count(model, bucket, 2, remat=False).stored for model in (fewer, more)]
         return (stored[1] - stored[0]) // 3
 
     plain = per_layer()
@@ -109,9 +108,3 @@ def test_the_account_agrees_with_the_compiled_pass(remat):
     model = abstract()
     expected = account(model, remat)
     assert compiled(model, remat) == pytest.approx(expected.stored + expected.working, rel=0.15)
-
-
-@pytest.mark.parametrize(("stats", "expected"), [(None, None), ({"bytes_limit": 123, "pool_bytes": 4}, 123)])
-def test_the_memory_there_is(monkeypatch, stats, expected):
-    monkeypatch.setattr(jax, "local_devices", lambda: [SimpleNamespace(memory_stats=lambda: stats)])
-    assert memory.device_memory() == expected

@@ -1,4 +1,4 @@
-"""Device memory of a pass, told before anything is compiled: what decides on rematerialisation.
+"""Bytes of device memory that a pass takes, before anything is compiled: they decide on rematerialisation.
 
 A pass holds the frozen weights, what the forward pass stores for the way back, and the working memory of
 whatever runs at the moment. What is stored is read off the traced pass, so it follows the checkpoint policy
@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.errors import JaxRuntimeError
 from jax.extend.core import Var
 
 from jaxcram.cram.lanes import Bucket
+from jaxcram.devices import device_memory
 from jaxcram.forward import predict
 from jaxcram.models import head, splash
 from jaxcram.models.decoder import Decoder
@@ -23,7 +23,7 @@ from jaxcram.models.layers import attention_implementation
 ROOM = 0.9  # of the device's memory, for a pass
 
 
-class PassMemory(NamedTuple):
+class PassBytes(NamedTuple):
     """Bytes of one pass.
 
     Attributes:
@@ -42,7 +42,7 @@ class PassMemory(NamedTuple):
         return sum(self)
 
 
-def pass_memory(model: Decoder, bucket: Bucket, num_memory: int, *, remat: bool) -> PassMemory:
+def count(model: Decoder, bucket: Bucket, num_memory: int, *, remat: bool) -> PassBytes:
     """Bytes of a forward and backward pass over a bucket; nothing is compiled or allocated.
 
     Args:
@@ -56,26 +56,15 @@ def pass_memory(model: Decoder, bucket: Bucket, num_memory: int, *, remat: bool)
     weights = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(model))
     layer = _layer_working(model, bucket, num_memory, remat)
     working = max(layer, _head_working(model, bucket))
-    return PassMemory(weights, _stored(model, bucket, num_memory, remat), working)
-
-
-def device_memory() -> int | None:
-    """Bytes that JAX may take on the first local device; None where it does not say, as on CPU."""
-    stats = jax.local_devices()[0].memory_stats()
-    return stats.get("bytes_limit") if stats else None
-
-
-def ran_out(error: JaxRuntimeError) -> bool:
-    """Whether an error of the device is a lack of memory."""
-    return "RESOURCE_EXHAUSTED" in str(error)
+    return PassBytes(weights, _stored(model, bucket, num_memory, remat), working)
 
 
 def needs_remat(model: Decoder, bucket: Bucket, num_memory: int) -> bool:
     """Whether the device cannot hold the activations of passes over a bucket; False where it does not say."""
-    available = device_memory()
+    available = device_memory.available()
     if available is None:
         return False
-    return pass_memory(model, bucket, num_memory, remat=False).total > ROOM * available
+    return count(model, bucket, num_memory, remat=False).total > ROOM * available
 
 
 def _stored(model: Decoder, bucket: Bucket, num_memory: int, remat: bool) -> int:

@@ -1,0 +1,1 @@
+"""What the rows of runs say: rows in, numbers out."""
