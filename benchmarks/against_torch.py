@@ -1,30 +1,30 @@
-"""jaxcram against plain PyTorch: the same model, texts, initial embeddings, caps and machine, in one process.
+"""How much faster is jaxcram than plain PyTorch? The same model, texts, initial embeddings, caps and machine.
 
-    python benchmarks/against_torch.py --model=DIR --num_samples=25 --batch=25 --json=results.jsonl
+    python benchmarks/against_torch.py --num_samples=25 --batch=25 --learning_rate=0.5 --passes=8x32,8x128
 
-The reference (`torch_reference.py`) is the published procedure in Hugging Face transformers: one batch in
-lock-step. Two kinds of measurement, one JSON line each; ratio is always seconds of PyTorch / seconds of
-jaxcram.
+The reference (`common/torch_reference.py`) is the published procedure in Hugging Face transformers: one batch
+in lock-step. Both run in this process. Two kinds of measurement, one JSON line each; a ratio is always
+seconds of PyTorch / seconds of jaxcram.
 
-"pass": B lanes of T target tokens, every lane busy and every token needed. A pass is what both sides need for
-it: forward, measure, backward, step. They take turns; the best of each counts. This compares the arithmetic
-alone. jaxcram deals the lanes over its devices, which on CPU are the cores. With --shape=smollm2-135m (or
-another of `shapes.SHAPES`) the weights are random ones in that shape, and only passes are compared.
+"pass": B lanes of T target tokens, every lane active and every token useful: forward, measure, backward,
+step. The sides take turns; the best of each counts. This compares the arithmetic alone. jaxcram splits the
+lanes over its devices, which on CPU are the cores. With --shape=smollm2-135m (or another of
+`common.shapes.SHAPES`) the weights are random ones in that shape, and only passes are compared.
 
-"run": whole progressive runs in turn (jaxcram, PyTorch, jaxcram, ..., jaxcram), the median of each. The first
-run of jaxcram compiles and stands apart: `jaxcram_first_s` and `jaxcram_compile_s`, by how much it was
-longer; `ratio_with_compile` is of that run; `jaxcram_shapes` programs were compiled for it. Two scopes:
+"run": whole progressive runs in turn (jaxcram, PyTorch, jaxcram, ..., jaxcram); the median of each counts.
+The first run of jaxcram compiles and is reported apart: `jaxcram_first_s`; `jaxcram_compile_s`, how much
+longer it took than the others; `ratio_with_compile`; and `jaxcram_shapes`, how many programs it compiled. Two
+scopes:
 
   "to_caps"  every lane runs until it fails or its text ends, as in an experiment. The two sides round
-             differently, so a sample's horizon differs by chance: see the means, and `ratio_per_token`, of
-             the seconds for each token reached.
-  "equal"    the targets are cut, sample by sample, to the horizon that both sides had reached, so that both
-             do the same work: the ratio at equal horizons. `equal_horizons` counts the samples whose horizons
-             are equal.
+             differently, so horizons differ by chance: compare the means, and `ratio_per_token`, the ratio of
+             seconds for each token reached.
+  "equal"    each target is cut to the horizon that both sides reached before, so both do the same work.
+             `equal_horizons` counts the samples on which they agree.
 
-PyTorch gets one thread or all cores, whichever makes its passes faster: of every shape of "pass" for itself,
-and for "run" of two typical lengths of a batch. Passes per second of whole runs compare unlike things
-(the reference's passes hold the whole batch); passes of one size are compared under "pass".
+PyTorch gets one thread or all cores, whichever runs its passes faster: chosen for each shape of "pass", and
+for "run" by two typical lengths of a batch. Do not compare passes per second of whole runs: a pass of the
+reference holds the whole batch.
 """
 
 from __future__ import annotations
@@ -32,22 +32,17 @@ from __future__ import annotations
 import dataclasses
 import os
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # two frameworks share the device
 
-import engine
 import jax
-import measure
-import numpy as np
-import shapes as model_shapes
 import torch
-import torch_reference
-import workload
 from transformers import PreTrainedModel
-from workload import Workload
 
+from common import passes, program, shapes, torch_reference
+from common.program import Workload
 from jaxcram.cli.flags import Doc
 from jaxcram.cram.lanes import Bucket
 from jaxcram.cram.settings import CramSettings
@@ -77,7 +72,7 @@ class Command:
             if getattr(self, name) < 1:
                 raise UserError(f"--{name}={getattr(self, name)}: at least 1 is needed")
 
-    def shapes(self) -> list[Bucket]:
+    def buckets(self) -> list[Bucket]:
         """The shapes BxT of `passes`."""
         try:
             pairs = [tuple(map(int, shape.split("x"))) for shape in self.passes if shape]
@@ -87,7 +82,7 @@ class Command:
 
 
 TOPICS = {
-    **workload.TOPICS,
+    **program.TOPICS,
     "Comparison": {
         "learning_rate": Doc("Peak of the schedule", "per step"),
         "batch": Doc("Samples in lock-step in the reference", "samples"),
@@ -150,52 +145,22 @@ def reference_settings(settings: CramSettings) -> torch_reference.Settings:
     )
 
 
-def torch_chunk(model: PreTrainedModel, bucket: Bucket, passes: int) -> Callable[[], None]:
-    """An action that runs `passes` passes of the reference with every row busy, and waits for them."""
-    rng = np.random.default_rng(0)
-    target_BxT = rng.integers(0, model.config.vocab_size, (bucket.lanes, bucket.tokens))
-    init_BxKxD = np.zeros((bucket.lanes, 1, model.config.hidden_size), np.float32)
-    batch = torch_reference.start_batch(model, target_BxT, init_BxKxD)
-    endless = torch_reference.Settings(learning_rate=1e-9, max_steps=2**30, max_steps_per_token=2**30)
-
-    def chunk() -> None:
-        for _ in range(passes):
-            torch_reference.train_pass(model, batch, bucket.tokens, endless)
-        batch.memory.sum().item()
-
-    chunk()
-    return chunk
-
-
-def settle_threads(model: PreTrainedModel, buckets: Sequence[Bucket], asked: int) -> int:
-    """Give PyTorch `asked` threads, or for 0 one or all cores, whichever makes these passes faster."""
-    candidates = [asked] if asked else sorted({1, len(os.sched_getaffinity(0))})
-    times = {}
-    for threads in candidates:
-        torch.set_num_threads(threads)
-        chunks = [torch_chunk(model, bucket, passes=4) for bucket in buckets]
-        times[threads] = sum(min(measure.seconds(chunk, 5)) for chunk in chunks)
-    best = min(candidates, key=times.__getitem__)
-    torch.set_num_threads(best)
-    return best
-
-
 def pass_record(
-    pair: Pair, bucket: Bucket, threads: int = 0, repeats: int = 5, passes: int = 8
+    pair: Pair, bucket: Bucket, threads: int = 0, repeats: int = 5, chunk_passes: int = 8
 ) -> dict[str, Any]:
-    """Seconds of one pass of each side at one shape: the best of `repeats` chunks of `passes`, in turn."""
-    places = mesh.places(mesh.of(pair.model))
-    if bucket.lanes % places:
-        raise UserError(f"--passes: {bucket.lanes} lanes do not divide among {places} devices")
-    share = bucket._replace(lanes=bucket.lanes // places)
-    threads = settle_threads(pair.torch_model, [bucket], threads)
-    chunk = engine.full_bucket(pair.model, share, chunk_passes=passes)
-    their_chunk = torch_chunk(pair.torch_model, bucket, passes)
+    """Seconds of one pass of each side at one shape: the best of `repeats` chunks, in turn."""
+    devices = mesh.places(mesh.of(pair.model))
+    if bucket.lanes % devices:
+        raise UserError(f"--passes: {bucket.lanes} lanes do not divide among {devices} devices")
+    share = bucket._replace(lanes=bucket.lanes // devices)
+    threads = torch_reference.set_threads(pair.torch_model, [bucket], threads)
+    chunk = passes.full_bucket(pair.model, share, chunk_passes=chunk_passes)
+    torch_chunk = torch_reference.timed_passes(pair.torch_model, bucket, chunk_passes)
     ours, theirs = [], []
     for _ in range(repeats):
         tally = chunk()
-        ours.append(tally.wall_s * places / tally.passes)
-        theirs += [seconds / passes for seconds in measure.seconds(their_chunk, 1)]
+        ours.append(tally.wall_s * devices / tally.passes)
+        theirs += [seconds / chunk_passes for seconds in passes.seconds(torch_chunk, 1)]
     return {
         "measurement": "pass",
         "lanes": bucket.lanes,
@@ -217,17 +182,17 @@ def compare_runs(
     init_NxKxD = initial_embeddings(pair.model, jobs, settings)
     targets = [sample.tokens for sample in samples]
     reference = reference_settings(settings)
-    jax.clear_caches()  # what an earlier scope compiled must not help the first run of this one
-    ours, theirs = [engine.whole_run(pair.model, samples, settings)], []
+    jax.clear_caches()  # so that the first run compiles, also in the second scope
+    ours, theirs = [passes.whole_run(pair.model, samples, settings)], []
     for _ in range(rounds):
         theirs.append(
             torch_reference.cram(pair.torch_model, targets, init_NxKxD, reference, batch_size=batch)
         )
-        ours.append(engine.whole_run(pair.model, samples, settings))
+        ours.append(passes.whole_run(pair.model, samples, settings))
     return {"measurement": "run", "scope": scope, "samples": len(samples), **_comparison(ours, theirs)}
 
 
-def _comparison(ours: list[engine.RunResult], theirs: list[torch_reference.Outcome]) -> dict[str, Any]:
+def _comparison(ours: list[passes.RunResult], theirs: list[torch_reference.Outcome]) -> dict[str, Any]:
     first, warm_s = ours[0].total, statistics.median(one.total.wall_s for one in ours[1:])
     reference, torch_s = theirs[0], statistics.median(one.wall_s for one in theirs)
     horizons = [outcome.horizon for outcome in ours[0].outcomes]
@@ -272,7 +237,7 @@ def run_records(
 ) -> list[dict[str, Any]]:
     """Runs to the caps, and then to the horizons that both sides reached there."""
     typical = [Bucket(tokens, command.batch) for tokens in TYPICAL_TOKENS]
-    threads = settle_threads(pair.torch_model, typical, command.torch_threads)
+    threads = torch_reference.set_threads(pair.torch_model, typical, command.torch_threads)
     rounds = {"batch": command.batch, "rounds": command.rounds}
     to_caps = compare_runs(pair, samples, settings, scope="to_caps", **rounds)
     common = list(map(min, to_caps["jaxcram_horizons"], to_caps["torch_horizons"]))
@@ -284,7 +249,7 @@ def run_records(
 def load_pair(work: Workload) -> Pair:
     """The workload's checkpoint on both sides, on the same device and in the same dtype."""
     model = work.decoder()
-    directory, dtype = port.find_checkpoint(work.place), getattr(torch, model.dtype.name)
+    directory, dtype = port.find_checkpoint(work.model_path), getattr(torch, model.dtype.name)
     return Pair(model, torch_reference.load(directory, device=_torch_device(), dtype=dtype))
 
 
@@ -292,9 +257,9 @@ def random_pair(shape: str, dtype: str | None) -> Pair:
     """Two unrelated models of random weights in one shape: good for timing."""
     mesh.use_cores()
     dtype = dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
-    model = mesh.replicated(model_shapes.random_decoder(shape, dtype), mesh.MeshShape().make())
+    model = mesh.replicated(shapes.random_decoder(shape, dtype), mesh.MeshShape().make())
     device, theirs = _torch_device(), getattr(torch, dtype)
-    return Pair(model, torch_reference.random_model(model_shapes.SHAPES[shape], device=device, dtype=theirs))
+    return Pair(model, torch_reference.random_model(shapes.SHAPES[shape], device=device, dtype=theirs))
 
 
 def _torch_device() -> str:
@@ -303,23 +268,23 @@ def _torch_device() -> str:
 
 def main(command: Command) -> None:
     jax.config.update("jax_enable_compilation_cache", False)  # compile times are to be those of a first start
-    machine, shapes = measure.machine(), command.shapes()
+    machine, buckets = program.machine(), command.buckets()
     if command.shape:
         pair = random_pair(command.shape, command.workload.dtype)
     else:
         pair = load_pair(command.workload)
     print(machine)
-    records = [pass_record(pair, bucket, command.torch_threads) for bucket in shapes]
-    print(measure.table(records, PASS_COLUMNS))
+    records = [pass_record(pair, bucket, command.torch_threads) for bucket in buckets]
+    print(program.table(records, PASS_COLUMNS))
     if command.runs and not command.shape:
         samples = command.workload.samples(pair.model)
         settings = command.workload.settings(command.learning_rate)
         runs = run_records(pair, samples, settings, command)
-        print(measure.table(runs, RUN_COLUMNS))
+        print(program.table(runs, RUN_COLUMNS))
         records += runs
-    common = {"benchmark": "against_torch", "machine": machine, "settings": workload.described(command)}
-    measure.write_json_lines([common | one for one in records], command.workload.json)
+    common = {"machine": machine, "settings": program.described(command)}
+    program.write_records(command.workload.json, records, benchmark="against_torch", **common)
 
 
 if __name__ == "__main__":
-    workload.start(Command, TOPICS, main, __doc__)
+    program.start(Command, TOPICS, main, __doc__)

@@ -1,23 +1,23 @@
-"""What the published main table of progressive cramming costs on three machines: arithmetic, no measurement.
-
-Of its four models it has the three that jaxcram can load; Gemma-3-4B is of a family that it does not have.
+"""What would the published main table of progressive cramming cost on accelerators? Arithmetic alone.
 
     python benchmarks/cost.py --peak_share=0.3 --useful_share=0.7
 
+Of the table's four models it has the three that jaxcram can load; Gemma-3-4B is of a family that it lacks.
+
 A step of a lane whose prefix has n tokens is one forward-and-backward pass over n positions, F(n) FLOPs as
-`measure.pass_flops` counts them. With s(n) steps at the stage n of a text, N texts, and D devices:
+`common.passes.pass_flops` counts them. With s(n) steps at stage n of a text, N texts, and D devices:
 
     hours = N * sum over n of s(n) F(n) / (useful share * balance * peak share * D * peak * 3600)
 
-  s(n)          published, with the last stage, which failed after its 1,000 steps; mean of three texts
-  useful share  tokens somebody needed, of those computed; the default was measured on 50 stories, at one
-                rate, with the bundled model on a CPU. A token costs the same whether needed or not
+  s(n)          published, including the last stage, which failed after 1,000 steps; mean of three texts
+  useful share  useful tokens / computed tokens; the default was measured on 50 stories at one learning rate
+                with the bundled model on a CPU. A padded token costs as much as a useful one
   balance       N / (D * ceil(N / D)): every device works as long as the one with most lanes
-  peak share    FLOPs of passes a second, of the vendor's peak: ASSUMED until it is measured
-  peak          the vendor's figure for dense bfloat16, a device
+  peak share    FLOP/s of passes / the vendor's peak: ASSUMED until it is measured
+  peak          the vendor's figure for one device in dense bfloat16
 
 F(n) = a n + b n^2 with one memory embedding, so of the published steps only the sums of s(n) n and s(n) n^2
-enter. Not in it: decoding at the end, compilation, downloads, and the traffic of weights over a model axis.
+matter. Not included: decoding at the end, compilation, downloads, and communication over a model axis.
 """
 
 from __future__ import annotations
@@ -26,12 +26,10 @@ import dataclasses
 import math
 from typing import Any, NamedTuple
 
-import measure
-import shapes
-import workload
 from flax import nnx
 from jax import numpy as jnp
 
+from common import passes, program, shapes
 from jaxcram.cli.flags import Doc
 from jaxcram.cram.lanes import Bucket
 from jaxcram.errors import UserError
@@ -51,7 +49,7 @@ class Machine(NamedTuple):
     peak: float
 
 
-# Vendors' figures, not measured. A v5e-16 has 16 chips; a v5p-8 has 4, for its name counts two cores a chip.
+# Vendors' figures, not measured. A v5e-16 has 16 chips; a v5p-8 has 4, because its name counts cores.
 MACHINES = {
     "H200": Machine(1, 989e12),
     "v5e-16": Machine(16, 197e12),
@@ -68,8 +66,8 @@ class Steps(NamedTuple):
 
 
 TEXTS = 3
-# The three PG19 texts a model whose steps at each token are published with Tarasov et al. 2026; low-dim is
-# the variant e = W z + b, which jaxcram does not have: its steps, at the price of a plain one.
+# Of each model the three PG19 texts whose steps at each token are published with Tarasov et al. 2026. Low-dim
+# is the variant e = W z + b, which jaxcram does not have: its published steps at the cost of a plain step.
 PUBLISHED = {
     ("Llama-3.1-8B", "plain"): Steps(44_420, 43_026_640, 52_288_117_320),
     ("Llama-3.1-8B", "low-dim"): Steps(41_759, 46_052_505, 62_847_213_781),
@@ -109,14 +107,14 @@ TOPICS = {
         "useful_share": Doc("Tokens of unfinished prefixes / tokens computed", "share"),
         "num_samples": Doc("Texts, each a lane", "texts"),
     },
-    "Results": {"json": Doc("Append one JSON line a row to this file", unset="none is written")},
+    "Results": program.RESULTS,
 }
 
 
 def text_flops(config: DecoderConfig, steps: Steps) -> float:
-    """FLOPs of the passes that one text needs, not a padded token among them."""
-    shapes = nnx.eval_shape(lambda: Decoder(config, dtype=jnp.bfloat16, rngs=nnx.Rngs(0)))
-    one, two = (measure.pass_flops(shapes, Bucket(tokens=n, lanes=1)) for n in (1, 2))
+    """FLOPs of the passes that one text needs, without padding."""
+    model = nnx.eval_shape(lambda: Decoder(config, dtype=jnp.bfloat16, rngs=nnx.Rngs(0)))
+    one, two = (passes.pass_flops(model, Bucket(tokens=n, lanes=1)) for n in (1, 2))
     quadratic = (two - 2 * one) / 2  # of a n + b n^2
     linear = one - quadratic
     return (linear * steps.tokens + quadratic * steps.squares) / TEXTS
@@ -151,13 +149,12 @@ def main(command: Command) -> None:
         f"{command.num_samples} texts"
     )
     print("steps and tokens (mean prefix of a step): published, a text; exaflop: of all texts, useful only")
-    print(measure.table(table, COLUMNS))
+    print(program.table(table, COLUMNS))
     for name, machine in MACHINES.items():
         hours = sum(row["hours"] for row in table if row["machine"] == name)
         print(f"all on {name}: {hours:.1f} hours, {hours * machine.devices:.1f} device hours")
-    common = {"benchmark": "cost", "settings": workload.described(command)}
-    measure.write_json_lines([common | row for row in table], command.json)
+    program.write_records(command.json, table, benchmark="cost", settings=program.described(command))
 
 
 if __name__ == "__main__":
-    workload.start(Command, TOPICS, main, __doc__)
+    program.start(Command, TOPICS, main, __doc__)

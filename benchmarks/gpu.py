@@ -1,21 +1,21 @@
-"""jaxcram's passes on one GPU, for model shapes of random weights in bf16, and PyTorch's beside them.
+"""How fast are passes on one GPU? Published model shapes with random bf16 weights, beside PyTorch's passes.
 
-    PYTHONPATH=. python benchmarks/gpu.py --json=benchmarks/results/gpu.jsonl  (under ten minutes, no network)
+    PYTHONPATH=. python benchmarks/gpu.py --json=benchmarks/results/gpu.jsonl    (nine minutes, no network)
 
 Every stage is a process of its own, so that each has the GPU's memory to itself:
 
   numerics      cuDNN's attention and the plain one, both in bf16, against the plain one in fp32; logits of
                 small models against PyTorch's in fp32, of one checkpoint
-  jax:SHAPE     passes of a full bucket at each length: passes/s, share of the measured rate of one large bf16
-                product, compile time, peak memory of the process so far; for the largest shape also with
-                rematerialisation (`remat`) and with plain attention
-  torch:SHAPE   the reference's passes (torch_reference.py: Hugging Face, sdpa) of the same size; with fewer
-                lanes where memory does not suffice, and then tokens/s compare
-  sweep:SHAPE   passes of one length with more and more lanes
+  jax:SHAPE     passes of a full bucket at each length: passes/s, model FLOP/s as a share of the measured rate
+                of one large bf16 product, compile time, peak memory of the process so far; for the largest
+                shape also with rematerialisation (`remat`) and with plain attention
+  torch:SHAPE   the reference's passes (common/torch_reference.py: Hugging Face, sdpa) of the same size; with
+                fewer lanes where memory does not suffice: then compare tokens/s
+  sweep:SHAPE   passes of one length with a growing number of lanes
 
-Each measurement is a JSON line, written as it comes; the table at the end joins the two sides. When
-`--minutes` are over, the stage that runs is stopped and the table shows what there is. FLOPs are those of
-`measure.pass_flops`: recomputing is no model work. `--tiny` runs every stage on tiny shapes on CPU.
+Each measurement is a JSON line, written as soon as it is made; the tables at the end join the two sides.
+After `--minutes` the running stage is stopped and the tables show what has been measured. FLOPs are those of
+`common.passes.pass_flops`; recomputation is not counted. `--tiny` runs every stage on tiny shapes on CPU.
 """
 
 from __future__ import annotations
@@ -30,14 +30,12 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import measure
-import workload
-
+from common import program
 from jaxcram.cli.flags import Doc
 from jaxcram.errors import UserError
 
-# The memory is the stage's own: no more is taken than is needed, but nearly all may be. Compile times are
-# those of a first start.
+# Memory is allocated as needed, up to nearly all, because the peak is measured. Without a compilation cache
+# the compile times are those of a first start.
 ENVIRONMENT = {
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
     "XLA_CLIENT_MEM_FRACTION": "0.92",
@@ -70,11 +68,11 @@ class Command:
 TOPICS = {
     "Measurement": {
         "minutes": Doc("When to stop", "minutes"),
-        "tiny": Doc("Tiny shapes, on CPU: is everything in its place?"),
+        "tiny": Doc("Tiny shapes on CPU: a test of the program"),
         "stage": Doc("Run one stage in this process; it prints its JSON lines", unset="all, in turn"),
         "commit": Doc("Of the sources, for the records", unset="as git tells it"),
     },
-    "Results": {"json": workload.TOPICS["Results"]["json"]},
+    "Results": program.RESULTS,
 }
 COLUMNS = {
     **{"shape": "", "tokens": "", "lanes": "", "remat": "", "attention": "", "passes_per_s": ".2f"},
@@ -93,26 +91,26 @@ LOGITS_COLUMNS = {"shape": "", "jaxcram_error": ".5f", "torch_error": ".5f", "sa
 
 
 def stages(tiny: bool) -> list[str]:
-    """All stages, the most wanted first."""
+    """All stages, the most important first."""
     models = TINY_MODELS if tiny else MODELS
     passes = [f"{side}:{model}" for model in models for side in ("jax", "torch")]
     return ["numerics", *passes, *(f"sweep:{model}" for model in (TINY_MODELS[:1] if tiny else SWEPT))]
 
 
 def run_stage(stage: str, tiny: bool) -> Iterator[dict[str, Any]]:
-    """One stage in this process; the machine comes first where JAX has it."""
-    import gpu_stages
+    """One stage in this process; the machine comes first, except where PyTorch has the GPU."""
+    from common import gpu_stages
 
     kind, _, shape = stage.partition(":")
-    if kind != "torch":  # its process leaves the GPU to PyTorch
-        yield {"measurement": "machine", **measure.machine()}
+    if kind != "torch":
+        yield {"measurement": "machine", **program.machine()}
     plan = gpu_stages.Plan(shape or (TINY_MODELS[0] if tiny else LARGEST))
     if tiny:
         small = {"lengths": (16, 32), "token_budget": 64, "sweep": (32,), "chunk_s": 0.01}
         plan = dataclasses.replace(plan, extras=shape == TINY_MODELS[0], **small)
-        if not plan.extras:  # the second family; one length shows that it runs
+        if not plan.extras:  # of the second family one length
             plan = dataclasses.replace(plan, lengths=(32,))
-    elif plan.shape == LARGEST:  # whose logits and activations both sides should hold
+    elif plan.shape == LARGEST:  # fewer tokens, for both sides' activations to fit
         plan = dataclasses.replace(plan, extras=True, token_budget=8192)
     yield from gpu_stages.STAGES[kind](plan)
 
@@ -158,8 +156,8 @@ def joined(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def show(records: list[dict[str, Any]]) -> None:
-    """The tables of what there is."""
-    print(measure.table(joined(records), COLUMNS))
+    """Print the tables of what has been measured."""
+    print(program.table(joined(records), COLUMNS))
     for kind, columns in {
         "sweep": SWEEP_COLUMNS,
         "attention": ATTENTION_COLUMNS,
@@ -168,7 +166,7 @@ def show(records: list[dict[str, Any]]) -> None:
     }.items():
         chosen = [one for one in records if one["measurement"] == kind]
         if chosen:
-            print(f"\n{kind}\n{measure.table(chosen, columns)}")
+            print(f"\n{kind}\n{program.table(chosen, columns)}")
 
 
 def main(command: Command) -> None:
@@ -189,11 +187,11 @@ def main(command: Command) -> None:
                 machine = record | {"commit": command.commit or record["commit"]}
                 continue
             records.append({"stage": stage} | record)
-            line = {"benchmark": "gpu", "machine": machine, "tiny": command.tiny} | records[-1]
-            measure.write_json_lines([line], command.json)
+            common = {"benchmark": "gpu", "machine": machine, "tiny": command.tiny}
+            program.write_records(command.json, records[-1:], **common)
     print(machine)
     show(records)
 
 
 if __name__ == "__main__":
-    workload.start(Command, TOPICS, main, __doc__)
+    program.start(Command, TOPICS, main, __doc__)

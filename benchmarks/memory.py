@@ -1,22 +1,22 @@
-"""Peak device memory of a pass for a model's shape, from the compiled program; no weights and no GPU needed.
+"""How much device memory does a pass of a large model take? Read from the compiled program; no GPU is needed.
 
-    python benchmarks/memory.py --shape=llama3.1-8b --tokens=1568 --json=results.jsonl
+    python benchmarks/memory.py --shape=llama3.1-8b --tokens=1568 --target=cuda --json=results.jsonl
 
-The pass is compiled for abstract weights in bf16, and XLA's own account of its memory is read
+The pass is compiled for bf16 weights that need not exist, and XLA tells what memory it takes
 (`memory_analysis`). Three targets:
 
-  cuda  the program of an H100, with cuDNN's attention. The compiler comes with the package's [cuda] extra
-        and needs no GPU. Compiled so, cuDNN's calls come without their workspace, so what the backward
-        kernel sums up in fp32, the queries' gradient, is added: `workspace_bytes`.
+  cuda  the program of an H100, with cuDNN's attention. The compiler comes with the package's [cuda] extra.
+        It does not count cuDNN's workspace, so the fp32 gradient of the queries, which the backward kernel
+        sums up there, is added: `workspace_bytes`.
   tpu   the program of a TPU v5p, with the splash kernel; the compiler is the package libtpu.
-  cpu   the program of this machine's CPU. It is not what an accelerator runs: bf16 products are computed in
-        fp32, for which XLA converts whole weights, and attention holds all scores.
+  cpu   the program of this machine's CPU, which differs: bf16 products are computed in fp32, for which XLA
+        converts whole weights, and attention stores all scores.
 
-One line "pass" for each of `--lanes`, with jaxcram's own account of it beside (`jaxcram/cram/pass_bytes.py`,
-which chooses on rematerialisation: weights, what is stored for the way back, working memory); it is an
-account of the target's path, but for target cpu of the GPU's. One line "fit": the peak is close to affine in
-the lanes. And one line "lanes" for each device size: the most lanes whose compiled peak fits into `--share`
-of it, and what the account says. GB are 10^9 bytes.
+One line "pass" for each of `--lanes`, beside the estimate that decides on rematerialisation
+(`jaxcram/cram/pass_bytes.py`: weights, what is stored for the backward pass, working memory; for target cpu
+the estimate is of the GPU's program). One line "fit": the straight line through the peaks. And one line
+"lanes" for each device size: the most lanes whose compiled peak fits into `--share` of it, and the most by
+the estimate. GB are 10^9 bytes.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ import functools
 import importlib.util
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
+from unittest import mock
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # the compilers of other targets need no device
 os.environ.setdefault("JAX_SKIP_CUDA_CONSTRAINTS_CHECK", "1")
@@ -37,15 +38,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA warns of every pass th
 
 import jax
 import jax.numpy as jnp
-import measure
 import numpy as np
-import shapes
-import workload
 from jax.experimental import topologies
 
+from common import program, shapes
 from jaxcram.cli.flags import Doc
 from jaxcram.cram import lanes, pass_bytes
 from jaxcram.cram.lanes import Bucket, PassSettings
+from jaxcram.devices import private
 from jaxcram.errors import UserError
 from jaxcram.models.decoder import Decoder
 from jaxcram.models.layers import attention_implementation
@@ -67,7 +67,27 @@ platform_name: "CUDA"
 dnn_version_info { major: 9 minor: 10 patch: 0 }
 device_description_str: "NVIDIA H100 80GB HBM3"
 """
-AS_IF = {"cpu": contextlib.nullcontext, "cuda": shapes.as_if_on_gpu, "tpu": shapes.as_if_on_tpu}
+
+
+def as_if_on_tpu() -> contextlib.AbstractContextManager[Any]:
+    """Inside, a trace takes the code paths of a TPU, the splash kernel included, on any machine."""
+    return mock.patch.object(jax, "default_backend", return_value="tpu")
+
+
+@contextlib.contextmanager
+def as_if_on_gpu() -> Iterator[None]:
+    """Inside, a trace takes the code paths of a Hopper GPU, cuDNN's attention included, on any machine."""
+    cudnn = private.cudnn_attention()
+    with (
+        mock.patch.object(jax, "default_backend", return_value="gpu"),
+        mock.patch.object(cudnn, "check_cudnn_version", return_value=91000),
+        mock.patch.object(cudnn, "check_compute_capability", lambda wanted: float(wanted) <= 9.0),
+        mock.patch.object(cudnn, "is_cuda_compute_capability_equal", lambda wanted: wanted == "9.0"),
+    ):
+        yield
+
+
+AS_IF = {"cpu": contextlib.nullcontext, "cuda": as_if_on_gpu, "tpu": as_if_on_tpu}
 TARGETS = tuple(AS_IF)
 NEEDED = {"cuda": ("jax_plugins.xla_cuda13", "jaxcram[cuda]"), "tpu": ("libtpu", "libtpu")}
 
@@ -106,7 +126,7 @@ TOPICS = {
         "share": Doc("Part of a device's memory that a pass may take"),
         "target": Doc(f"What to compile for: {', '.join(TARGETS)}"),
     },
-    "Results": {"json": workload.TOPICS["Results"]["json"]},
+    "Results": program.RESULTS,
 }
 PASS_COLUMNS = {
     **{"lanes": "", "remat": "", "attention": "", "compiled_gb": ".2f", "account_gb": ".2f"},
@@ -116,7 +136,7 @@ LANES_COLUMNS = {"device_gb": "", "remat": "", "lanes": "", "compiled_gb": ".2f"
 
 
 class Target:
-    """A compiler, and what the passes it compiles take."""
+    """Compiles passes for one kind of device."""
 
     def __init__(self, command: Command) -> None:
         self._command = command
@@ -129,7 +149,7 @@ class Target:
         return Bucket(self._command.tokens, count)
 
     def account(self, count: int, remat: bool) -> pass_bytes.PassBytes:
-        """jaxcram's own account; for CPU of the GPU's path."""
+        """jaxcram's estimate; for target cpu of the GPU's program."""
         with AS_IF["cuda" if self._command.target == "cpu" else self._command.target]():
             return pass_bytes.count(self.model, self.bucket(count), self._command.num_memory, remat=remat)
 
@@ -201,7 +221,7 @@ def most_lanes(peak: Callable[[int], int], capacity: float, first: int, second: 
 
 
 def pass_record(target: Target, count: int, remat: bool) -> dict[str, Any]:
-    """One compiled pass, and the account beside it."""
+    """One compiled pass, and the estimate beside it."""
     compiled, account = target.compiled(count, remat), target.account(count, remat)
     record = {"measurement": "pass", "lanes": count, "remat": remat, **compiled}
     record |= {f"{name}_gb": value / 1e9 for name, value in account._asdict().items()}
@@ -233,17 +253,11 @@ def lanes_record(target: Target, device_gb: int, remat: bool, command: Command) 
 
 def main(command: Command) -> None:
     target = Target(command)
-    common = {
-        "benchmark": "memory",
-        "machine": measure.machine(),
-        "settings": workload.described(command),
-    }
-    records: list[dict[str, Any]] = []
+    common = {"benchmark": "memory", "machine": program.machine(), "settings": program.described(command)}
 
-    def show(part: list[dict[str, Any]], columns: dict[str, str]) -> None:
-        records.extend(part)
-        print(measure.table(part, columns), end="\n\n", flush=True)
-        measure.write_json_lines([common | one for one in part], command.json)
+    def show(records: list[dict[str, Any]], columns: dict[str, str]) -> None:
+        print(program.table(records, columns), end="\n\n", flush=True)
+        program.write_records(command.json, records, **common)
 
     print(f"{command.shape}, bf16, {command.tokens} tokens a lane, compiled for {command.target}\n")
     remats = (False, True)
@@ -255,4 +269,4 @@ def main(command: Command) -> None:
 
 
 if __name__ == "__main__":
-    workload.start(Command, TOPICS, main, __doc__)
+    program.start(Command, TOPICS, main, __doc__)

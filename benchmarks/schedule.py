@@ -1,11 +1,12 @@
-"""What the schedule makes of a run: how much of it was needed, and what more learning rates cost.
+"""What does a sweep cost? All learning rates in one run, against each of them in a run of its own.
 
-    python benchmarks/schedule.py --texts=stories --num_samples=32 --json=results.jsonl
+    python benchmarks/schedule.py --num_samples=32 --json=results.jsonl
+    python benchmarks/schedule.py --num_samples=32 --commands
 
-All learning rates at once, and each of them alone, in turns of two seconds for each rate, after a run of
-either kind has compiled all programs. With --commands, whole commands one after the other, each in a process
-of its own with all programs in the cache: what a user waits for, with loading, decoding back and the figure.
-One JSON line each:
+Without --commands the runs follow one another in this process, after one of each kind has compiled all
+programs: the passes and the host's work between them. With --commands they are whole commands, each in a
+process of its own with all programs in the cache: what a user waits for, with loading, decoding and the
+figure. One JSON line each:
 
   timed         loop or command
   rates         learning rates of the run
@@ -22,12 +23,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import engine
-import measure
-import startup
-import workload
-from workload import Workload
-
+from common import passes, program
+from common.program import Workload
 from jaxcram.cli.flags import Doc
 from jaxcram.models.decoder import Decoder
 
@@ -47,11 +44,11 @@ class Command:
 
 
 TOPICS = {
-    **workload.TOPICS,
+    **program.TOPICS,
     "Measurement": {
         "learning_rates": Doc("Crossed with the texts as lanes", "per step"),
         "alone": Doc("Also run each learning rate alone"),
-        "commands": Doc("Time whole commands, not the loop in this process"),
+        "commands": Doc("Time whole commands instead of runs in this process"),
     },
 }
 COLUMNS = {
@@ -68,38 +65,38 @@ COLUMNS = {
 
 def loops(model: Decoder, command: Command) -> list[dict[str, Any]]:
     """One record a run in this process."""
-    samples = command.workload.samples(model)
-    several = [command.workload.settings(*rates) for rates in command.groups()]
-    for settings in several[:2]:  # those of one rate have the same programs
-        engine.whole_run(model, samples, settings)
-    return [
-        {
-            "timed": "loop",
-            "rates": _given(settings.learning_rates),
-            "lanes": len(outcomes),
-            "wall_s": total.wall_s,
-            "passes": total.passes,
-            "lane_steps": total.lane_steps,
-            "useful_share": total.useful_tokens / total.paid_tokens,
-            "mean_horizon": statistics.fmean(outcome.horizon for outcome in outcomes),
-        }
-        for settings, (outcomes, total) in zip(
-            several, engine.runs_in_turns(model, samples, several), strict=True
+    samples, groups = command.workload.samples(model), command.groups()
+    compile_first, records = groups[:2], []  # other single rates have the programs of the first one
+    for rates in [*compile_first, *groups]:
+        settings = command.workload.settings(*rates)
+        result = passes.whole_run(model, samples, settings)
+        total, horizons = result.total, [outcome.horizon for outcome in result.outcomes]
+        records.append(
+            {
+                "timed": "loop",
+                "rates": _given(rates),
+                "lanes": len(horizons),
+                "wall_s": total.wall_s,
+                "passes": total.passes,
+                "lane_steps": total.lane_steps,
+                "useful_share": total.useful_tokens / total.paid_tokens,
+                "mean_horizon": statistics.fmean(horizons),
+            }
         )
-    ]
+    return records[len(compile_first) :]
 
 
 def whole_commands(command: Command) -> list[dict[str, Any]]:
     """One record a command; raises UserError with what a command says of a mistake in the flags."""
-    flags = {name: value for name, value in workload.described(command.workload).items() if value}
+    flags = {name: value for name, value in program.described(command.workload).items() if value}
     arguments = ["cram", "--trajectory=none", *(f"--{name}={value}" for name, value in flags.items())]
-    groups, records = command.groups(), []
-    compile_first = groups[:2]  # those of one rate have the same programs
+    groups = command.groups()
+    compile_first, records = groups[:2], []
     with tempfile.TemporaryDirectory() as name:
         for number, rates in enumerate([*compile_first, *groups]):
             out = Path(name) / str(number)
             own = [*arguments, f"--learning_rates={_given(rates)}", f"--out={out}"]
-            wall_s = startup.timed(own, Path.cwd(), Path(name) / "cache")
+            wall_s = program.time_command(own, Path.cwd(), cache=Path(name) / "cache")
             summary = json.loads((out / "summary.json").read_text())
             records.append(
                 {
@@ -120,7 +117,7 @@ def _given(rates: tuple[float, ...]) -> str:
 
 
 def compared(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The records with what all learning rates at once, the first, cost in runs of one."""
+    """The records with `over_one`; the first is of all learning rates at once."""
     one = statistics.fmean(record["wall_s"] for record in records[1:]) if records[1:] else None
     return [record | {"over_one": one and record["wall_s"] / one} for record in records]
 
@@ -130,12 +127,12 @@ def main(command: Command) -> None:
         records = compared(whole_commands(command))
     else:
         records = compared(loops(command.workload.decoder(), command))
-    machine = measure.machine()
+    machine = program.machine()
     print(machine)
-    print(measure.table(records, COLUMNS))
-    common = {"benchmark": "schedule", "machine": machine, "settings": workload.described(command)}
-    measure.write_json_lines([common | record for record in records], command.workload.json)
+    print(program.table(records, COLUMNS))
+    common = {"machine": machine, "settings": program.described(command)}
+    program.write_records(command.workload.json, records, benchmark="schedule", **common)
 
 
 if __name__ == "__main__":
-    workload.start(Command, TOPICS, main, __doc__)
+    program.start(Command, TOPICS, main, __doc__)

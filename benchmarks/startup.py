@@ -1,25 +1,19 @@
-"""How long a user waits: for the help, and for the first pass, with nothing compiled before and with a cache.
+"""How long does jaxcram take to start: the help, and a first pass, with nothing compiled and from the cache?
 
     python benchmarks/startup.py --json=results.jsonl
 
-Each is a process of its own, timed from outside. The run is one text, one learning rate and one step, so it
-has one pass that steps and one that ends it; loading, tokenizing and decoding back are in the time.
+Each is a process of its own, timed from outside. The run has one text, one learning rate and one step: a pass
+that steps and one that ends the lane. Loading, tokenizing and decoding are included.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import os
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
-import measure
-import workload
-
+from common import program
 from jaxcram.cli.flags import Doc
 from jaxcram.errors import UserError
 
@@ -31,54 +25,43 @@ class Command:
     repeats: int = 3
     json: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.repeats < 1:
+            raise UserError(f"--repeats={self.repeats}: at least 1 is needed")
+
 
 TOPICS = {
     "Measurement": {
-        "repeats": Doc("Times that each is run; the best counts, but for the cold start", "runs"),
-        "json": Doc("Append one JSON line a measurement to this file", unset="none is written"),
-    }
+        "repeats": Doc("Runs of each, of which the fastest counts; of the cold start one", "runs")
+    },
+    "Results": program.RESULTS,
 }
-
-
-def timed(arguments: list[str], folder: Path, cache: Path) -> float:
-    """Seconds of `jaxcram ARGUMENTS` in a folder; raises UserError with what it says of a mistake in them."""
-    environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
-    environment.pop("JAX_COMPILATION_CACHE_DIR", None)
-    code = "import sys; from jaxcram.cli.main import main; sys.exit(main(sys.argv[1:]))"
-    start = time.perf_counter()
-    command = [sys.executable, "-c", code, *arguments]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=False)
-    seconds = time.perf_counter() - start
-    if done.returncode == UserError.exit_code:
-        raise UserError(done.stderr.decode().strip().splitlines()[-1].partition("error: ")[2])
-    done.check_returncode()
-    return seconds
 
 
 def measured(repeats: int) -> list[dict[str, Any]]:
     """One record each."""
     one = ["cram", "--texts=stories:1", "--learning_rates=1.0", "--max_steps=1"]
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        cold = timed(one, folder, folder / "cache")
-        warm = min(timed(one, folder, folder / "cache") for _ in range(repeats))
-        help_s = min(timed(["cram", "--help"], folder, folder / "cache") for _ in range(repeats))
-    seconds = {
-        "cram --help": help_s,
-        "first pass, nothing compiled": cold,
-        "first pass, from the cache": warm,
-    }
+        directory = Path(name)
+
+        def timed(arguments: list[str]) -> float:
+            return program.time_command(arguments, directory, cache=directory / "cache")
+
+        seconds = {
+            "first pass, nothing compiled": timed(one),
+            "first pass, from the cache": min(timed(one) for _ in range(repeats)),
+            "cram --help": min(timed(["cram", "--help"]) for _ in range(repeats)),
+        }
     return [{"start": start, "wall_s": wall_s} for start, wall_s in seconds.items()]
 
 
 def main(command: Command) -> None:
     records = measured(command.repeats)
-    machine = measure.machine()
+    machine = program.machine()
     print(machine)
-    print(measure.table(records, {"start": "", "wall_s": ".2f"}))
-    common = {"benchmark": "startup", "machine": machine}
-    measure.write_json_lines([common | record for record in records], command.json)
+    print(program.table(records, {"start": "", "wall_s": ".2f"}))
+    program.write_records(command.json, records, benchmark="startup", machine=machine)
 
 
 if __name__ == "__main__":
-    workload.start(Command, TOPICS, main, __doc__)
+    program.start(Command, TOPICS, main, __doc__)

@@ -1,30 +1,22 @@
-"""How fast jaxcram crams on this machine: per bucket with all lanes busy, and over a whole progressive run.
+"""How many optimiser steps per second does jaxcram take on this machine, and what limits them?
 
     python benchmarks/steps_per_second.py --model=DIR --num_samples=8 --json=results.jsonl
 
-First comes a progressive run, twice: the first compiles, the second is timed and booked by bucket. Then every
-bucket that the run used is timed alone, full of lanes that never end. One JSON line each:
+First a progressive run, twice: the first compiles, the second is timed and split by bucket. Then every bucket
+that the run used is timed alone, full of lanes that never end. One JSON line each:
 
   scope              "run", "run_bucket" (a bucket's part of the run) or "bucket" (alone, full)
-  tokens, lanes      padded target tokens T and lanes B of a pass; for the run, null and the lanes of its pool
+  tokens, lanes      padded target tokens T and lanes B of a pass; for the run, null and all its lanes
   passes, wall_s     passes, and their seconds; in a run these include the host's part
   lane_steps         optimiser steps, over all lanes; per second: lane_steps_per_s
-  tokens_per_s       padded tokens that passes computed
-  useful_share       tokens of unfinished lanes' current prefixes / padded tokens: what is neither padding nor
-                     an idle lane
-  model_flops_per_s  FLOPs of the passes as computed, padded tokens included
+  tokens_per_s       padded tokens that passes computed, per second
+  useful_share       tokens of unfinished lanes' current prefixes / padded tokens; the rest is padding and
+                     lanes that have ended
+  model_flops_per_s  FLOPs of the passes (`common.passes.pass_flops`), padded tokens included, per second
   matmul_flops_per_s one large matrix product, measured in this process; matmul_share is the ratio of the two
   first_run_s        seconds of the first run, compilation included
 
-so useful_share * matmul_share is the part of the machine that went into tokens somebody needed.
-
-FLOPs of a pass over B lanes with T target tokens: weights are frozen, so a pass is two forward-equivalents of
-the matrix work, S = K + T - 1 positions times P matrix weights in each of L layers, plus attention and the
-head:
-
-  B * ( L * (4 * S * P  +  12 * S^2 * H * C)  +  4 * T * V * D )
-
-`measure.pass_flops` has the reasons; the tests hold it against the compiled pass.
+So useful_share * matmul_share is the share of the machine's matrix rate that went into useful tokens.
 """
 
 from __future__ import annotations
@@ -32,11 +24,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import engine
-import measure
-import workload
-from workload import Workload
-
+from common import passes, program
+from common.passes import Tally
+from common.program import Workload
 from jaxcram.cli.flags import Doc
 from jaxcram.cram.settings import CramSettings
 from jaxcram.errors import UserError
@@ -58,7 +48,7 @@ class Command:
 
 
 TOPICS = {
-    **workload.TOPICS,
+    **program.TOPICS,
     "Measurement": {
         "learning_rates": Doc("Crossed with the texts as lanes", "per step"),
         "repeats": Doc("Chunks timed in each bucket; the best counts", "chunks"),
@@ -80,7 +70,7 @@ COLUMNS = {
 
 
 def record(
-    scope: str, tokens: int | None, lanes: int, tally: engine.Tally, matmul_flops_per_s: float
+    scope: str, tokens: int | None, lanes: int, tally: Tally, matmul_flops_per_s: float
 ) -> dict[str, Any]:
     """One measurement, with the rates that follow from it."""
     return {
@@ -103,35 +93,31 @@ def measured(
     model: Decoder, samples: list[Sample], settings: CramSettings, repeats: int
 ) -> list[dict[str, Any]]:
     """All records of the benchmark: the run, its buckets' parts, and each bucket alone, best of `repeats`."""
-    matmul = measure.matmul_rate(model.dtype)
-    first_run_s = engine.whole_run(model, samples, settings).total.wall_s
-    result = engine.whole_run(model, samples, settings)
+    matmul = passes.matmul_rate(model.dtype)
+    first_run_s = passes.whole_run(model, samples, settings).total.wall_s
+    result = passes.whole_run(model, samples, settings)
     records = [record("run", None, len(result.outcomes), result.total, matmul)]
     for bucket, tally in sorted(result.buckets.items()):
         records.append(record("run_bucket", *bucket, tally, matmul))
     for bucket in sorted(result.buckets):
-        chunk = engine.full_bucket(model, bucket, num_memory=settings.num_memory)
+        chunk = passes.full_bucket(model, bucket, num_memory=settings.num_memory)
         best = min((chunk() for _ in range(repeats)), key=lambda tally: tally.wall_s)
         records.append(record("bucket", *bucket, best, matmul))
     return [{**one, "first_run_s": first_run_s} for one in records]
 
 
 def main(command: Command) -> None:
-    machine = measure.machine()
+    machine = program.machine()
     model = command.workload.decoder()
     settings = command.workload.settings(*command.learning_rates)
     records = measured(model, command.workload.samples(model), settings, command.repeats)
     print(machine)
     print(f"one large matrix product: {records[0]['matmul_flops_per_s']:.4g} FLOP/s")
     print(f"first run, compilation included: {records[0]['first_run_s']:.1f} s")
-    print(measure.table(records, COLUMNS))
-    common = {
-        "benchmark": "steps_per_second",
-        "machine": machine,
-        "settings": workload.described(command),
-    }
-    measure.write_json_lines([common | one for one in records], command.workload.json)
+    print(program.table(records, COLUMNS))
+    common = {"machine": machine, "settings": program.described(command)}
+    program.write_records(command.workload.json, records, benchmark="steps_per_second", **common)
 
 
 if __name__ == "__main__":
-    workload.start(Command, TOPICS, main, __doc__)
+    program.start(Command, TOPICS, main, __doc__)

@@ -43,8 +43,8 @@ class Plan:
     Attributes:
         lengths: padded target tokens of the buckets, ascending.
         drains: in full passes a bucket, what it costs that buckets run dry (`Scheduler.bucket`): 3 with many
-            lanes, as good as any of recorded runs played again (`benchmarks/replay.py`); else 2, measured
-            with 8 to 32 lanes.
+            lanes, as good as any in simulations of recorded runs; else 2, measured with 8 to 32 lanes
+            (`benchmarks/NOTES.md`).
     """
 
     lengths: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""The benchmarks are programs, not a package: their modules are found in their own folder."""
+"""Makes the benchmark programs importable: they find each other and `common` in their own folder."""
 
 import sys
 from pathlib import Path

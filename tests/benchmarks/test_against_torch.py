@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-import against_torch  # noqa: E402
-import torch_reference  # noqa: E402
 
+import against_torch  # noqa: E402
+from common import torch_reference  # noqa: E402
 from jaxcram.cram.lanes import Bucket  # noqa: E402
 from jaxcram.cram.settings import CramSettings, StageSettings  # noqa: E402
 from jaxcram.models import port  # noqa: E402
@@ -42,7 +42,7 @@ def test_both_sides_step_under_the_same_settings():
 
 
 def test_a_pass_record(pair):
-    record = against_torch.pass_record(pair, Bucket(tokens=12, lanes=3), threads=1, repeats=2, passes=2)
+    record = against_torch.pass_record(pair, Bucket(tokens=12, lanes=3), threads=1, repeats=2, chunk_passes=2)
     keys = [
         *("measurement", "lanes", "tokens", "torch_threads"),
         *("jaxcram_s", "torch_s", "jaxcram_all_s", "torch_all_s", "ratio"),

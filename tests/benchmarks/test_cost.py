@@ -5,13 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cost
 import jax
 import jax.numpy as jnp
-import measure
 import pytest
 from flax import nnx
 
+import cost
+from common import passes
 from jaxcram.cram.lanes import Bucket
 from jaxcram.models.decoder import Decoder
 
@@ -53,10 +53,10 @@ def test_the_models_have_the_published_parameters(model):
 def test_flops_of_a_text_are_those_of_its_passes():
     model, stages = "Pythia-1.4B", {1: 3, 2: 22, 57: 10, 400: 1_000}
     steps = cost.Steps(*(sum(n**power * count for n, count in stages.items()) for power in (0, 1, 2)))
-    passes = sum(
-        count * measure.pass_flops(shapes(model), Bucket(tokens=n, lanes=1)) for n, count in stages.items()
+    flops = sum(
+        count * passes.pass_flops(shapes(model), Bucket(tokens=n, lanes=1)) for n, count in stages.items()
     )
-    assert cost.text_flops(cost.MODELS[model], steps) * cost.TEXTS == pytest.approx(passes, rel=1e-12)
+    assert cost.text_flops(cost.MODELS[model], steps) * cost.TEXTS == pytest.approx(flops, rel=1e-12)
 
 
 def test_hours_are_flops_over_what_the_devices_give():

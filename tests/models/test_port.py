@@ -268,7 +268,7 @@ def test_loading_imports_no_torch_and_no_transformers():
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="measures through Linux's /proc")
 def test_loading_takes_little_more_memory_than_the_checkpoint():
-    command = [sys.executable, ROOT / "benchmarks" / "load_memory.py", "--megabytes=200"]
+    command = [sys.executable, ROOT / "tests" / "models" / "load_memory.py", "--megabytes=200"]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     result = json.loads(output)
     assert result["checkpoint_bytes"] > 150e6

@@ -13,14 +13,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
-import engine
 import jax
 import jax.numpy as jnp
-import measure
 import numpy as np
-import shapes
 from jax.errors import JaxRuntimeError
 
+from common import passes, shapes
 from jaxcram.cram.lanes import Bucket
 from jaxcram.devices.compilation import CompileTime
 from jaxcram.models import layers, port
@@ -52,19 +50,19 @@ class Plan:
     chunk_s: float = 1.0
 
     def bucket(self, tokens: int) -> Bucket:
-        """The pass of `tokens` a lane that fills the budget."""
+        """The pass with `tokens` in each lane that fills the budget."""
         return Bucket(tokens, max(1, self.token_budget // tokens))
 
-    def passes(self, model: Decoder, bucket: Bucket, flops_per_s: float) -> int:
+    def chunk_passes(self, model: Decoder, bucket: Bucket, flops_per_s: float) -> int:
         """Passes of a chunk, if they run at 0.4 of the matrix rate."""
-        return int(np.clip(0.4 * self.chunk_s * flops_per_s / measure.pass_flops(model, bucket), 2, 32))
+        return int(np.clip(0.4 * self.chunk_s * flops_per_s / passes.pass_flops(model, bucket), 2, 32))
 
 
 def jax_passes(plan: Plan) -> Records:
     """Passes of jaxcram at every length."""
-    model, rate = _decoder(plan), measure.matmul_rate(DTYPE)
+    model, rate = _decoder(plan), passes.matmul_rate(DTYPE)
     longest = plan.bucket(plan.lengths[-1])
-    # The peak of memory is that of the process so far, so what takes least goes first.
+    # The peak of memory is that of the process so far, so the smallest goes first.
     if plan.extras:
         yield _jax_pass(plan, model, longest, rate, remat=True)
     for tokens in reversed(plan.lengths):
@@ -75,8 +73,8 @@ def jax_passes(plan: Plan) -> Records:
 
 
 def sweep(plan: Plan) -> Records:
-    """Passes of one length with more and more lanes: from where on a token costs the same."""
-    model, rate = _decoder(plan), measure.matmul_rate(DTYPE)
+    """Passes of one length with a growing number of lanes: how many does a GPU need to be busy?"""
+    model, rate = _decoder(plan), passes.matmul_rate(DTYPE)
     for budget in plan.sweep:
         bucket = dataclasses.replace(plan, token_budget=budget).bucket(plan.lengths[len(plan.lengths) // 2])
         yield _jax_pass(plan, model, bucket, rate, measurement="sweep")
@@ -85,8 +83,8 @@ def sweep(plan: Plan) -> Records:
 def torch_passes(plan: Plan) -> Records:
     """Passes of the PyTorch reference at every length."""
     import torch
-    import torch_reference
-    from against_torch import torch_chunk
+
+    from common import torch_reference
 
     cuda = torch.cuda.is_available()
     fields, device = shapes.SHAPES[plan.shape], "cuda" if cuda else "cpu"
@@ -98,9 +96,9 @@ def torch_passes(plan: Plan) -> Records:
         if cuda:
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
-        passes = max(2, plan.passes(counted, bucket, rate) // 2)
-        chunk = torch_chunk(model, bucket, passes)
-        wall_s = min(measure.seconds(chunk, REPEATS)) / passes
+        count = max(2, plan.chunk_passes(counted, bucket, rate) // 2)
+        action = torch_reference.timed_passes(model, bucket, count)
+        wall_s = min(passes.seconds(action, REPEATS)) / count
         peak = torch.cuda.max_memory_allocated() if cuda else None
         return _rates("torch_pass", plan, bucket, counted, wall_s, rate) | {"peak_bytes": peak}
 
@@ -109,7 +107,7 @@ def torch_passes(plan: Plan) -> Records:
 
 
 def numerics(plan: Plan) -> Records:
-    """Attention's two paths against fp32, and logits against PyTorch's."""
+    """Attention's two paths against fp32, and logits against PyTorch's, of small models."""
     yield from _attention_paths(plan)
     for shape in ("tiny-llama", "tiny-neox"):
         yield _logits(shape)
@@ -126,12 +124,12 @@ def _jax_pass(
     plan: Plan, model: Decoder, bucket: Bucket, rate: float, *, remat: bool = False, measurement: str = "pass"
 ) -> dict[str, Any]:
     def timed(bucket: Bucket) -> dict[str, Any]:
-        passes = plan.passes(model, bucket, rate)
+        count = plan.chunk_passes(model, bucket, rate)
         start = time.perf_counter()
         with CompileTime() as compile_time:
-            chunk = engine.full_bucket(model, bucket, chunk_passes=passes, remat=remat)
+            chunk = passes.full_bucket(model, bucket, chunk_passes=count, remat=remat)
         first_s = time.perf_counter() - start
-        wall_s = min(chunk().wall_s for _ in range(REPEATS)) / passes
+        wall_s = min(chunk().wall_s for _ in range(REPEATS)) / count
         stats = jax.local_devices()[0].memory_stats() or {}
         config = model.config
         query = jax.ShapeDtypeStruct((bucket.lanes, bucket.tokens, config.num_heads, config.head_size), DTYPE)
@@ -149,7 +147,7 @@ def _jax_pass(
 def _rates(
     measurement: str, plan: Plan, bucket: Bucket, model: Decoder, wall_s: float, rate: float
 ) -> dict[str, Any]:
-    flops_per_s = measure.pass_flops(model, bucket) / wall_s
+    flops_per_s = passes.pass_flops(model, bucket) / wall_s
     return {
         "measurement": measurement,
         "shape": plan.shape,
@@ -178,7 +176,7 @@ def _halved_until_it_fits(timed: Callable[[Bucket], dict[str, Any]], bucket: Buc
 @contextlib.contextmanager
 def _plain_attention() -> Iterator[None]:
     """Inside, attention takes the plain path on every device."""
-    jax.clear_caches()  # what was traced before would be taken again
+    jax.clear_caches()  # or programs traced before would be used again
     with mock.patch.object(layers, "attention_implementation", return_value="plain"):
         yield
     jax.clear_caches()
@@ -192,7 +190,7 @@ def _torch_matmul_rate(torch: Any, device: Any) -> float:
         (factor @ factor)[0, 0].item()
 
     product()
-    return 2 * size**3 / min(measure.seconds(product, 8))
+    return 2 * size**3 / min(passes.seconds(product, 8))
 
 
 def _attention_paths(plan: Plan) -> Records:
@@ -213,7 +211,7 @@ def _attention_paths(plan: Plan) -> Records:
             compiled = jax.jit(gradients).lower(*qkv).compile()
             path = layers.attention_implementation(qkv[0])
         found = compiled(*qkv)
-        wall_s = min(measure.seconds(functools.partial(_wait, compiled, qkv), REPEATS))
+        wall_s = min(passes.seconds(functools.partial(_wait, compiled, qkv), REPEATS))
         errors = [_relative(one, other) for one, other in zip(found, exact, strict=True)]
         yield {
             "measurement": "attention",
@@ -239,12 +237,14 @@ def _relative(found: Any, exact: Any) -> float:
 def _logits(shape: str) -> dict[str, Any]:
     """One checkpoint on both sides: errors of bf16 logits against PyTorch's in fp32."""
     import torch
-    import torch_reference
+
+    from common import torch_reference
 
     model = _decoder(Plan(shape))
     tokens_BxT = np.random.default_rng(0).integers(0, model.config.vocab_size, (4, 128))
     found = jax.jit(lambda model, tokens: model.logits(model(model.embed(tokens))))(model, tokens_BxT)
-    device, theirs = "cuda" if torch.cuda.is_available() else "cpu", {}
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    theirs = {}
     with tempfile.TemporaryDirectory() as directory:
         port.save(model, directory)
         for dtype in (torch.float32, torch.bfloat16):

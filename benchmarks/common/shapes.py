@@ -1,18 +1,14 @@
-"""Published model shapes as their config.json has them, and models of random weights in these shapes."""
+"""Shapes of published models, as in their config.json, and decoders of random weights in these shapes."""
 
 from __future__ import annotations
 
-import contextlib
 import zlib
-from collections.abc import Iterator
 from typing import Any
-from unittest import mock
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxcram.devices import private
 from jaxcram.errors import UserError
 from jaxcram.models.config import DecoderConfig
 from jaxcram.models.decoder import Decoder
@@ -103,7 +99,7 @@ def _leaf(name: str, shape: tuple[int, ...], dtype: Any) -> jax.Array:
         return jnp.ones(shape, dtype)
     if "bias" in name:
         return jnp.zeros(shape, dtype)
-    if len(shape) == 2:  # an embedding: drawn in pieces like the layers of a stack
+    if len(shape) == 2:  # an embedding
         return _normal(_key(name), (1, *shape), dtype, 0.02)[0]
     return _normal(_key(name), shape, dtype, shape[-1] ** -0.5)
 
@@ -114,26 +110,7 @@ def _key(name: str) -> jax.Array:
 
 def _normal(key: jax.Array, shape: tuple[int, ...], dtype: Any, scale: float) -> jax.Array:
     def draw(keys: jax.Array) -> jax.Array:
-        # One layer after another: the random bits take more memory than the weights.
+        # Layer by layer, because the random bits take more memory than the weights.
         return jax.lax.map(lambda key: jax.random.normal(key, shape[1:], dtype) * scale, keys)
 
     return jax.jit(draw)(jax.random.split(key, shape[0]))
-
-
-def as_if_on_tpu() -> contextlib.AbstractContextManager[Any]:
-    """Inside, a trace takes the paths of a TPU, the splash kernel included, whatever is there."""
-    return mock.patch.object(jax, "default_backend", return_value="tpu")
-
-
-@contextlib.contextmanager
-def as_if_on_gpu() -> Iterator[None]:
-    """Inside, a trace takes the paths of a Hopper GPU, cuDNN's attention included, whatever is there."""
-    cudnn = private.cudnn_attention()
-
-    with (
-        mock.patch.object(jax, "default_backend", return_value="gpu"),
-        mock.patch.object(cudnn, "check_cudnn_version", return_value=91000),
-        mock.patch.object(cudnn, "check_compute_capability", lambda wanted: float(wanted) <= 9.0),
-        mock.patch.object(cudnn, "is_cuda_compute_capability_equal", lambda wanted: wanted == "9.0"),
-    ):
-        yield

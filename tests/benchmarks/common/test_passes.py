@@ -1,21 +1,17 @@
-"""The FLOP formula against the program that runs, and how results are written down."""
+"""The FLOP formula against the program that runs, full buckets, and whole runs."""
 
-import json
 import math
-import subprocess
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import measure
-import numpy as np
 import pytest
 from flax import nnx
 from jax.extend.core import jaxprs_in_params
 
+from common import passes
 from jaxcram.cram import lanes
 from jaxcram.cram.lanes import Bucket, PassSettings
+from jaxcram.cram.settings import CramSettings, StageSettings
 
 
 def one_pass(model, bucket, num_memory):
@@ -57,8 +53,8 @@ def test_pass_flops_are_the_matrix_products_of_the_traced_pass(llama, num_layers
     traced = jax.make_jaxpr(one_pass(model, bucket, num_memory)[0])(
         model, one_pass(model, bucket, num_memory)[1]
     )
-    assert measure.pass_flops(model, bucket, num_memory) == product_flops(traced.jaxpr)
-    assert measure.pass_flops(model.apart(), bucket, num_memory) == product_flops(traced.jaxpr)
+    assert passes.pass_flops(model, bucket, num_memory) == product_flops(traced.jaxpr)
+    assert passes.pass_flops(model.apart(), bucket, num_memory) == product_flops(traced.jaxpr)
 
 
 @pytest.mark.optimised
@@ -72,40 +68,33 @@ def test_pass_flops_agree_with_the_compilers_count(llama):
     bucket = Bucket(tokens=48, lanes=4)
     function, pool = one_pass(model, bucket, 1)
     counted = jax.jit(function).lower(model, pool).compile().cost_analysis()["flops"]
-    assert counted == pytest.approx(measure.pass_flops(model, bucket), rel=0.05)
-
-
-def test_json_lines_are_appended(tmp_path):
-    path = tmp_path / "lines.jsonl"
-    measure.write_json_lines([{"a": 1}, {"b": [np.int32(2), np.float64(0.5)]}], str(path))
-    measure.write_json_lines([{"c": np.arange(2)}], str(path))
-    assert list(map(json.loads, path.read_text().splitlines())) == [{"a": 1}, {"b": [2, 0.5]}, {"c": [0, 1]}]
-
-
-def test_a_table_lines_its_columns_up():
-    records = [{"name": "long name", "x": 1.25, "unseen": 0}, {"name": "b", "x": None}]
-    assert (
-        measure.table(records, {"name": "", "x": ".1f"}) == "     name    x\nlong name  1.2\n        b    -"
-    )
-
-
-def test_the_machine_is_described():
-    described = measure.machine()
-    assert list(described) == ["cpu", "cores", "load", "backend", "devices", "jax", "torch", "commit"]
-    assert described["backend"] == "cpu"
-    assert described["jax"] == jax.__version__
-
-
-def test_describing_the_machine_makes_every_core_a_device(own_devices):
-    """In a fresh process: JAX counts its devices once, when it is first asked for them."""
-    code = "import measure; machine = measure.machine(); print(machine['cores'], len(machine['devices']))"
-    folder = Path(measure.__file__).parent
-    command = [sys.executable, "-c", code]
-    told = subprocess.run(command, cwd=folder, env=own_devices, capture_output=True, text=True, check=True)
-    cores, devices = told.stdout.split()
-    assert cores == devices
+    assert counted == pytest.approx(passes.pass_flops(model, bucket), rel=0.05)
 
 
 def test_matmul_rate_is_work_over_time(monkeypatch):
-    monkeypatch.setattr(measure, "seconds", lambda action, repeats: [0.5] * (repeats - 1) + [0.25])
-    assert measure.matmul_rate(jnp.float32, size=8, repeats=3) == 2 * 8**3 / 0.25
+    monkeypatch.setattr(passes, "seconds", lambda action, repeats: [0.5] * (repeats - 1) + [0.25])
+    assert passes.matmul_rate(jnp.float32, size=8, repeats=3) == 2 * 8**3 / 0.25
+
+
+def test_a_full_bucket_steps_every_lane_in_every_pass(llama):
+    tally = passes.full_bucket(llama(), Bucket(tokens=16, lanes=3), chunk_passes=5)()
+    assert (tally.passes, tally.lane_steps) == (5, 15)
+    assert tally.useful_tokens == tally.paid_tokens == 5 * 3 * 16
+
+
+@pytest.mark.slow
+def test_the_work_of_a_run_is_that_of_its_buckets_and_of_its_lanes(llama, samples):
+    settings = CramSettings(
+        learning_rates=(0.1,),
+        stages=StageSettings(max_steps=40, max_steps_per_token=12),
+        trajectory="none",
+        chunk_passes=8,
+    )
+    result = passes.whole_run(llama(), samples, settings)
+    assert [outcome.job.sample_id for outcome in result.outcomes] == [0, 1, 2, 3]
+    assert result.total.lane_steps == sum(outcome.steps for outcome in result.outcomes)
+    assert result.total.passes == sum(tally.passes for tally in result.buckets.values())
+    for bucket, tally in result.buckets.items():
+        assert tally.paid_tokens == tally.passes * bucket.lanes * bucket.tokens
+        assert tally.flops == tally.passes * passes.pass_flops(llama(), bucket)
+    assert sum(tally.wall_s for tally in result.buckets.values()) <= result.total.wall_s

@@ -1,9 +1,9 @@
 """Host memory that loading a checkpoint takes, as a multiple of the checkpoint's size.
 
-    python benchmarks/load_memory.py --megabytes=1000        (Linux; one JSON line; bound: ratio < 1.3)
+    python tests/models/load_memory.py --megabytes=1000        (Linux; prints one JSON line)
 
-Writes a random sharded Llama checkpoint in bf16, loads it in bf16 in a process of its own, and compares that
-process's peak of resident memory with what it held when all libraries were up and the device started.
+Writes a random sharded Llama checkpoint in bf16 and loads it in bf16 in a process of its own. Counted is that
+process's peak of resident memory, less the peak before loading, with all libraries imported and JAX started.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SHARD_BYTES = 250_000_000
 
 
 def write_checkpoint(directory: Path, megabytes: int) -> int:
-    """Fills a directory with a checkpoint of about that size, in layers; its exact bytes."""
+    """Fill a directory with a checkpoint of about that size; returns its exact bytes."""
     import jax
     import ml_dtypes
     import numpy as np
@@ -58,13 +58,13 @@ def write_checkpoint(directory: Path, megabytes: int) -> int:
 
 
 def peak_bytes() -> int:
-    """The most memory this process ever held; not ru_maxrss, which a child inherits from its parent."""
+    """Peak of this process's resident memory; not ru_maxrss, which a child inherits from its parent."""
     status = Path("/proc/self/status").read_text()
     return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", status)[1])
 
 
 def measure(directory: Path) -> dict[str, float]:
-    """Loads the checkpoint in this process."""
+    """Load the checkpoint in this process."""
     import jax
 
     from jaxcram.models import port
@@ -79,7 +79,7 @@ def measure(directory: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    """Prints the measurement as one JSON line."""
+    """Print the measurement as one JSON line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -93,7 +93,7 @@ def main() -> None:
         size = write_checkpoint(Path(directory), args.megabytes)
         command = [sys.executable, __file__, "--measure", directory]
         output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    result = {"benchmark": "load_memory", "checkpoint_bytes": size, **json.loads(output)}
+    result = {"checkpoint_bytes": size, **json.loads(output)}
     print(json.dumps(result | {"ratio": result["load_bytes"] / size}))
 
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-import torch_reference as reference  # noqa: E402
 from transformers import LlamaConfig, LlamaForCausalLM, get_cosine_with_min_lr_schedule_with_warmup  # noqa: E402
+
+from common import torch_reference as reference  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
