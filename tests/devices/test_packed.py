@@ -1,3 +1,5 @@
+"""Packing a pytree into one array per dtype, and back."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
