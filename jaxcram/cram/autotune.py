@@ -172,7 +172,7 @@ def _seconds(model: Decoder, bucket: Bucket, num_memory: int, remat: bool) -> fl
 
 
 def fit(points: list[tuple[int, float]]) -> PassCost:
-    """Fits seconds = rate * (knee + tokens) to measured (tokens, seconds), by least squares of relative errors.
+    """Fits seconds = rate * (knee + tokens) to measured (tokens, seconds), by least relative squares.
 
     The budget is the largest number of tokens that still raised the tokens per second: by `STILL_GAINING` for
     four times the tokens, by its square root for twice as many.

@@ -1,4 +1,4 @@
-"""The curves of a run: every `log_every` optimiser steps one point of each lane, from the device's records."""
+"""Curves: one point of each lane every `log_every` optimiser steps, from the device's records."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class LaneCurve(Collected):
     """Collects the points of one lane's curve (`jaxcram.results.curves.COLUMNS`).
 
     There is one point for every multiple of `log_every`, from the first pass that measured the lane after
-    that many steps. The last point is from the pass in which the lane ended; it replaces one of the same step.
+    that many steps. The last point is from the pass that ended the lane; it replaces one of the same step.
 
     Args:
         job: of the lane.

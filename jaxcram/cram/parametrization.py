@@ -16,7 +16,7 @@ Params = Any  # a pytree of fp32 arrays, every leaf with a leading lane axis
 
 
 class Parametrization(Protocol):
-    """A map from parameters to memory embeddings; hashable, since it is a static argument of compiled passes."""
+    """A map from parameters to memory embeddings; hashable, as a static argument of compiled passes."""
 
     def init(self, start_NxKxD: np.ndarray) -> Params:
         """The parameters of N lanes whose initial memory is `start_NxKxD`, fp32."""

@@ -204,8 +204,8 @@ class Scheduler:
                 continue
             bucket, seated = choice
             stays = last is not None and last.bucket == bucket and np.array_equal(last.seated, seated)
-            # A group of one device ends its chunk early, to be refilled, once a quarter of its lanes is done.
-            # Devices of a larger group would only wait for each other.
+            # A group of one device ends its chunk early, to get new lanes, once over a quarter of its lanes
+            # are done. Devices of a larger group would only wait for each other.
             floor = 1 if self._group_size > 1 else -(-3 * len(seated) // 4)
             made.append(Turn(group, bucket, seated, stays, floor))
             self._now[group] = self._last[group] = made[-1]

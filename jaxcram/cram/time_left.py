@@ -28,9 +28,9 @@ _MEAN_S = 10.0  # time constant of the mean speed, at least; later, half of the 
 class TimeLeft:
     """The estimate of one run, updated every second.
 
-    Passes are weighted by their cost (`Scheduler.pass_cost`). The passes left follow from the steps that lanes
-    still need: each bucket runs batches of its lanes until the longest lane of each batch has ended. Batches
-    are distributed over the devices, but the passes of one lane are sequential.
+    Passes are weighted by their cost (`Scheduler.pass_cost`). The passes left follow from the steps that
+    lanes still need: each bucket runs batches of its lanes until the longest lane of each batch has ended.
+    Batches are distributed over the devices, but the passes of one lane are sequential.
 
     Args:
         stages: the caps, and how prefixes grow.

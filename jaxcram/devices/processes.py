@@ -46,8 +46,8 @@ def joined(address: str | None, processes: int | None, process: int | None) -> I
     """Connects this process to the others while the context is open.
 
     Args:
-        address: host:port of process 0. None takes all three from Slurm, Open MPI, a TPU slice or GKE; without
-            these, or with one task, this process runs alone.
+        address: host:port of process 0. None takes all three from Slurm, Open MPI, a TPU slice or GKE;
+            without these, or with one task, this process runs alone.
         processes, process: number of processes, and rank of this one.
 
     Raises:
@@ -125,7 +125,7 @@ def together() -> Iterator[None]:
 
 
 def from_first(function: Callable[[], T]) -> T:
-    """Calls `function` on process 0 and returns its value (JSON) on all processes, or raises its UserError."""
+    """Calls `function` on process 0, and returns its value (JSON) or raises its UserError on all processes."""
     if count() == 1:
         return function()
     answer: dict[str, Any] = {}

@@ -28,7 +28,7 @@ _LEFT = "left "
 
 
 def end(reason: str, code: int = LOST) -> NoReturn:
-    """Ends this process at once, from any thread: the main thread may be blocked waiting for a lost process."""
+    """Ends this process at once, from any thread: the main thread may be blocked by a lost process."""
     remedy = "; what is finished was kept: start all processes again" if code == LOST else ""
     with suppress(OSError):
         os.write(2, f"\njaxcram: error: process {private.process_id()} {reason}{remedy}\n".encode())
