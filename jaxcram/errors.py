@@ -17,7 +17,7 @@ class UserError(Exception):
 
     Attributes:
         exit_code: of the command line.
-        agreed: with several processes, whether the error was raised in all of them; process 0 then reports it.
+        agreed: whether the error was raised in all of several processes; process 0 then reports it.
     """
 
     exit_code = 2
@@ -51,7 +51,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 def printable(text: str, keep: str = "\n\t") -> str:
-    """`text` with control characters, and those that cannot be encoded, as escape sequences, except `keep`."""
+    """`text` with escape sequences for control and unencodable characters, except those in `keep`."""
     return _UNSAFE.sub(
         lambda found: found[0] if found[0] in keep else found[0].encode("unicode_escape").decode(), text
     )

@@ -59,7 +59,7 @@ TEXT_OPTIONS = tuple(field.name for field in dataclasses.fields(TextSettings) if
 
 
 def shows_options(function: F) -> F:
-    """Makes `help()` and `inspect.signature` show every flat setting and its default instead of `**options`."""
+    """Makes `help()` and `inspect.signature` show every setting and its default instead of `**options`."""
     defaults = dataclasses.asdict(TextSettings()) | CramSettings().resolved()
     signature = inspect.signature(function)
     named = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]

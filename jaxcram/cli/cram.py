@@ -61,8 +61,8 @@ TOPICS = {
         ),
         "trajectory": Doc("Embeddings to store in the rows: of all stages, of the horizon, or none"),
         "log_every": Doc(
-            "Store curves in curves/ and draw them: loss, accuracy, learning rate and embedding norm of every "
-            "lane at this interval; 0 stores none",
+            "Store curves in curves/ and draw them: loss, accuracy, learning rate and embedding norm of "
+            "every lane at this interval; 0 stores none",
             "steps",
         ),
     },
@@ -106,7 +106,8 @@ TOPICS = {
         ),
         "chunk_passes": Doc("Passes on the device between two reads by the host", "passes"),
         "remat": Doc(
-            "Recompute layers in the backward pass instead of storing activations: slower, less device memory",
+            "Recompute layers in the backward pass instead of storing activations: slower, but takes less "
+            "device memory",
             unset="if the device's memory would not hold them",
         ),
     },

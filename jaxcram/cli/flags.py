@@ -2,9 +2,9 @@
 
 A program has a dataclass, whose fields may be dataclasses themselves, and help texts of all fields by topic.
 Each leaf becomes a flag with the field's name and default; the parsed flags become an instance of the
-dataclass. One field may be `positional`: its value may also be given without the flag's name. This is the only
-module that imports absl. It uses its own flag registry, so a program has its own flags and `--flagfile`, but
-none that libraries register.
+dataclass. One field may be `positional`: its value may also be given without the flag's name. This is the
+only module that imports absl. It uses its own flag registry, so a program has its own flags and `--flagfile`,
+but none that libraries register.
 """
 
 import dataclasses

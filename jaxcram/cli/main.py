@@ -36,8 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs `jaxcram` with the arguments `argv` (None: those of the process) and returns the exit code.
 
     A program is a module of this package with: `Command`, a frozen dataclass; `TOPICS`, the help texts of
-    Command's fields as flags; `run(command)`; and, if an interrupted run can be resumed, `RESUMES`, which says
-    how. Nothing slow is imported before the flags have been checked.
+    Command's fields as flags; `run(command)`; and, if an interrupted run can be resumed, `RESUMES`, which
+    says how. Nothing slow is imported before the flags have been checked.
     """
     name, *rest = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     with streams.reliable():

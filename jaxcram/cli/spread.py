@@ -47,8 +47,8 @@ TOPIC = {
     "Devices and processes": {
         "mesh": Doc(
             "Devices along each axis: lanes replicates the weights; model shards the weights and the work on "
-            "each lane; fsdp shards only the storage of the weights (lanes:-1,fsdp:8). -1 means all remaining "
-            "devices"
+            "each lane; fsdp shards only the storage of the weights (lanes:-1,fsdp:8). -1 means all "
+            "remaining devices"
         ),
         "coordinator_address": Doc(
             "host:port on the host of process 0, for several processes",

@@ -1,4 +1,4 @@
-"""Makes the standard streams reliable: always open, any character can be written, write errors are one line."""
+"""Makes the standard streams reliable: always open, every character can be written, errors take one line."""
 
 from __future__ import annotations
 

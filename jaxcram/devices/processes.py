@@ -125,7 +125,7 @@ def together() -> Iterator[None]:
 
 
 def from_first(function: Callable[[], T]) -> T:
-    """Calls `function` on process 0, and returns its value (JSON) or raises its UserError on all processes."""
+    """Calls `function` on process 0; returns its value (JSON) or raises its UserError on all processes."""
     if count() == 1:
         return function()
     answer: dict[str, Any] = {}

@@ -173,14 +173,14 @@ class Decoder(nnx.Module):
     def extend(self, inputs_BxTxD: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:
         """Hidden states [B, T, D] of the next T inputs, and the cache extended by them.
 
-        The caller must keep position + T within the cache's length: XLA clamps out-of-range updates silently.
+        The caller must keep position + T within the cache: XLA silently clamps updates out of range.
         """
         length, seen = inputs_BxTxD.shape[1], cache.position
         positions_T = seen + jnp.arange(length)
         tables = rotary_tables(self.config.rotary_frequencies(), positions_T)
         mask = (jnp.arange(cache.keys.shape[2]) <= positions_T[:, None])[None, None]
 
-        # The whole cache is in the carry, and each layer writes a slice of it, so that XLA updates it in place.
+        # The whole cache is in the carry and each layer writes a slice of it, so that XLA updates in place.
         def step(carry: Any, layer: tuple[Block, jax.Array]) -> tuple[Any, None]:
             (x_BxTxD, keys, values), block, index = carry, mesh.gathered(layer[0]), layer[1]
             with jax.named_scope("attention"):

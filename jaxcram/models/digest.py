@@ -16,8 +16,8 @@ PIECE, PIECES = 1 << 10, 64  # of larger ones, 64 pieces of 1 KiB are read from 
 def weights_digest(tensors: Iterable[Any]) -> str:
     """16 hexadecimal digits of SHA-256 over names, dtypes, shapes and values.
 
-    A tensor has the attributes `name`, `dtype`, `shape`, and `file` and `offset` (bytes) of its values. If the
-    tensors have more than `WHOLE` bytes in total, only `PIECES` evenly spaced pieces of each are read.
+    A tensor has the attributes `name`, `dtype`, `shape`, and `file` and `offset` (bytes) of its values. If
+    the tensors have more than `WHOLE` bytes in total, only `PIECES` evenly spaced pieces of each are read.
 
     Raises:
         OSError: a file cannot be read.

@@ -14,7 +14,7 @@ from jaxcram.models import splash
 
 
 class Linear(nnx.Module):
-    """y = W x (+ b), with W stored [out, in] as in checkpoints, so that loading copies without transposing."""
+    """y = W x (+ b), with W stored [out, in] as in checkpoints, so that loading needs no transposition."""
 
     def __init__(self, width_in: int, width_out: int, *, bias: bool, dtype: Any, rngs: nnx.Rngs):
         init = nnx.initializers.normal(width_in**-0.5)
@@ -112,7 +112,7 @@ def attend(
                 return on_each_device(splash.attend, *heads)
         mask = jnp.tri(length, dtype=bool)[None, None]
     # The R queries of a group become rows of one product with its keys: G larger products instead of H. On
-    # CPU, forward and backward take 0.6 of the time of jax.nn.dot_product_attention at T = 64, 0.4 at T = 128.
+    # CPU, forward and backward take 0.6 of jax.nn.dot_product_attention's time at T = 64, 0.4 at T = 128.
     rows = einops.rearrange(query_BxTxHxC * head_size**-0.5, "B T (G R) C -> B G (R T) C", G=num_kv_heads)
     scores = jnp.einsum("BGNC,BSGC->BGNS", rows, key_BxSxGxC, preferred_element_type=jnp.float32)
     scores_BxGxRxTxS = einops.rearrange(scores, "B G (R T) S -> B G R T S", T=length)
