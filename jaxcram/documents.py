@@ -1,4 +1,4 @@
-"""JSON: files that others wrote, within bounds and with two kinds of errors only; and our own, as bytes."""
+"""JSON: untrusted files, with limits on size and depth and only OSError or ValueError; our values as bytes."""
 
 import errno
 import json
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-MOST_BYTES = 1 << 24  # parsed JSON takes up to thirty times its file; the largest weight maps have 10 MB
+MOST_BYTES = 1 << 24  # parsed JSON takes up to 30 times the size of its file; the largest weight maps: 10 MB
 MOST_DEPTH = 100
 _SPACE = re.compile(r"\s*")
 
@@ -19,21 +19,21 @@ def read_object(file: Path, most_bytes: int = MOST_BYTES) -> dict[str, Any]:
     """The JSON object in a file.
 
     Raises:
-        OSError: there is no such file, or it cannot be read; `strerror` says why.
-        ValueError: it is too large, or holds no JSON object.
+        OSError: the file does not exist or cannot be read; `strerror` says why.
+        ValueError: it is too large, or is not a JSON object.
     """
     require_file(file)
     size = os.stat(file).st_size
     if size > most_bytes:
-        raise ValueError(f"{size} bytes, more than the {most_bytes} that are read of such a file")
+        raise ValueError(f"{size} bytes; at most {most_bytes} are read of such a file")
     value = parse(file.read_bytes())
     if not isinstance(value, dict):
-        raise ValueError(f"a JSON object is expected, not {type(value).__name__}")
+        raise ValueError(f"expected a JSON object, not {type(value).__name__}")
     return value
 
 
 def parse(content: bytes | str) -> Any:
-    """What JSON says. Raises ValueError: it is malformed, too deep, or an object has a key twice."""
+    """Parses JSON. Raises ValueError if it is malformed or too deep, or an object has a duplicate key."""
     try:
         value = json.loads(content, object_pairs_hook=_unambiguous)
     except RecursionError:
@@ -42,13 +42,13 @@ def parse(content: bytes | str) -> Any:
 
 
 def rows(pieces: Iterable[str], most_characters: int) -> Iterator[Any]:
-    """The values of a JSON document one at a time: the elements of an array, or whatever stands in it.
+    """Yields the values of a JSON document: the elements of an array, or any other value as it is.
 
     Several values may follow each other, as in JSON lines. Only one row is in memory at a time.
 
     Args:
         pieces: the document in pieces of any size.
-        most_characters: of one row.
+        most_characters: limit for one row.
 
     Raises:
         ValueError: as `parse`, or a row is longer than `most_characters`.
@@ -65,11 +65,13 @@ def rows(pieces: Iterable[str], most_characters: int) -> Iterator[Any]:
             document.peek()
             separator = document.take()
         if separator != "]":
-            raise ValueError("expecting ',' or ']' after an element" if separator else "the array has no end")
+            raise ValueError(
+                "expecting ',' or ']' after an element" if separator else "the array is not closed"
+            )
 
 
 class _Document:
-    """A JSON document of which a part is in memory."""
+    """A JSON document, read piece by piece."""
 
     def __init__(self, pieces: Iterable[str], most_characters: int):
         self._pieces = iter(pieces)
@@ -78,7 +80,7 @@ class _Document:
         self._decoder = json.JSONDecoder(object_pairs_hook=_unambiguous)
 
     def peek(self) -> str:
-        """The next character that is no white space, "" at the end."""
+        """The next character that is not white space; "" at the end."""
         while True:
             self._at = _SPACE.match(self._text, self._at).end()  # type: ignore[union-attr]
             if self._at < len(self._text) or not self._more():
@@ -105,7 +107,7 @@ class _Document:
                     raise ValueError(error.msg) from None
 
     def _more(self) -> bool:
-        """Reads on, as much again as is in memory: so a long row is not parsed more than a few times."""
+        """Reads as much again as is in memory, so that a long row is parsed only a few times."""
         left = [self._text[self._at :]]
         missing = max(1, len(left[0]))
         for piece in self._pieces:
@@ -118,7 +120,7 @@ class _Document:
 
 
 def require_file(path: str | os.PathLike[str]) -> None:
-    """Raises OSError unless there is a regular file: opening a pipe would wait, a device never ends."""
+    """Raises OSError unless the path is a regular file: a pipe would block, a device might never end."""
     mode = os.stat(path).st_mode
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
@@ -127,11 +129,11 @@ def require_file(path: str | os.PathLike[str]) -> None:
 
 
 def _shallow(value: Any) -> Any:
-    """The value itself. Raises ValueError if it is nested too deep to be shown."""
+    """Returns the value. Raises ValueError if it is nested too deeply."""
     level, depth = [value], 0
     while level:
         depth += 1
-        if depth > MOST_DEPTH:  # far below what would exhaust Python's stack when the value is shown
+        if depth > MOST_DEPTH:  # far below the depth at which repr() would exhaust Python's stack
             raise ValueError(f"nested more than {MOST_DEPTH} deep")
         containers = [item for item in level if isinstance(item, dict | list)]
         level = [child for item in containers for child in (item.values() if type(item) is dict else item)]
@@ -143,7 +145,7 @@ def _unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(values) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {twice!r} stands there twice")
+        raise ValueError(f"duplicate key {twice!r}")
     return values
 
 

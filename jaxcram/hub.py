@@ -1,6 +1,6 @@
-"""What a name from outside means: a path of this machine, or a name on the Hugging Face Hub.
+"""Resolves names given by the user: local paths, or names on the Hugging Face Hub.
 
-What looks like a path is never asked for on the Hub, so that a mistyped path is refused at once.
+A name that looks like a path is never requested from the Hub, so that a mistyped path is refused at once.
 """
 
 import os
@@ -17,26 +17,26 @@ TOKENIZER_FILES = (
     "generation_config.json",
     "config.json",
 )
-PATIENCE_S = 10  # for the first answer of the Hub
+PATIENCE_S = 10  # timeout for the first answer of the Hub
 _URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _OWNER_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
 def local(setting: str, name: str | os.PathLike[str]) -> Path | None:
-    """The file or directory of this name, with `~` expanded; None where there is none.
+    """The file or directory of this name, with `~` expanded; None if it does not exist.
 
     Raises:
-        UserError: there is none, and the name is a URI; `setting` is what the message calls it.
+        UserError: it does not exist, and the name is a URI; the message names it as `setting`.
     """
-    path = os.path.expanduser(os.fspath(name))  # not Path's, which raises errors at users that do not exist
-    if path and os.path.exists(path):  # not Path's, which raises errors at names that are too long
+    path = os.path.expanduser(os.fspath(name))  # Path.expanduser raises for unknown users
+    if path and os.path.exists(path):  # Path.exists raises for names that are too long
         return Path(path)
     refuse_uri(setting, path)
     return None
 
 
 def refuse_uri(setting: str, name: str) -> None:
-    """Raises UserError where a name that is no path of this machine says scheme://."""
+    """Raises UserError if a name begins with scheme://."""
     if match := _URI.match(name):
         scheme = match[1].lower()
         what = "give the path alone" if scheme == "file" else "use a local disk, and give a path there"
@@ -44,37 +44,37 @@ def refuse_uri(setting: str, name: str) -> None:
 
 
 def is_path(name: str) -> bool:
-    """Whether a name that does not exist can only be meant as a path; owner/name may be either."""
+    """Whether a name that does not exist can only be a path; owner/name may be a path or a Hub name."""
     return name.startswith((".", "~", os.sep)) or name.count("/") > 1 or "\\" in name
 
 
 def model_directory(name: str | os.PathLike[str], files: Sequence[str]) -> Path:
-    """The directory of a model; of a Hub name, `files` (patterns) are downloaded or found in the cache.
+    """The directory of a model; for a Hub name, `files` (patterns) are downloaded or read from the cache.
 
     Raises:
-        UserError: there is no such directory and no such model, or the Hub does not answer.
+        UserError: there is no such directory or model, or the Hub does not answer.
     """
     path, name = local("model", name), os.fspath(name)
     if path is not None and path.is_dir():
         return path
     if path is not None or is_path(name) or not _OWNER_NAME.fullmatch(name):
-        raise UserError(f"model {name!r} is no directory and no Hub name (owner/name); check its path")
-    import huggingface_hub  # only here: most runs never need the network
+        raise UserError(f"model {name!r} is neither a directory nor a Hub name (owner/name); check its path")
+    import huggingface_hub  # imported here, since most runs do not need it
 
     try:
         return Path(
             huggingface_hub.snapshot_download(name, allow_patterns=list(files), etag_timeout=PATIENCE_S)
         )
-    except (OSError, ValueError) as error:  # what huggingface_hub raises derives from these
+    except (OSError, ValueError) as error:  # the errors of huggingface_hub derive from these
         reason = " ".join(str(error).split())
         raise UserError(
-            f"model {name!r} is not a directory, and the Hub did not give it: {reason} "
+            f"model {name!r} is not a directory, and the Hub did not provide it: {reason} "
             "(check the name and the network, or give the path of a downloaded directory)"
         ) from error
 
 
 def require_data_set(name: str) -> None:
-    """Asks the Hub once for a data set: the `datasets` library would try for half a minute.
+    """Checks that the Hub has a data set; without this, the `datasets` library would retry for 30 s.
 
     Raises:
         UserError: the Hub does not answer within `PATIENCE_S` seconds, or has no such data set.
@@ -83,14 +83,14 @@ def require_data_set(name: str) -> None:
     from huggingface_hub.errors import HfHubHTTPError
 
     if constants.HF_HUB_OFFLINE:
-        return  # `datasets` looks into its cache
+        return  # `datasets` reads its cache
     try:
         HfApi().dataset_info(name, timeout=PATIENCE_S)
-    except Exception as error:  # of the network: of the HTTP library, which changes between releases
+    except Exception as error:  # network errors have types of the HTTP library, which differs by release
         reason = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, HfHubHTTPError | ValueError):
             raise UserError(
-                f"texts={name}: no such file or directory, and no data set of the Hub ({reason}); "
+                f"texts={name}: no such file or directory, nor a data set of the Hub ({reason}); "
                 "check the name"
             ) from error
         raise UserError(

@@ -1,4 +1,4 @@
-"""The flat keyword settings of `jaxcram.api.cram`: the same names as the flags of `jaxcram cram`."""
+"""The keyword settings of `jaxcram.api.cram`, with the same names as the flags of `jaxcram cram`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class CramOptions(TypedDict, total=False):
-    """Settings of a cram run by flat name; what each means stands at `CramSettings` and `TextSettings`."""
+    """Settings of a run by flat name; `CramSettings` and `TextSettings` document them."""
 
     # texts
     split: str
@@ -47,7 +47,7 @@ class CramOptions(TypedDict, total=False):
     beta2: float
     eps: float
     weight_decay: float
-    # what is kept, and how passes fit the device
+    # what is stored, and the size of passes
     trajectory: str
     log_every: int
     token_budget: int | str
@@ -59,7 +59,7 @@ TEXT_OPTIONS = tuple(field.name for field in dataclasses.fields(TextSettings) if
 
 
 def shows_options(function: F) -> F:
-    """Lets `help()` and `inspect.signature` show every flat setting with its default, not `**options`."""
+    """Makes `help()` and `inspect.signature` show every setting and its default instead of `**options`."""
     defaults = dataclasses.asdict(TextSettings()) | CramSettings().resolved()
     signature = inspect.signature(function)
     named = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]

@@ -1,4 +1,4 @@
-"""`jaxcram cram`: texts into embeddings, every claimed token decoded back."""
+"""`jaxcram cram`: crams texts into embeddings, and decodes every exact prefix back."""
 
 import dataclasses
 from pathlib import Path
@@ -9,12 +9,12 @@ from jaxcram.cli.spread import TOPIC, Spread
 from jaxcram.cram.settings import CramSettings
 from jaxcram.text.sources import TextSettings
 
-RESUMES = "finished lanes are kept, and the same command with the same --out finishes what is missing"
+RESUMES = "finished lanes are kept; the same command with the same --out runs the missing ones"
 
 
 @dataclasses.dataclass(frozen=True)
 class Command:
-    """The flags: which model, which texts, where to, and how."""
+    """The flags of `jaxcram cram`."""
 
     model: str | None = None
     dtype: str | None = None
@@ -29,52 +29,55 @@ class Command:
 
 
 TOPICS = {
-    "What is crammed": {
+    "Model and texts": {
         "model": Doc("Directory or Hub name of a Llama or GPT-NeoX model", unset="the bundled mini-llama"),
         "dtype": Doc(
-            "Precision of the model, float32 or bfloat16; embeddings and optimiser are always float32",
+            "Precision of the model, float32 or bfloat16; embeddings and optimiser state are always float32",
             unset="float32 on CPU, bfloat16 elsewhere",
         ),
         "texts": Doc(
-            "bundled, stories:COUNT, passages; a .txt file (its paragraphs, which blank lines separate); a "
-            ".jsonl, .json, .csv, .tsv or .parquet file (a text a row); a directory of .txt files (each one "
-            "text) or of tables, with its subdirectories; or a Hub data set as NAME or NAME:CONFIG"
+            "bundled, stories:COUNT, passages; a .txt file (one text per paragraph, separated by blank "
+            "lines); a .jsonl, .json, .csv, .tsv or .parquet file (one text per row); a directory of .txt "
+            "files (one text each) or of tables, with its subdirectories; or a Hub data set as NAME or "
+            "NAME:CONFIG"
         ),
         "split": Doc("Split of a Hub data set"),
         "column": Doc("Column that holds the text in a table"),
-        "num_samples": Doc("How many texts", "texts", "all"),
-        "offset": Doc("How many texts of the source to leave out first", "texts"),
-        "max_tokens": Doc("Keep only the first so many tokens of each text", "tokens", "all of them"),
-        "bos": Doc("Begin each target with the token BOS, or not", unset="as the tokenizer says"),
+        "num_samples": Doc("Number of texts", "texts", "all"),
+        "offset": Doc("Number of texts to skip at the beginning of the source", "texts"),
+        "max_tokens": Doc("Number of tokens to keep of each text", "tokens", "all of them"),
+        "bos": Doc("Begin each target with the BOS token, or not", unset="as the tokenizer says"),
     },
-    "What comes out": {
+    "Output": {
         "out": Doc(
-            "Directory of the run; the same command in the same directory finishes what is missing",
-            unset="a fresh one under runs/",
+            "Directory of the run; the same command in the same directory resumes it",
+            unset="a new one under runs/",
         ),
         "per_text": PER_TEXT,
-        "dry_run": Doc("Say what the run would do, compute and write nothing, and end"),
-        "profile_dir": Doc("Directory for a JAX profiler trace of a few chunks", unset="none is made"),
+        "dry_run": Doc("Print what the run would do, and compute and write nothing"),
+        "profile_dir": Doc("Directory for a JAX profiler trace of a few chunks", unset="no trace"),
         "checkpoint_minutes": Doc(
-            "Time between two checkpoints of the lanes under way; 0 makes none", "minutes"
+            "Time between two checkpoints of the unfinished lanes; 0 turns them off", "minutes"
         ),
-        "trajectory": Doc("Embeddings to keep in the rows: of all stages, of the horizon, or none"),
+        "trajectory": Doc("Embeddings to store in the rows: of all stages, of the horizon, or none"),
         "log_every": Doc(
-            "Keep curves: loss, accuracy, learning rate and embedding norm of every lane each so many steps, "
-            "in curves/, with a figure; 0 keeps none",
+            "Store curves in curves/ and draw them: loss, accuracy, learning rate and embedding norm of "
+            "every lane at this interval; 0 stores none",
             "steps",
         ),
     },
     "Lanes (one for each text, learning rate and seed)": {
-        "learning_rates": Doc("Peaks of the learning-rate schedule, commas between them", "per step"),
+        "learning_rates": Doc("Peaks of the learning-rate schedule, comma-separated", "per step"),
         "seeds": Doc("Seeds of the initial embeddings; the learning rates of a text share them", "no unit"),
-        "num_memory": Doc("K, the embeddings that a text is crammed into", "embeddings"),
-        "init": Doc("Initial embedding: uniform in [0, 0.02), or normal with the token embeddings' spread"),
+        "num_memory": Doc("K, the number of embeddings that a text is crammed into", "embeddings"),
+        "init": Doc(
+            "Initial embedding: uniform in [0, 0.02), or normal with the token embeddings' standard deviation"
+        ),
     },
     "Stages": {
         "mode": Doc("progressive grows the prefix whenever it is exact; full takes the whole text at once"),
         "min_tokens": Doc("Length of the first prefix", "tokens"),
-        "progressive_step": Doc("What the prefix grows by", "tokens"),
+        "progressive_step": Doc("Growth of the prefix per stage", "tokens"),
         "max_steps": Doc("Cap on the optimiser steps of a lane; the cosine ends there", "steps"),
         "max_steps_per_token": Doc("Cap on the optimiser steps of one stage; full has none", "steps"),
     },
@@ -82,29 +85,30 @@ TOPICS = {
         "loss": Doc("cross_entropy, or hinge: max(0, margin + best other logit - true logit)"),
         "temperature": Doc("T of the cross-entropy of logits / T", "no unit"),
         "temperature_squared": Doc(
-            "Multiply that cross-entropy by T squared, which keeps its gradient's size"
+            "Multiply that cross-entropy by T squared, which keeps the scale of its gradient"
         ),
         "margin": Doc("Margin of the hinge", "logits"),
     },
     "Optimiser (AdamW)": {
-        "schedule": Doc("cosine: linear warm-up, then cosine to min_lr; constant: neither"),
+        "schedule": Doc("cosine: linear warm-up, then cosine to min_lr; constant: no warm-up, no decay"),
         "warmup_steps": Doc("Length of the warm-up", "steps"),
         "min_lr": Doc("Learning rate at the end of the cosine", "per step"),
-        "beta1": Doc("Decay of the mean gradient", "no unit"),
-        "beta2": Doc("Decay of the mean squared gradient", "no unit"),
+        "beta1": Doc("Decay rate of the mean gradient", "no unit"),
+        "beta2": Doc("Decay rate of the mean squared gradient", "no unit"),
         "eps": Doc("Added to the root of the mean squared gradient", "no unit"),
         "weight_decay": Doc("Decoupled weight decay, times the learning rate", "per step"),
     },
-    "Speed and memory (no influence on what a lane is asked to do)": {
+    "Speed and device memory (they do not change the procedure)": {
         "token_budget": Doc(
-            "Padded tokens of one pass on one device; 0 sizes passes for the kind of device, auto measures "
+            "Padded tokens of one pass on one device; 0 is a preset for the kind of device, auto measures "
             "once what is best for this model on this device",
             "tokens",
         ),
-        "chunk_passes": Doc("Passes on the device between two looks of the host", "passes"),
+        "chunk_passes": Doc("Passes on the device between two reads by the host", "passes"),
         "remat": Doc(
-            "Compute layers again in the backward pass and keep no activations: slower, smaller",
-            unset="where the device's memory would not hold them",
+            "Recompute layers in the backward pass instead of storing activations: slower, but takes less "
+            "device memory",
+            unset="if the device's memory would not hold them",
         ),
     },
     **TOPIC,
@@ -112,7 +116,7 @@ TOPICS = {
 
 
 def run(command: Command) -> None:
-    """Crams, then shows the run: its table, a sample beside what came back, its figure, and its files."""
+    """Crams, then shows the run: its table, one original beside its decoded text, its figures and files."""
     from jaxcram import api
     from jaxcram.cli import show, streams
     from jaxcram.devices import processes
@@ -134,7 +138,7 @@ def run(command: Command) -> None:
             profile_dir=command.profile_dir,
         )
         if processes.number() == 0:
-            # Lanes that an earlier start has finished may have none.
+            # Lanes that an earlier start finished without log_every have no curves.
             curves = command.settings.log_every > 0 and run.has_curves
             with streams.work_is_kept():
                 show.present(run, per_text=command.per_text, curves=curves)
@@ -143,5 +147,5 @@ def run(command: Command) -> None:
 
 
 def _traces(directory: str | None) -> set[Path]:
-    """Where profiler traces lie under a directory, earlier runs' too."""
+    """The directories of profiler traces under a directory, including those of earlier runs."""
     return {file.parent for file in Path(directory).rglob("*.xplane.pb")} if directory else set()

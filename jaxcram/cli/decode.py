@@ -1,4 +1,4 @@
-"""`jaxcram decode`: the texts back from the embeddings of a run."""
+"""`jaxcram decode`: decodes the texts from the embeddings of a run."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -24,25 +24,27 @@ class Command:
     spread: Spread = dataclasses.field(default_factory=Spread)
 
     def wanted(self) -> dict[str, Any]:
-        """The filters that are set, by the name of what they filter."""
+        """The filters that are set, by name."""
         filters = {"sample_id": self.sample_id, "learning_rate": self.learning_rate}
         return {name: value for name, value in filters.items() if value is not None}
 
 
 TOPICS = {
-    "What is decoded": {
+    "Run": {
         "run": Doc("Directory of a run, the --out of jaxcram cram"),
-        "model": Doc("The run's model, where it lies now", unset="where the run found it"),
-        "sample_id": Doc("Only this text", "number of the text in its source", "all"),
+        "model": Doc("Path or Hub name of the run's model, if it has moved", unset="as recorded in the run"),
+        "sample_id": Doc("Only this text", "index of the text in its source", "all"),
         "learning_rate": Doc("Only the lanes of this learning rate", "per step", "all"),
     },
-    "How": {"decoder": Doc("exact: in the shapes of training; cached: the ordinary key-value cache")},
+    "Decoding": {
+        "decoder": Doc("exact: in the shapes of cramming; cached: with an ordinary key-value cache")
+    },
     **TOPIC,
 }
 
 
 def run(command: Command) -> None:
-    """Prints the text of every lane that the filters let through, and whether it is the original."""
+    """Prints the decoded text of every lane that passes the filters, and whether it equals the original."""
     from jaxcram import api
     from jaxcram.devices import processes
 
@@ -68,14 +70,14 @@ def run(command: Command) -> None:
 
 
 def _key(lane: Mapping[str, Any]) -> tuple[int, int, float]:
-    """Identifies a lane, and orders lanes as they are printed."""
+    """The key of a lane, which is also the order of printing."""
     return lane["sample_id"], lane["seed"], lane["learning_rate"]
 
 
 def _paragraph(lane: Mapping[str, Any], one: "Decoded | None") -> str:
-    """A lane's heading, whether its text came back, and the text; None is a lane without an exact prefix."""
+    """A lane's heading, whether its text was recovered, and the text; None: it has no exact prefix."""
     heading = f"sample {lane['sample_id']}, learning rate {lane['learning_rate']:g}, seed {lane['seed']}"
     if one is None or not one.text:
-        return f"{heading}: nothing came back"
+        return f"{heading}: no text was recovered"
     verdict = "identical" if one.identical else f"differs from the original:\n{one.original}\ndecoded:"
     return printable(f"{heading}: {verdict}\n{one.text}")

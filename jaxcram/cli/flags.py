@@ -1,10 +1,10 @@
-"""Flags made from the fields of one frozen dataclass, so that none can exist that nothing reads.
+"""Flags generated from the fields of a frozen dataclass, so that every flag is read.
 
-A program is a dataclass, whose fields may be dataclasses themselves, and a table that explains every field
-by topic. Each leaf becomes a flag of its name, with the field's default; the parsed flags become the
-dataclass again. One field may be `positional`: its value may also stand on the command line without the
-flag's name. This is the only module that sees absl. It uses a registry of its own, so a program has its
-own flags and `--flagfile`, and nothing that a library registers.
+A program has a dataclass, whose fields may be dataclasses themselves, and help texts of all fields by topic.
+Each leaf becomes a flag with the field's name and default; the parsed flags become an instance of the
+dataclass. One field may be `positional`: its value may also be given without the flag's name. This is the
+only module that imports absl. It uses its own flag registry, so a program has its own flags and `--flagfile`,
+but none that libraries register.
 """
 
 import dataclasses
@@ -25,17 +25,17 @@ _INDENT = 28
 _UNBROKEN = "\N{NO-BREAK SPACE}"
 T = TypeVar("T")
 _MOST = 2**31 - 1
-_MOST_FILES = 10  # of flags, one within the other
+_MOST_FILES = 10  # depth of nested flagfiles
 _NUMBERS = {int: "a whole number", float: "a number"}
 
 
 class Doc(NamedTuple):
-    """What `--help` says of one flag.
+    """The help of one flag.
 
     Attributes:
-        text: one or two sentences without the last full stop.
-        unit: of the value; "" where it is a name, a path or a choice.
-        unset: what happens where the default is None.
+        text: one or two sentences without the final full stop.
+        unit: of the value; "" if it is a name, a path or a choice.
+        unset: the behaviour if the default is None.
     """
 
     text: str
@@ -55,33 +55,36 @@ class _Leaf(NamedTuple):
 
     @property
     def written(self) -> str:
-        """A positional argument as usage lines write it: RUN, or RUNS..."""
+        """A positional argument in usage lines: RUN, or RUNS..."""
         return self.name.upper() + ("..." if self.many else "")
 
 
 def positional() -> Any:
-    """A field that is given as an argument without a name (`show RUN`), or as the flag of its name.
+    """A field that is given as an argument without a name (`show RUN`), or as a flag.
 
-    A tuple takes all such arguments, a flag of it takes values with commas between them.
+    A tuple takes all such arguments; as a flag, comma-separated values.
     """
     return dataclasses.field(metadata={"positional": True})
 
 
 def parse(command: type[T], topics: Topics, argv: Sequence[str]) -> T:
-    """The command that a command line asks for.
+    """Parses the arguments of a program.
 
     Args:
-        command: the dataclass of the program; fields without a default are flags that must be given.
-        topics: topic -> field -> what it means; exactly the leaves of `command`.
+        command: the dataclass of the program; fields without a default are required flags.
+        topics: topic -> field -> help; must name exactly the leaves of `command`.
         argv: the arguments after the program's name.
 
+    Returns:
+        An instance of `command`.
+
     Raises:
-        UserError: an unknown flag, a value that cannot be read, a missing flag, or a left-over argument.
+        UserError: an unknown flag, a malformed value, a missing flag, or an unexpected argument.
     """
     registry = _registry(command, topics)
     try:
         leftover: Sequence[str] = registry(["", *_with_files(argv)])[1:]
-    except RecursionError:  # absl, while it looks for flags of a similar name
+    except RecursionError:  # of absl's search for similar names
         raise UserError("an unknown flag has a name of hundreds of characters; see --help") from None
     except (flags.Error, ValueError) as error:
         raise UserError(" ".join(str(error).split()).removesuffix(" ?")) from error
@@ -92,24 +95,24 @@ def parse(command: type[T], topics: Topics, argv: Sequence[str]) -> T:
         if leaf.default is dataclasses.MISSING and values[leaf.name] is None:
             if leaf.positional:
                 raise UserError(
-                    f"{leaf.written} is needed; write it after the program's name, or --{leaf.name}=VALUE"
+                    f"{leaf.written} is required; write it after the program's name, or --{leaf.name}=VALUE"
                 )
-            raise UserError(f"--{leaf.name} is needed; write --{leaf.name}=VALUE")
+            raise UserError(f"--{leaf.name} is required; write --{leaf.name}=VALUE")
     if leftover:
-        raise UserError(f"argument {leftover[0]!r} belongs to no flag; write --name=value")
+        raise UserError(f"unexpected argument {leftover[0]!r}; write flags as --name=value")
     return _build(command, values)
 
 
 def usage(command: type) -> str:
-    """What follows the program's name on its command line, such as `RUN --flags`."""
+    """The arguments in a program's usage line, such as `RUN --flags`."""
     return " ".join([*(leaf.written for leaf in _leaves(command) if leaf.positional), "--flags"])
 
 
 def _placed(leaf: _Leaf, flag_is_given: bool, arguments: Sequence[str]) -> tuple[Any, Sequence[str]]:
-    """The value of a positional leaf from the arguments without a name, and those that are left."""
+    """The value of a positional leaf from the arguments without a name, and the remaining arguments."""
     if flag_is_given:
         raise UserError(
-            f"{leaf.name} is given twice, as {arguments[0]!r} and as --{leaf.name}; leave one of them out"
+            f"{leaf.name} is given twice, as {arguments[0]!r} and as --{leaf.name}; remove one of them"
         )
     if leaf.many:
         return tuple(map(leaf.kind, arguments)), []
@@ -117,7 +120,7 @@ def _placed(leaf: _Leaf, flag_is_given: bool, arguments: Sequence[str]) -> tuple
 
 
 def _with_files(arguments: Iterable[str], depth: int = 0) -> Iterator[str]:
-    """The arguments, each --flagfile replaced by the flags in it; not by absl, which also reads devices."""
+    """The arguments, each --flagfile replaced by its flags; absl's own version would also open devices."""
     left = iter(arguments)
     for argument in left:
         name, equals, path = argument.partition("=")
@@ -127,7 +130,7 @@ def _with_files(arguments: Iterable[str], depth: int = 0) -> Iterator[str]:
             yield argument
         elif depth == _MOST_FILES:
             raise UserError(
-                f"--flagfile={path}: such files name each other {depth} deep; put the flags into one"
+                f"--flagfile={path}: flagfiles are nested {depth} deep; put the flags into one file"
             )
         else:
             lines = map(str.strip, _read(path if equals else next(left, "")))
@@ -149,7 +152,7 @@ def _read(flagfile: str) -> list[str]:
 
 
 def explain(command: type, topics: Topics) -> str:
-    """Every flag by topic, with its unit and its default."""
+    """The help of every flag by topic, with its unit and default."""
     leaves = {leaf.name: leaf for leaf in _leaves(command)}
     lines = []
     for topic, docs in topics.items():
@@ -158,14 +161,14 @@ def explain(command: type, topics: Topics) -> str:
             lines += _entry(leaves[name], doc)
     lines += ["", "From a file:"]
     lines += _columns(
-        "--flagfile=PATH", "Read flags from a file, one --name=value a line; # starts a comment"
+        "--flagfile=PATH", "Read flags from a file, one --name=value per line; # starts a comment"
     )
     return "\n".join(lines)
 
 
 def _entry(leaf: _Leaf, doc: Doc) -> list[str]:
     if leaf.default is dataclasses.MISSING:
-        default = "must be given"
+        default = "required"
     elif leaf.default is None:
         default = f"default: {doc.unset}"
     else:
@@ -183,7 +186,7 @@ def _columns(left: str, right: str) -> list[str]:
 
 
 def _written(value: Any) -> str:
-    """A default as one would type it."""
+    """A default, as it would be typed."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, tuple):
@@ -192,7 +195,7 @@ def _written(value: Any) -> str:
 
 
 def _leaves(command: type, default: Any = None) -> Iterator[_Leaf]:
-    """The fields that are no dataclasses, depth first; `default` is an instance that holds their defaults."""
+    """The fields that are not dataclasses, depth first; `default` is an instance with their defaults."""
     hints = typing.get_type_hints(command)
     for field in dataclasses.fields(command):
         kind, many = _kind(hints[field.name])
@@ -209,7 +212,7 @@ def _leaves(command: type, default: Any = None) -> Iterator[_Leaf]:
 
 
 def _kind(hint: Any) -> tuple[type, bool]:
-    """(type of a value, whether there are several) of a hint like int, int | None or tuple[int, ...]."""
+    """(type of a value, whether it is a tuple) of a hint like int, int | None or tuple[int, ...]."""
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
         (hint,) = (part for part in typing.get_args(hint) if part is not types.NoneType)
     if typing.get_origin(hint) is tuple:
@@ -231,10 +234,10 @@ def _registry(command: type, topics: Topics) -> flags.FlagValues:
     explained = [name for docs in topics.values() for name in docs]
     if sorted(names) != sorted(explained):
         raise ValueError(
-            f"{command.__name__}: fields and explained flags differ by {set(names) ^ set(explained)}"
+            f"{command.__name__}: fields and documented flags differ by {set(names) ^ set(explained)}"
         )
     registry = flags.FlagValues()
-    registry.set_gnu_getopt(True)  # so that flags after a stray argument are still read, and it is named
+    registry.set_gnu_getopt(True)  # read flags after a positional argument too
     for leaf in leaves:
         default = None if leaf.default is dataclasses.MISSING else leaf.default
         if leaf.kind is bool:
@@ -255,7 +258,7 @@ class _YesOrNo(flags.BooleanParser):
 
 
 class _Values(flags.ArgumentParser):
-    """Reads a value, or several with commas between them, to the letter."""
+    """Parses a value, or several comma-separated ones, without removing spaces."""
 
     def __init__(self, kind: type, many: bool):
         super().__init__()
@@ -276,5 +279,5 @@ class _Values(flags.ArgumentParser):
             kinds = [name for kind, name in _NUMBERS.items() if issubclass(self._kind, kind)]
             raise ValueError(f"{piece!r} is not {kinds[0]}") from None
         if isinstance(value, int) and abs(value) > _MOST:
-            raise ValueError(f"{piece!r} is beyond {_MOST}, the largest number that is computed with")
+            raise ValueError(f"{piece!r} is beyond {_MOST}, the largest integer supported")
         return value

@@ -1,4 +1,4 @@
-"""`jaxcram generate`: a prompt continued by a model; if the text is good, so is the port."""
+"""`jaxcram generate`: continues a prompt with a model, as a quick check that it was loaded correctly."""
 
 import dataclasses
 
@@ -26,7 +26,7 @@ TOPICS = {
         "prompt": Doc("The text to continue"),
     },
     "Decoding": {
-        "max_new_tokens": Doc("How many tokens to add at most", "tokens"),
+        "max_new_tokens": Doc("Most tokens to add", "tokens"),
         "temperature": Doc("Sample at this temperature; 0 is greedy", "no unit"),
         "seed": Doc("Seed of the sampling", "no unit"),
     },

@@ -1,8 +1,13 @@
-"""`jaxcram PROGRAM --flags`: finds the program, reads its flags, runs it, and turns errors into exit codes.
+"""`jaxcram PROGRAM --flags`: parses the flags, runs the program, and turns errors into exit codes.
 
-Exit codes: 0 done; 2 a mistake of the user, told in one line; 75 stopped from outside, as by a full disk, in
-one line too; 130 interrupted (SIGINT); 143 terminated (SIGTERM); 141 whoever read the output has left; 1 a
-bug, with its stack trace.
+Exit codes:
+    0    success
+    1    bug, with a stack trace
+    2    user error, in one line
+    75   stopped by an external cause such as a full disk, in one line; the same command resumes
+    130  interrupted (SIGINT)
+    141  broken pipe
+    143  terminated (SIGTERM)
 """
 
 import importlib
@@ -20,19 +25,19 @@ from jaxcram.errors import Interrupted, UserError
 
 PROGRAMS = {
     "cram": "cram texts into input vectors of a frozen model, and decode them back",
-    "decode": "the texts back from a run's embeddings",
-    "generate": "continue a prompt with a model: the quick check that a port works",
+    "decode": "decode the texts from a run's embeddings",
+    "generate": "continue a prompt with a model, as a quick check that it was loaded correctly",
     "pretrain": "train a small decoder and save it in Hugging Face layout",
-    "show": "a run's table and figure again",
+    "show": "show the table and the figures of a run",
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs `jaxcram` with the arguments `argv` (None: those of the process); the exit code.
+    """Runs `jaxcram` with the arguments `argv` (None: those of the process) and returns the exit code.
 
-    A program is the module of its name in this package. It has `Command`, a frozen dataclass; `TOPICS`,
-    which explains Command's fields as flags; `run(command)`; and, where an interrupted run can go on,
-    `RESUMES`, which says how. Nothing slow is imported before the flags are right.
+    A program is a module of this package with: `Command`, a frozen dataclass; `TOPICS`, the help texts of
+    Command's fields as flags; `run(command)`; and, if an interrupted run can be resumed, `RESUMES`, which
+    says how. Nothing slow is imported before the flags have been checked.
     """
     name, *rest = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     with streams.reliable():
@@ -41,11 +46,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
             return code
         except UserError as error:
-            if _another_tells(error):
+            if _another_process_reports(error):
                 return error.exit_code
             program = f"jaxcram {name}" if name in PROGRAMS else "jaxcram"
             return _end(f"{program}: error: {error}", error.exit_code)
-        except BrokenPipeError:  # as with `| head`
+        except BrokenPipeError:  # for example by `| head`
             streams.discard_output()
             return 141
 
@@ -60,7 +65,7 @@ def _run(name: str, arguments: list[str]) -> int:
         print(f"jaxcram {version('jaxcram')}")
         return 0
     if name not in PROGRAMS:
-        raise UserError(f"no program {name!r}; there are {', '.join(PROGRAMS)}{_nearest(name)}")
+        raise UserError(f"unknown program {name!r}; choose one of {', '.join(PROGRAMS)}{_nearest(name)}")
     from jaxcram.cli import flags
 
     program = importlib.import_module(f"jaxcram.cli.{name}")
@@ -71,44 +76,44 @@ def _run(name: str, arguments: list[str]) -> int:
     try:
         command = flags.parse(program.Command, program.TOPICS, arguments)
     except UserError as error:
-        if _first_task_finds_it_too(arguments):
+        if _first_task_reports(arguments):
             return error.exit_code
         raise
     try:
         with _second_interrupt_ends(name):
-            _settle(name)
+            _prepare_environment(name)
             program.run(command)
     except Interrupted as interruption:
         from jaxcram.devices import processes
 
-        if processes.number() > 0:  # process 0 tells it
+        if processes.number() > 0:  # process 0 reports it
             return interruption.exit_code
         how = "terminated" if interruption.exit_code == 143 else "interrupted"
         again = shlex.join(["jaxcram", name, *arguments])
         if not any(argument.split("=")[0] == "--out" for argument in arguments):
             again += f" --out={shlex.quote(str(interruption.directory))}"
-        return _end(f"jaxcram {name}: {how}; go on with: {again}", interruption.exit_code)
+        return _end(f"jaxcram {name}: {how}; resume with: {again}", interruption.exit_code)
     except KeyboardInterrupt:
-        resumes = getattr(program, "RESUMES", "nothing is kept")
+        resumes = getattr(program, "RESUMES", "nothing was saved")
         return _end(f"jaxcram {name}: interrupted; {resumes}", 130)
     return 0
 
 
-def _settle(name: str) -> None:
-    """Sees to the environment before anything slow is imported that reads it.
+def _prepare_environment(name: str) -> None:
+    """Removes unsafe environment variables, then imports JAX, which reads the environment.
 
     Raises:
-        UserError: programs cannot work in it.
+        UserError: the current directory does not exist, or JAX cannot read a variable.
     """
     try:
         os.getcwd()
     except OSError as error:
         raise UserError(
-            f"the current directory is gone ({error.strerror}); cd to one that is there"
+            f"the current directory no longer exists ({error.strerror}); change to another one"
         ) from error
-    if removed := environment.heed_only_harmless(os.environ):
+    if removed := environment.remove_unsafe_variables(os.environ):
         print(
-            f"jaxcram {name}: not heeded, for results must not depend on it: {' '.join(removed)}",
+            f"jaxcram {name}: ignoring variables that could change results: {' '.join(removed)}",
             file=sys.stderr,
         )
     environment.import_jax()
@@ -116,12 +121,12 @@ def _settle(name: str) -> None:
 
 @contextmanager
 def _second_interrupt_ends(name: str) -> Iterator[None]:
-    """While the context is open, a second SIGINT ends the process wherever it is, even deep in a compilation.
+    """While the context is open, a second SIGINT ends the process at once, even during a compilation.
 
-    Nothing is half written then: files become visible when they are whole.
+    No file is left half-written, since files become visible only when complete.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield  # signals are not ours
+        yield  # only the main thread handles signals
         return
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
@@ -144,16 +149,16 @@ def _second_interrupt_ends(name: str) -> Iterator[None]:
         os.close(writing)
 
 
-def _first_task_finds_it_too(arguments: Sequence[str]) -> bool:
-    """Whether srun gave another task, which tells the mistake, the same flags.
+def _first_task_reports(arguments: Sequence[str]) -> bool:
+    """Whether task 0 of srun reports the same error in the flags, so that this one need not.
 
-    A flagfile may be missing on one node alone, and the number of the process is each one's own.
+    Not with a flagfile, which may be missing on one node only, or a process_id, which differs by task.
     """
     own = any("flagfile" in word or "process_id" in word for word in arguments)
     return os.environ.get("SLURM_PROCID", "0") != "0" and not own
 
 
-def _another_tells(error: UserError) -> bool:
+def _another_process_reports(error: UserError) -> bool:
     if not error.agreed:
         return False
     from jaxcram.devices import processes
@@ -165,8 +170,8 @@ def _overview() -> str:
     width = max(map(len, PROGRAMS)) + 2
     lines = ["Cramming and progressive cramming of texts into input vectors of frozen language models.", ""]
     lines += ["jaxcram PROGRAM --flags", ""]
-    lines += [f"  {name:<{width}}{says}" for name, says in PROGRAMS.items()]
-    lines += ["", "jaxcram PROGRAM --help explains a program's flags; jaxcram --version says the version."]
+    lines += [f"  {name:<{width}}{purpose}" for name, purpose in PROGRAMS.items()]
+    lines += ["", "jaxcram PROGRAM --help lists a program's flags; jaxcram --version prints the version."]
     return "\n".join(lines)
 
 

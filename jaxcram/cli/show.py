@@ -1,4 +1,4 @@
-"""`jaxcram show`: the table and the figures of a run, again or so far."""
+"""`jaxcram show`: the table and the figures of a run, finished or not."""
 
 import dataclasses
 import os
@@ -13,7 +13,7 @@ from jaxcram.results import disk
 if TYPE_CHECKING:
     from jaxcram.api import Run
 
-PER_TEXT = Doc("A line of the table for each text, over all its learning rates and seeds")
+PER_TEXT = Doc("One table line per text, over all its learning rates and seeds")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,11 +26,11 @@ class Command:
 
 
 TOPICS = {
-    "What is shown": {
+    "Run": {
         "run": Doc("Directory of a run, the --out of jaxcram cram, finished or not"),
         "per_text": PER_TEXT,
         "curves": Doc(
-            "Draw the curves of a run with --log_every too: loss, accuracy, horizon, learning rate and "
+            "Also draw the curves, if the run had --log_every: loss, accuracy, horizon, learning rate and "
             "embedding norm by step"
         ),
     }
@@ -43,12 +43,12 @@ def run(command: Command) -> None:
 
     shown = api.load_run(command.run)
     if command.curves:
-        shown.curves(["step"])  # an error, before anything is shown, where there are none
+        shown.curves(["step"])  # raises an error before anything is printed if there are none
     present(shown, per_text=command.per_text, curves=command.curves)
 
 
 def present(run: "Run", *, per_text: bool = False, curves: bool = False) -> None:
-    """Prints a run's table and a sample, draws its figures, and says where everything lies."""
+    """Prints a run's table and an example, draws its figures, and lists its files."""
     if not run.finished:
         ended, count = len(run.summary["lanes"]), run.summary["lanes_in_all"]
         print(f"not finished: {ended} of {'?' if count is None else count} lanes have ended")
@@ -62,16 +62,16 @@ def present(run: "Run", *, per_text: bool = False, curves: bool = False) -> None
         print(f"figure    {draw(run)}")
     if curves:
         print(f"          {draw_curves(run)}")
-    print(f"rows      {run.path / 'rows'} (Parquet, a file a lane, a row a stage)")
+    print(f"rows      {run.path / 'rows'} (Parquet, one file per lane, one row per stage)")
     if curves:
-        print(f"curves    {run.path / 'curves'} (Parquet, a file a lane, a row every few steps)")
+        print(f"curves    {run.path / 'curves'} (Parquet, one file per lane, one row per logged step)")
     if run.finished:
         print(f"summary   {run.path / 'summary.json'}")
     print(f"settings  {run.path / 'settings.json'}")
 
 
 def draw(run: "Run") -> str:
-    """Draws the figure of a run into its directory; the path of the PNG, or why there is none.
+    """Draws the figure of a run into its directory; returns the path of the PNG, or why there is none.
 
     Raises:
         UserError: the rows are damaged.
@@ -90,7 +90,7 @@ def draw(run: "Run") -> str:
 
 
 def draw_curves(run: "Run") -> str:
-    """Draws the curves of a run, as `draw` does its figure."""
+    """Draws the curves of a run into its directory, as `draw`."""
 
     def image() -> bytes:
         from jaxcram.figures import curves as figures
@@ -102,15 +102,15 @@ def draw_curves(run: "Run") -> str:
 
 
 def _kept(run: "Run", name: str, image: Callable[[], bytes]) -> str:
-    """Writes an image into a run's directory; its path, or why there is none: the numbers do without it."""
-    # Any other backend fails the import of matplotlib where it is not there, as that of a notebook is not.
+    """Writes an image into a run's directory; returns its path, or why it failed: a figure is optional."""
+    # Importing matplotlib fails if MPLBACKEND names a missing backend, such as a notebook's.
     os.environ["MPLBACKEND"] = "agg"
     try:
         disk.replace(run.path / name, image())
         return str(run.path / name)
     except Exception as error:
         why = " ".join(str(error).split()) or type(error).__name__
-        return f"none could be drawn: {printable(why, keep='')}"
+        return f"could not be drawn: {printable(why, keep='')}"
 
 
 def _title(run: "Run") -> str:

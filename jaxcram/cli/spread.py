@@ -1,4 +1,4 @@
-"""Flags that say where a program runs: how models and lanes are spread over devices, and processes."""
+"""Flags for devices and processes: the mesh over which weights and lanes are sharded, and the coordinator."""
 
 import dataclasses
 import re
@@ -9,10 +9,10 @@ from jaxcram.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Spread:
-    """The flags; the three on processes go together.
+    """The flags; the three for processes must be given together.
 
     Raises:
-        UserError: only some of the three, or numbers that do not fit.
+        UserError: only some of the three are given, or a value is out of range.
     """
 
     mesh: str = "lanes:-1,model:1"
@@ -39,24 +39,22 @@ class Spread:
 
     @property
     def process(self) -> tuple[str | None, int | None, int | None]:
-        """The three on processes."""
+        """coordinator_address, num_processes and process_id."""
         return self.coordinator_address, self.num_processes, self.process_id
 
 
 TOPIC = {
     "Devices and processes": {
         "mesh": Doc(
-            "Devices along lanes, which share nothing, and along model, which share the weights and the work "
-            "on each lane; or along fsdp, which share the weights alone (lanes:-1,fsdp:8). -1 takes all that "
-            "are left"
+            "Devices along each axis: lanes replicates the weights; model shards the weights and the work on "
+            "each lane; fsdp shards only the storage of the weights (lanes:-1,fsdp:8). -1 means all "
+            "remaining devices"
         ),
         "coordinator_address": Doc(
-            "host:port on the host of process 0, for several processes that do not find each other",
-            unset="as Slurm, Open MPI or the TPU slice says, else one process",
+            "host:port on the host of process 0, for several processes",
+            unset="from Slurm, Open MPI or the TPU slice, else one process",
         ),
-        "num_processes": Doc(
-            "How many processes there are, with --coordinator_address", "processes", "as above"
-        ),
-        "process_id": Doc("Which of them this is, with --coordinator_address", "from 0", "as above"),
+        "num_processes": Doc("Number of processes, with --coordinator_address", "processes", "as above"),
+        "process_id": Doc("Rank of this process, with --coordinator_address", "from 0", "as above"),
     }
 }

@@ -1,4 +1,4 @@
-"""The standard streams as programs can rely on: open, taking every character, and telling a full disk."""
+"""Makes the standard streams reliable: always open, every character can be written, errors take one line."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from jaxcram.errors import StoppedError
 
 
 class OutputError(StoppedError):
-    """Stdout did not take what a program had to say."""
+    """Stdout could not be written."""
 
 
 @contextmanager
 def reliable() -> Iterator[None]:
     """While the context is open, `sys.stdout` and `sys.stderr` can be written to.
 
-    A stream that is closed leads nowhere. Characters that an encoding lacks are spelt out as escape
-    sequences. An error of stdout is an `OutputError`, and a reader that has left still a `BrokenPipeError`;
-    whatever befalls stderr, which has progress and messages, stops nobody.
+    A closed stream discards its output. Characters that the encoding lacks are written as escape sequences. A
+    write error on stdout raises `OutputError`, or `BrokenPipeError` if the reader has closed it. Errors on
+    stderr, which only has progress and messages, are ignored.
     """
     _open_closed()
     before = sys.stdout, sys.stderr
@@ -39,43 +39,44 @@ def reliable() -> Iterator[None]:
 
 @contextmanager
 def work_is_kept() -> Iterator[None]:
-    """For what is printed at the end of work that lies in files: it is done, whether or not that is shown."""
+    """For printing the results of finished work that is saved in files: an `OutputError` is only reported."""
     try:
         yield
         sys.stdout.flush()
     except OutputError as error:
-        print(f"the work is done and kept, but {error}", file=sys.stderr)
+        print(f"the work is done and saved, but {error}", file=sys.stderr)
 
 
 def discard_output() -> None:
-    """Stdout leads nowhere from now on, so that the last flush cannot fail again."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
+    """Redirects stdout to /dev/null, so that the final flush cannot fail again."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
 
 
 def _open_closed() -> None:
-    """Descriptors 0 to 2, if closed, would go to the next files that are opened, and prints into these."""
+    """Opens /dev/null for closed descriptors 0 to 2: the next files would get them, and be printed into."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free descriptor
 
 
-# Not the raw layer: an interrupt there would come between writing and knowing of it, and the text come twice.
+# Errors are handled in the text layer: in the raw layer an interrupt between a write and its return would
+# make the buffered layer write the same text again.
 class _Output(io.TextIOWrapper):
     def write(self, text: str) -> int:
-        with _told():
+        with _output_errors():
             return super().write(text)
 
     def flush(self) -> None:
-        with _told():
+        with _output_errors():
             super().flush()
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _output_errors() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
@@ -83,8 +84,8 @@ def _told() -> Iterator[None]:
     except OSError as error:
         discard_output()
         raise OutputError(
-            f"stdout cannot be written ({error.strerror}); make room or send it elsewhere, then start "
-            "the same command again"
+            f"stdout cannot be written ({error.strerror}); free disk space or redirect it, then start the "
+            "same command again"
         ) from error
 
 
@@ -100,10 +101,10 @@ class _Messages(io.TextIOWrapper):
 
 
 def _wrapped(stream: TextIO | None, kind: type[io.TextIOWrapper], descriptor: int) -> TextIO:
-    """A text stream over the same descriptor; a stream that is none of the system's stays as it is."""
+    """A text stream over the same descriptor; a stream without a descriptor is returned as it is."""
     try:
         number = descriptor if stream is None else stream.fileno()
-    except (OSError, ValueError, AttributeError):  # of a notebook or a test
+    except (OSError, ValueError, AttributeError):  # in a notebook or a test
         assert stream is not None
         return stream
     if stream is not None:

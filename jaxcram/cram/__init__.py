@@ -1,1 +1,1 @@
-"""Cramming: lanes, stages, the pool and the run."""
+"""Cramming: the pass over lanes, the scheduler of passes, and the loop of a run."""

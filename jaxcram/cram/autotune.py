@@ -1,4 +1,4 @@
-"""What passes cost on this device, measured once: how many tokens a pass should hold."""
+"""Measures once how long passes take on this device, to choose how many tokens a pass should hold."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from jaxcram.errors import UserError
 from jaxcram.models.decoder import Decoder
 from jaxcram.results import disk
 
-# Where nobody measured. A pass of the bundled model takes 0.12 ms + 0.034 ms a token on one kind of CPU core,
-# 0.30 ms + 0.028 ms a token on another, and the 2 ms around a chunk of 16 come to another 0.12 ms: knees of 7
-# and 15 tokens.
+# Used where nothing was measured. A pass of the bundled model takes 0.12 ms + 0.034 ms per token on one kind
+# of CPU core and 0.30 ms + 0.028 ms per token on another, and the 2 ms around a chunk of 16 passes add 0.12 ms
+# per pass: knees of 7 and 15 tokens.
 DEFAULT_COST = {"cpu": PassCost(192, 10.0)}
 ACCELERATOR_COST = PassCost(16_384, 1024.0)
-LENGTH = 64  # tokens of a lane in the passes that are timed
-MOST_TOKENS = 65_536
-STILL_GAINING = 1.1  # four times the tokens are worth it if each comes this much faster
-SLOW = 0.5  # seconds of a pass beyond which more tokens are worth no further search
-ROUND_S = 0.1  # seconds of a round of quick chunks; the best of ten counts, and of three slow ones
+LENGTH = 64  # padded tokens of a lane in the timed passes
+MOST_TOKENS = 65_536  # of a timed pass
+STILL_GAINING = 1.1  # tokens per second must grow by this factor for four times the tokens in a pass
+SLOW = 0.5  # seconds; larger passes are not tried once one takes longer
+ROUND_S = 0.1  # seconds of one timed round of chunks; the best of ten rounds counts, of three if slow
 _PASSES = 4  # of a timed chunk
 
 
@@ -58,10 +58,10 @@ def cost_for(model: Decoder, settings: CramSettings, tell: Callable[[str], None]
 def pass_cost(
     model: Decoder, num_memory: int, remat: bool, tell: Callable[[str], None] = lambda line: None
 ) -> tuple[PassCost, str]:
-    """The cost of passes over this model on this device, and a line that says where it comes from.
+    """The cost of passes with this model on this device, and a line for the user that says its origin.
 
-    Measured in some seconds at the first call and kept beside the compiled programs, so that later runs have
-    the same shapes, and with them the same roundings. `tell` is called before that.
+    The first call measures it, which takes some seconds, and stores it in the compilation cache: later runs
+    then use the same shapes and get the same rounding. `tell` shows a line before the measurement.
     """
     directory = cache_directory()
     identity = [
@@ -78,29 +78,29 @@ def pass_cost(
     file = None if directory is None else directory / f"pass_cost_{key}.json"
     known = _agreed(*(_stored(file) or (0, 0.0)))
     if known.token_budget:
-        return known, f"{_told(known)} (measured before; removing {file} has it measured again)"
-    tell("measuring how many tokens a pass should hold on this device, once")
+        return known, f"{_described(known)} (measured before; remove {file} to measure again)"
+    tell("measuring once how many tokens a pass should hold on this device")
     start = time.perf_counter()
     cost = _agreed(*dataclasses.astuple(fit(list(timed(model, num_memory, remat)))))
     if file is not None:
-        with suppress(OSError, UserError):  # a cache that cannot be written costs the next start some seconds
+        with suppress(OSError, UserError):  # without the file, the next start only measures again
             file.parent.mkdir(parents=True, exist_ok=True)
             disk.replace(file, json.dumps(dataclasses.asdict(cost)).encode() + b"\n")
-    return cost, f"{_told(cost)} (measured in {time.perf_counter() - start:.0f} s)"
+    return cost, f"{_described(cost)} (measured in {time.perf_counter() - start:.0f} s)"
 
 
 def _device() -> str:
-    """The kind of device; of a CPU the model."""
+    """The kind of device; for a CPU, its model name."""
     kind = jax.devices()[0].device_kind
     return mesh.cpu_model() if kind == "cpu" else kind
 
 
-def _told(cost: PassCost) -> str:
-    return f"token budget {cost.token_budget}; starting a pass costs as much as {cost.knee:.0f} of its tokens"
+def _described(cost: PassCost) -> str:
+    return f"token budget {cost.token_budget}; the fixed cost of a pass equals {cost.knee:.0f} tokens"
 
 
 def _stored(file: Path | None) -> tuple[int, float] | None:
-    """What an earlier run has measured; a file that is damaged is measured anew."""
+    """Token budget and knee that an earlier run measured; None if there are none or the file is damaged."""
     try:
         values = json.loads(file.read_text()) if file else {}
         return int(values["token_budget"]), float(values["knee"])
@@ -109,7 +109,7 @@ def _stored(file: Path | None) -> tuple[int, float] | None:
 
 
 def _agreed(token_budget: int, knee: float) -> PassCost:
-    """Process 0's numbers, so that all processes choose the same shapes."""
+    """The values of process 0, so that all processes choose the same shapes."""
     if jax.process_count() > 1:
         both = private.broadcast_one_to_all(np.array([token_budget, knee]))
         token_budget, knee = int(both[0]), float(both[1])
@@ -117,10 +117,10 @@ def _agreed(token_budget: int, knee: float) -> PassCost:
 
 
 def timed(model: Decoder, num_memory: int, remat: bool) -> Iterator[tuple[int, float]]:
-    """Tokens of passes on one device, and seconds of one: ever more lanes, while that gains and fits.
+    """Yields (padded tokens, seconds) of passes on one device, with four times the lanes each time.
 
-    Every pass has four times the lanes of the one before, but for the last one: where those do not fit,
-    twice as many may.
+    Ends when larger passes are no longer faster per token or take too long. If one does not fit into the
+    device's memory, the last pass has twice the lanes of the largest that fitted.
     """
     count, factor, rate = 1, 4, 0.0
     length = min(LENGTH, model.config.max_positions - num_memory + 1)
@@ -131,7 +131,7 @@ def timed(model: Decoder, num_memory: int, remat: bool) -> Iterator[tuple[int, f
         except JaxRuntimeError as error:
             if not device_memory.ran_out(error):
                 raise
-            if count == 1 or processes.count() > 1:  # one process cannot end the search alone
+            if count == 1 or processes.count() > 1:  # a process must not end the search on its own
                 raise UserError(
                     f"token_budget=auto: out of device memory at {count} lanes of {length} tokens; give "
                     "token_budget=N instead, or remat"
@@ -141,7 +141,7 @@ def timed(model: Decoder, num_memory: int, remat: bool) -> Iterator[tuple[int, f
             count, factor = count // 2, 2
             continue
         tokens = count * length
-        seconds = _agreed(tokens, seconds).knee  # all stop at the same pass
+        seconds = _agreed(tokens, seconds).knee  # so that all processes stop at the same pass
         yield tokens, seconds
         if tokens / seconds < STILL_GAINING * rate or seconds > SLOW or factor == 2:
             return
@@ -149,39 +149,39 @@ def timed(model: Decoder, num_memory: int, remat: bool) -> Iterator[tuple[int, f
 
 
 def _seconds(model: Decoder, bucket: Bucket, num_memory: int, remat: bool) -> float:
-    """Seconds of one pass while every place runs the same and the host is ahead; no lane ever ends."""
+    """Seconds of one pass while all device groups run the same chunk; lanes never end."""
     whole = mesh.of(model)
-    # On CPU there is one place more than cores, for the time in which a run's host is busy.
-    members = [model] if whole.is_multi_process else mesh.apart(model)[: whole.shape[mesh.LANES]]
+    # On CPU `apart` returns one group more than there are cores; leave it out.
+    groups = [model] if whole.is_multi_process else mesh.apart(model)[: whole.shape[mesh.LANES]]
     endless = StageSettings(mode="full", max_steps=2**30)
     settings = PassSettings(stages=endless, chunk_passes=_PASSES, remat=remat)
 
-    def fresh(member: Decoder) -> Packed[lanes.Lanes]:
-        devices = mesh.of(member)
-        seats = bucket.lanes * mesh.places(devices)
+    def fresh(group: Decoder) -> Packed[lanes.Lanes]:
+        devices = mesh.of(group)
+        batch = bucket.lanes * mesh.places(devices)
         pool = lanes.init_pool(
             lanes.Problem(
-                jnp.zeros((seats, bucket.tokens), jnp.int32),
-                jnp.full(seats, bucket.tokens, jnp.int32),
-                jnp.full(seats, 1e-9),
+                jnp.zeros((batch, bucket.tokens), jnp.int32),
+                jnp.full(batch, bucket.tokens, jnp.int32),
+                jnp.full(batch, 1e-9),
             ),
-            jnp.zeros((seats, num_memory, model.config.width)),
+            jnp.zeros((batch, num_memory, model.config.width)),
             settings,
         )
         return mesh.replicated(Packed.of(pool, mesh.places(devices)), devices)
 
-    def chunks(member: Decoder, pool: Packed[lanes.Lanes], count: int = 1) -> Packed[lanes.Lanes]:
-        abstract = mesh.of(member).abstract_mesh
+    def chunks(group: Decoder, pool: Packed[lanes.Lanes], count: int = 1) -> Packed[lanes.Lanes]:
+        abstract = mesh.of(group).abstract_mesh
         for _ in range(count):
-            pool, _ = lanes.run_chunk(member, pool, bucket, settings, abstract)
+            pool, _ = lanes.run_chunk(group, pool, bucket, settings, abstract)
         return jax.block_until_ready(pool)
 
-    pools = [chunks(member, fresh(member)) for member in members]  # compiles, once for places that are alike
-    with configuration.threads(len(members)) as threads:
+    pools = [chunks(group, fresh(group)) for group in groups]  # the first call compiles
+    with configuration.threads(len(groups)) as threads:
 
         def seconds_of(count: int) -> float:
             start = time.perf_counter()
-            pools[:] = threads.map(chunks, members, pools, [count] * len(members))
+            pools[:] = threads.map(chunks, groups, pools, [count] * len(groups))
             return _agreed(1, (time.perf_counter() - start) / count / _PASSES).knee
 
         once = seconds_of(1)
@@ -192,10 +192,10 @@ def _seconds(model: Decoder, bucket: Bucket, num_memory: int, remat: bool) -> fl
 
 
 def fit(points: list[tuple[int, float]]) -> PassCost:
-    """Budget and knee of measured (tokens, seconds): seconds = rate * (knee + tokens), by relative errors.
+    """Fits seconds = rate * (knee + tokens) to measured (tokens, seconds), by least relative squares.
 
-    The budget is the largest one tried that still gained: `STILL_GAINING` for four times the tokens, and the
-    root of that for twice as many.
+    The budget is the largest number of tokens that still raised the tokens per second: by `STILL_GAINING` for
+    four times the tokens, by its square root for twice as many.
     """
     tokens, seconds = np.array(points, float).T
     design = np.stack([np.ones_like(tokens), tokens], axis=1) / seconds[:, None]

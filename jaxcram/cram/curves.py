@@ -1,4 +1,4 @@
-"""From what the device measured to curves: a point of each lane every so many steps."""
+"""Curves: one point of each lane every `log_every` optimiser steps, from the device's records."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _BLOCK = 4096  # steps whose learning rates are computed at once
 
 
 class LaneCurve(Collected):
-    """Collects the points of one lane (`jaxcram.results.curves.COLUMNS`).
+    """Collects the points of one lane's curve (`jaxcram.results.curves.COLUMNS`).
 
-    There is one for every multiple of `log_every`: the first pass that measured the lane after so many steps.
-    The last one is of the pass in which the lane ended, in place of a point of the same step.
+    There is one point for every multiple of `log_every`, from the first pass that measured the lane after
+    that many steps. The last point is from the pass that ended the lane; it replaces one of the same step.
 
     Args:
-        job: which lane.
+        job: of the lane.
         settings: of the run.
     """
 
@@ -38,7 +38,7 @@ class LaneCurve(Collected):
         """Add the points of a chunk.
 
         Args:
-            records: the lane's records of the chunk as numpy arrays [P, ..], passes that took place only.
+            records: the lane's records as NumPy arrays [P, ..], without passes that did not run.
         """
         every, step_P = self._settings.log_every, records.total_steps
         if not every:
@@ -69,15 +69,15 @@ class LaneCurve(Collected):
         )
 
     def _learning_rate(self, step: int) -> float:
-        block, place = divmod(step, _BLOCK)
+        block, index = divmod(step, _BLOCK)
         settings = self._settings
         rates = _learning_rates(block, self._job.learning_rate, settings.stages.max_steps, settings.optimizer)
-        return float(rates[place])
+        return float(rates[index])
 
 
 @functools.lru_cache(maxsize=256)
 def _learning_rates(block: int, peak: float, decay_steps: int, settings: OptimizerSettings) -> np.ndarray:
-    """The schedule of a block of steps, on the host: asking the device for each would wait for its chunk."""
+    """Learning rates of a block of steps; by blocks, since each call waits for the device's current chunk."""
     steps = np.arange(block * _BLOCK, (block + 1) * _BLOCK, dtype=np.int32)
     return np.asarray(_schedule(steps, np.full(_BLOCK, peak, np.float32), decay_steps, settings))
 

@@ -1,9 +1,9 @@
-"""What a lane minimises, token by token, and whether each token is already right.
+"""The per-token loss that a lane minimises, its gradient, and whether each token is predicted correctly.
 
-The loss of a lane is the mean over its current prefix of a per-token loss, so the gradient towards a
-hidden state is the per-token gradient times that token's weight. `score` therefore returns per-token
-gradients from the same sweep over the vocabulary that measures: the prefix, and with it the weights,
-may be chosen afterwards, and the head costs two matrix products instead of three.
+The loss of a lane is the mean of the per-token losses over its current prefix, so the gradient with respect
+to a hidden state is that token's gradient times its weight. `score` returns per-token gradients from the same
+sweep over the vocabulary that measures the losses. So the prefix, which determines the weights, can be chosen
+afterwards, and the head needs two matrix products instead of three.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from jaxcram.models import head
 
 
 class Scores(NamedTuple):
-    """Per-token measurements; leading axes as the hidden states'.
+    """Per-token measurements, with the leading axes of the hidden states.
 
     Attributes:
-        correct: the true logit is greater than every other (a tie counts as wrong).
+        correct: whether the true token's logit is greater than every other (a tie counts as wrong).
         nll: -log p(token) in nats, always at temperature 1.
         loss: the objective's per-token loss.
     """
@@ -34,13 +34,13 @@ class Scores(NamedTuple):
 def _token_scores(
     logits_RxV: jax.Array, targets_R: jax.Array, objective: Objective
 ) -> tuple[Scores, jax.Array]:
-    """Scores of R tokens and the gradient of their losses towards the logits."""
+    """Scores of R tokens, and the gradients of their losses with respect to the logits."""
     token = head.compare(logits_RxV, targets_R)
     if objective.loss == "hinge":
         gap_R = objective.margin + token.other - token.true
         rival = (logits_RxV == token.other[:, None]) & ~token.is_true
         active_R = (gap_R > 0).astype(logits_RxV.dtype)
-        # Rivals that tie share the gradient, so that its size does not depend on their number.
+        # Tied runner-up tokens share the gradient, so that its norm does not grow with their number.
         share_R = active_R / jnp.maximum(jnp.sum(rival, axis=1), 1)
         grad_RxV = jnp.where(token.is_true, -active_R[:, None], jnp.where(rival, share_R[:, None], 0.0))
         return Scores(token.correct, token.nll, jnp.maximum(gap_R, 0.0)), grad_RxV
@@ -60,7 +60,7 @@ def _token_scores(
 def score(
     head_VxD: jax.Array, hidden_BxTxD: jax.Array, targets_BxT: jax.Array, objective: Objective
 ) -> tuple[Scores, jax.Array]:
-    """Measure every token and differentiate its loss in one sweep.
+    """Scores and loss gradients of all tokens, in one sweep over the vocabulary.
 
     Args:
         head_VxD: the output head.
@@ -69,8 +69,8 @@ def score(
         objective: the per-token loss.
 
     Returns:
-        Scores of shape [B, T] each, and grad_BxTxD in fp32, the gradient of every token's own loss towards
-        its hidden state. Logits are in fp32.
+        Scores of shape [B, T] each, and grad_BxTxD in fp32, the gradient of every token's own loss with
+        respect to its hidden state. Logits are in fp32.
     """
 
     def measure(logits_RxV: jax.Array, targets_R: jax.Array) -> tuple[Scores, jax.Array]:

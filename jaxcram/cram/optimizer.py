@@ -1,8 +1,8 @@
-"""The published optimiser and schedule, one state a lane.
+"""The published optimiser and schedule, with one state per lane.
 
-AdamW with betas 0.9 / 0.9 and decoupled weight decay; linear warm-up, then cosine to `min_lr` over the
-cap of steps per sample ([P], section on settings). Every lane has its own step count, so its own place
-in the schedule, and a lane that takes no step keeps embedding, moments and counts as they are.
+AdamW with betas 0.9 / 0.9 and decoupled weight decay; linear warm-up, then cosine to `min_lr` at the cap on
+steps per sample. Every lane has its own step count, hence its own position in the schedule. A lane that takes
+no step keeps its embedding, moments and counts.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def _core(settings: OptimizerSettings) -> optax.GradientTransformation:
 def learning_rate(
     step_B: jax.Array, peak_B: jax.Array, decay_steps: int, settings: OptimizerSettings
 ) -> jax.Array:
-    """Learning rate of the step that follows `step_B` steps, for lanes whose schedules peak at `peak_B`."""
+    """Learning rate of the next step, after `step_B` steps, of lanes whose schedules peak at `peak_B`."""
     if settings.schedule == "constant":
         return peak_B
     warmup = settings.warmup_steps
@@ -37,14 +37,14 @@ def learning_rate(
 
 
 def init(params: Any, settings: OptimizerSettings) -> optax.OptState:
-    """Optimiser state of N lanes; every leaf of it and of `params` has a leading lane axis."""
+    """Initial optimiser state of N lanes; all its leaves, and those of `params`, have a leading lane axis."""
     return jax.vmap(_core(settings).init)(params)
 
 
 def update(
     grad: Any, state: optax.OptState, params: Any, lr_B: jax.Array, settings: OptimizerSettings
 ) -> tuple[Any, optax.OptState]:
-    """One AdamW step of every lane: (parameters, state) after it."""
+    """One AdamW step of every lane; returns the new parameters and state."""
     updates, state = jax.vmap(_core(settings).update)(grad, state, params)
     step = lambda x, u: x - jnp.expand_dims(lr_B, tuple(range(1, x.ndim))) * u  # noqa: E731
     return jax.tree.map(step, params, updates), state

@@ -1,4 +1,4 @@
-"""What a run is going to do, known before anything is computed."""
+"""The outline of a run: its model, devices, lanes and passes, known before anything is computed."""
 
 from __future__ import annotations
 
@@ -25,13 +25,17 @@ class Outline:
 
     Attributes:
         out: the run directory.
-        model: the name of the frozen model; parameters, layers, width: its size; dtype: its precision.
-        devices: how many there are of each kind; processes: how many take part.
+        model: name of the frozen model.
+        parameters, layers, width: size of the model.
+        dtype: precision of the model.
+        devices: number of devices of each kind.
+        processes: number of processes.
         lengths: tokens of every target.
         settings: the procedure.
-        finished: lanes that an earlier start has finished; saved: those that go on from a checkpoint.
-        token_budget: padded tokens of one pass on one device; None where it is to be measured.
-        passes: the shapes of passes on one device; empty where the budget is to be measured.
+        finished: lanes that an earlier start has finished.
+        saved: lanes that resume from a checkpoint.
+        token_budget: padded tokens of one pass on one device; None if it will be measured.
+        passes: the shapes of passes on one device; empty if the budget will be measured.
     """
 
     out: str
@@ -63,14 +67,15 @@ def outline(
     finished: int,
     saved: Snapshot | None = None,
 ) -> Outline:
-    """What a run is going to do.
+    """The outline of a run.
 
     Args:
         out: the run directory.
         model: name and decoder.
-        samples: the targets; settings: the procedure.
-        finished: lanes that an earlier start has finished.
-        saved: lanes that were under way.
+        samples: the targets.
+        settings: the procedure.
+        finished: number of lanes that an earlier start has finished.
+        saved: the unfinished lanes of the newest checkpoint, if any.
     """
     name, decoder = model
     config, whole = decoder.config, mesh.of(decoder)
@@ -103,6 +108,6 @@ def outline(
 
 
 def _kind(device: jax.Device) -> str:
-    """Platform and model, such as `gpu (NVIDIA H100 80GB HBM3)`."""
+    """Platform and model of a device, such as `gpu (NVIDIA H100 80GB HBM3)`."""
     model = mesh.cpu_model() if device.platform == "cpu" else device.device_kind
     return f"{device.platform} ({model})" if model else device.platform

@@ -1,7 +1,7 @@
-"""What a lane trains, and the memory embeddings that it makes of it.
+"""The trained parameters of a lane, and how the memory embeddings follow from them.
 
 Parameters are any pytree whose leaves have a leading lane axis. The pass differentiates through `memory`, so
-a new parametrisation (low-dimensional, for instance: e = W z + b) is a class here and nothing else.
+a new parametrisation (for instance a low-dimensional one, e = W z + b) only needs a new class here.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ Params = Any  # a pytree of fp32 arrays, every leaf with a leading lane axis
 
 
 class Parametrization(Protocol):
-    """From parameters to memory embeddings; hashable, since compiled passes depend on it."""
+    """A map from parameters to memory embeddings; hashable, as a static argument of compiled passes."""
 
     def init(self, start_NxKxD: np.ndarray) -> Params:
-        """The parameters of N lanes whose memory begins at `start_NxKxD`, fp32."""
+        """The parameters of N lanes whose initial memory is `start_NxKxD`, fp32."""
 
     def memory(self, params: Params) -> jax.Array:
         """The memory embeddings [B, K, D] of B lanes; differentiable in `params`."""
@@ -27,10 +27,10 @@ class Parametrization(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Direct:
-    """The memory embeddings themselves are trained, as published ([K], [P])."""
+    """The memory embeddings themselves are the parameters, as in both papers."""
 
     def init(self, start_NxKxD: np.ndarray) -> Params:
-        """The embeddings as they begin."""
+        """The initial embeddings."""
         return start_NxKxD
 
     def memory(self, params: Params) -> jax.Array:

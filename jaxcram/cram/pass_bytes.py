@@ -1,8 +1,8 @@
-"""Bytes of device memory that a pass takes, before anything is compiled: they decide on rematerialisation.
+"""Estimates the bytes of device memory of a pass before it is compiled; this decides on rematerialisation.
 
-A pass holds the frozen weights, what the forward pass stores for the way back, and the working memory of
-whatever runs at the moment. What is stored is read off the traced pass, so it follows the checkpoint policy
-and the attention kernel of this backend to the byte; the working memory is an account that errs upwards.
+A pass needs the frozen weights, the activations stored for the backward pass, and working memory. The stored
+activations are read from the traced pass, so they follow the checkpoint policy and this backend's attention
+kernel exactly; the working memory is an upper estimate.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from jaxcram.models import head, splash
 from jaxcram.models.decoder import Decoder
 from jaxcram.models.layers import attention_implementation
 
-ROOM = 0.9  # of the device's memory, for a pass
+ROOM = 0.9  # share of the device's memory that a pass may take
 
 
 class PassBytes(NamedTuple):
-    """Bytes of one pass.
+    """Device memory of one pass, in bytes.
 
     Attributes:
-        weights: the decoder.
-        stored: from the forward to the backward pass, all layers.
-        working: the most that the head, or one layer on the way back, needs beside these.
+        weights: of the decoder.
+        stored: activations of all layers, kept from the forward to the backward pass.
+        working: the larger of what the head and the backward pass of one layer need beside these.
     """
 
     weights: int
@@ -38,7 +38,7 @@ class PassBytes(NamedTuple):
 
     @property
     def total(self) -> int:
-        """All together: about the peak of the pass."""
+        """The sum: about the peak of the pass."""
         return sum(self)
 
 
@@ -46,12 +46,12 @@ def count(model: Decoder, bucket: Bucket, num_memory: int, *, remat: bool) -> Pa
     """Bytes of a forward and backward pass over a bucket; nothing is compiled or allocated.
 
     Args:
-        model: the decoder, or its shapes alone (`jax.eval_shape`).
+        model: the decoder, or only its shapes (`jax.eval_shape`).
         bucket: target tokens and lanes.
         num_memory: memory embeddings K per lane.
-        remat: layers are recomputed on the way back.
+        remat: whether layers are recomputed in the backward pass.
 
-    The lanes themselves (embeddings, moments, records) are left out: megabytes where a pass takes gigabytes.
+    The lanes themselves (embeddings, moments, records) are left out: they take megabytes, a pass gigabytes.
     """
     weights = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(model))
     layer = _layer_working(model, bucket, num_memory, remat)
@@ -60,7 +60,7 @@ def count(model: Decoder, bucket: Bucket, num_memory: int, *, remat: bool) -> Pa
 
 
 def needs_remat(model: Decoder, bucket: Bucket, num_memory: int) -> bool:
-    """Whether the device cannot hold the activations of passes over a bucket; False where it does not say."""
+    """Whether the device cannot hold the activations of a bucket's passes; False if its memory is unknown."""
     available = device_memory.available()
     if available is None:
         return False
@@ -68,7 +68,7 @@ def needs_remat(model: Decoder, bucket: Bucket, num_memory: int) -> bool:
 
 
 def _stored(model: Decoder, bucket: Bucket, num_memory: int, remat: bool) -> int:
-    """What the pull-back of the traced forward pass holds, apart from the weights, which are there anyway."""
+    """Bytes that the VJP function of the traced forward pass holds, without the weights."""
 
     def forward(model: Decoder, mem_BxKxD: jax.Array, tokens_BxT: jax.Array) -> tuple:
         return jax.vjp(lambda mem: predict(model, mem, tokens_BxT, remat=remat), mem_BxKxD)
@@ -76,30 +76,30 @@ def _stored(model: Decoder, bucket: Bucket, num_memory: int, remat: bool) -> int
     mem = jax.ShapeDtypeStruct((bucket.lanes, num_memory, model.config.width), jnp.float32)
     tokens = jax.ShapeDtypeStruct((bucket.lanes, bucket.tokens), jnp.int32)
     jaxpr = jax.make_jaxpr(forward)(model, mem, tokens).jaxpr
-    # The first result is the hidden states, which the head needs; a value that is held twice is one buffer.
+    # Hidden states, which the head needs, and residuals; a set, since a value held twice is one buffer.
     held: Any = {var for var in jaxpr.outvars if isinstance(var, Var)} - {*jaxpr.invars, *jaxpr.constvars}
     return sum(var.aval.size * var.aval.dtype.itemsize for var in held)
 
 
 def _head_working(model: Decoder, bucket: Bucket) -> int:
-    """A chunk's fp32 logits and their gradient in the weights' dtype, and the fp32 gradient of all tokens."""
+    """fp32 logits of a chunk, their gradient in the weights' dtype, and the fp32 gradient of all tokens."""
     rows, vocab_size = bucket.lanes * bucket.tokens, model.config.vocab_size
     chunk = min(rows, max(1, head.CHUNK_LOGITS // vocab_size))
     return chunk * vocab_size * (4 + model.dtype.itemsize) + rows * model.config.width * 4
 
 
 def _layer_working(model: Decoder, bucket: Bucket, num_memory: int, remat: bool) -> int:
-    """One layer on the way back: gradients of its products, these themselves if recomputed, attention."""
+    """Backward pass of one layer: gradients of its products, the products if recomputed, and attention."""
     config, positions = model.config, num_memory + bucket.tokens - 1
     block = jax.eval_shape(lambda model: model.blocks[0], model)
-    # Weights of products are stored [out, in]; norms and biases have one axis.
+    # Weights of projections are stored [out, in]; norms and biases have one axis.
     outputs = sum(leaf.shape[0] for leaf in jax.tree.leaves(block) if leaf.ndim == 2)
     products = bucket.lanes * positions * outputs * model.dtype.itemsize
     query = jax.ShapeDtypeStruct((bucket.lanes, positions, config.num_heads, config.head_size), model.dtype)
     attention = {
-        # Scores, weights and the gradient of the scores, fp32.
+        # Scores, attention weights and the gradient of the scores, fp32.
         "plain": 3 * bucket.lanes * config.num_heads * positions**2 * 4,
-        "cudnn": query.size * 4,  # the fp32 gradient of the queries, summed up over the keys
+        "cudnn": query.size * 4,  # the fp32 gradient of the queries, accumulated over the keys
         "splash": splash.working_bytes(query),
     }[attention_implementation(query)]
     return products * (2 if remat else 1) + attention

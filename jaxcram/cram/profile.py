@@ -1,4 +1,4 @@
-"""A profiler trace of a few chunks in the midst of a run: where the time of a pass goes."""
+"""A profiler trace of a few chunks of a run, which shows where the time of a pass goes."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ import jax
 from jaxcram.errors import UserError
 from jaxcram.results.disk import writing_through
 
-FIRST = 2  # chunks before the trace: the first ones compile
-COUNT = 3  # chunks in it
+FIRST = 2  # chunks before the trace, since the first ones compile
+COUNT = 3  # chunks in the trace
 _LOGGER = logging.getLogger("jaxcram")
 
 
 class Profile:
-    """While open, traces the chunks after the first `FIRST`; for TensorBoard, XProf or Perfetto.
+    """Traces `COUNT` chunks after the first `FIRST`, while the context is open.
 
-    Operations carry the scope they belong to: embed, attention, mlp, head, select or optimiser.
+    The trace is for TensorBoard, XProf or Perfetto. Operations are grouped by scope: embed, attention, mlp,
+    head, select and optimiser.
 
     Args:
-        directory: where the trace goes; None traces nothing.
+        directory: of the trace; None traces nothing.
 
     Raises:
-        UserError: the directory cannot be made.
+        UserError: the directory cannot be created.
     """
 
     def __init__(self, directory: str | None) -> None:
@@ -37,7 +38,7 @@ class Profile:
                 Path(directory).mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise UserError(
-                    f"profile_dir {directory}: cannot be made ({error.strerror}); choose another"
+                    f"profile_dir {directory}: cannot be created ({error.strerror}); choose another"
                 ) from error
 
     def __enter__(self) -> Self:
@@ -47,7 +48,7 @@ class Profile:
         self._stop()
         if self._directory is not None and self._chunks <= FIRST:
             _LOGGER.warning(
-                "no passes in the trace in %s: it begins after %d chunks of them, and there were %d",
+                "the trace in %s has no passes: it begins after %d chunks, and the run had %d",
                 *(self._directory, FIRST, self._chunks),
             )
 
@@ -58,15 +59,15 @@ class Profile:
                 jax.profiler.stop_trace()
 
     def after_chunk(self) -> None:
-        """Count a chunk, and begin or end the trace where it is time."""
+        """Count a chunk; begin or end the trace if it is due."""
         self._chunks += 1
         if self._directory is not None and self._chunks == FIRST:
             try:
                 jax.profiler.start_trace(self._directory)
             except RuntimeError as error:
                 raise UserError(
-                    f"profile_dir {self._directory}: JAX cannot trace ({error}); leave it out, or stop "
-                    "the other trace"
+                    f"profile_dir {self._directory}: JAX cannot trace ({error}); omit it, or stop the "
+                    "other trace"
                 ) from error
             self._tracing = True
         elif self._chunks == FIRST + COUNT:

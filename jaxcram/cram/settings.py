@@ -1,6 +1,6 @@
-"""Settings of one run: what command lines and notebooks fill in, and what `settings.json` records.
+"""Settings of one run, from flags or keyword arguments; `settings.json` records them.
 
-Nothing here needs JAX, so a command line can explain its flags without loading it.
+Nothing here imports JAX, so that `--help` is fast.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ SCHEDULES = ("cosine", "constant")
 MODES = ("progressive", "full")
 INITS = ("uniform", "normal")
 TRAJECTORIES = ("all", "horizon", "none")
-PARTS = ("objective", "optimizer", "stages")  # fields of `CramSettings` that have settings of their own
+PARTS = ("objective", "optimizer", "stages")  # fields of `CramSettings` that are dataclasses of settings
 
 
 class TokenBudget(int):
-    """Padded tokens of a pass on one device; 0 is the preset for the device, `auto` (-1) has it measured."""
+    """Padded tokens of a pass on one device; 0 means the device's preset, `auto` (-1) measures the best."""
 
     def __new__(cls, value: int | str) -> Self:  # noqa: D102
         return super().__new__(cls, -1 if value == "auto" else value)
@@ -35,10 +35,10 @@ class Objective:
     """The per-token loss.
 
     Attributes:
-        loss: "cross_entropy" (the published one) or "hinge", max(0, margin + best other logit - true logit).
-        temperature: cross-entropy of logits / temperature.
-        temperature_squared: multiply that by temperature ** 2, which keeps the gradient's size.
-        margin: the hinge's margin, in logits.
+        loss: "cross_entropy" (as published) or "hinge", max(0, margin + best other logit - true logit).
+        temperature: T of the cross-entropy of logits / T.
+        temperature_squared: multiply that cross-entropy by T ** 2, which keeps the scale of its gradient.
+        margin: of the hinge, in logits.
     """
 
     loss: str = "cross_entropy"
@@ -60,10 +60,10 @@ class OptimizerSettings:
     """AdamW and its schedule.
 
     Attributes:
-        schedule: "cosine" (warm-up, then cosine to min_lr) or "constant" (neither).
+        schedule: "cosine" (warm-up, then cosine to min_lr) or "constant" (no warm-up, no decay).
         warmup_steps: steps of the linear warm-up from 0.
         min_lr: the learning rate at the end of the cosine.
-        beta1, beta2, eps, weight_decay: AdamW's.
+        beta1, beta2, eps, weight_decay: of AdamW.
     """
 
     schedule: str = "cosine"
@@ -88,14 +88,14 @@ class OptimizerSettings:
 
 @dataclasses.dataclass(frozen=True)
 class StageSettings:
-    """Which prefixes are visited and how many steps they may take.
+    """The prefix lengths of the stages, and the caps on optimiser steps.
 
     Attributes:
         mode: "progressive" (grow the prefix) or "full" (one stage: the whole target).
         min_tokens: length of the first prefix, in tokens.
         progressive_step: tokens by which the prefix grows.
-        max_steps: cap of optimiser steps per sample.
-        max_steps_per_token: cap of optimiser steps per stage; "full" knows only `max_steps`.
+        max_steps: cap on optimiser steps per lane.
+        max_steps_per_token: cap on optimiser steps per stage; "full" has only `max_steps`.
     """
 
     mode: str = "progressive"
@@ -113,37 +113,36 @@ class StageSettings:
 
     @property
     def max_steps_per_stage(self) -> int:
-        """The cap in force for one stage."""
+        """The effective cap on the steps of one stage."""
         return self.max_steps if self.mode == "full" else min(self.max_steps_per_token, self.max_steps)
 
     def between(self, start: int, end: int) -> list[int]:
-        """Prefix lengths of the stages from `start` to `end`, both included; the last step may be shorter."""
+        """Prefix lengths of the stages from `start` to `end` inclusive; the last increment may be shorter."""
         lengths = list(range(start, end + 1, self.progressive_step))
         return lengths if lengths[-1] == end else [*lengths, end]
 
 
 @dataclasses.dataclass(frozen=True)
 class CramSettings:
-    """One run: which lanes, by which procedure, and what is kept. The defaults are the published ones.
+    """Settings of one run: its lanes, the procedure, and what is stored. The defaults are the published ones.
 
     Attributes:
-        learning_rates: peaks of the schedule; crossed with all samples and seeds as lanes of one pool.
-        seeds: seeds of the initial embeddings; all learning rates of a sample and seed share one.
+        learning_rates: peaks of the schedule; there is one lane for each sample, learning rate and seed.
+        seeds: of the initial embeddings; all learning rates of a sample and seed share one embedding.
         num_memory: memory embeddings K per lane.
         init: "uniform" in [0, 0.02), or "normal" with the token embeddings' standard deviation.
         objective, optimizer, stages: the three parts of the procedure.
-        trajectory: embeddings kept in the rows: of "all" stages, of the "horizon" alone, or "none".
-        token_budget: padded tokens of one pass on one device, over all its lanes; 0 sizes passes as is best
-            for the bundled model on this kind of device, "auto" measures what is best for this model.
-        chunk_passes: passes between two looks of the host.
-        remat: recompute layers in the backward pass instead of keeping their activations; None does so where
+        trajectory: embeddings stored in the rows: of "all" stages, only of the "horizon", or "none".
+        token_budget: padded tokens of one pass on one device, over all its lanes; 0 is a preset for the
+            device that suits the bundled model, "auto" measures the best value for this model.
+        chunk_passes: passes on the device between two reads by the host.
+        remat: recompute layers in the backward pass instead of storing their activations; None does so if
             the device's memory would not hold them.
-        log_every: optimiser steps between two points of a lane's curve; 0 keeps no curves. It may differ
-            between two starts of a run: lanes that are finished keep what they have, and those under way
-            go on at the new distance.
+        log_every: optimiser steps between two points of a lane's curve; 0 stores no curves. A later start of
+            the run may change it: finished lanes keep their points, unfinished ones use the new interval.
 
     Raises:
-        UserError: a value is out of its range.
+        UserError: a value is out of range.
     """
 
     learning_rates: tuple[float, ...] = (0.01, 0.1, 0.5, 1.0)
@@ -167,7 +166,7 @@ class CramSettings:
                 raise UserError(f"learning rate {rate} must be a finite number greater than 0")
             if self.optimizer.schedule == "cosine" and rate < self.optimizer.min_lr:
                 raise UserError(
-                    f"learning rate {rate} is below min_lr {self.optimizer.min_lr}, where the cosine ends: "
+                    f"learning rate {rate} is below min_lr {self.optimizer.min_lr}, the end of the cosine: "
                     "raise it or lower min_lr"
                 )
         for name in ("learning_rates", "seeds"):
@@ -195,18 +194,18 @@ class CramSettings:
         if self.chunk_passes < 1:
             raise UserError(f"chunk_passes {self.chunk_passes} must be at least 1")
         if self.log_every < 0:
-            raise UserError(f"log_every {self.log_every} must be 0, which keeps no curves, or greater")
+            raise UserError(f"log_every {self.log_every} must be 0 (no curves) or greater")
 
     @classmethod
     def of(cls, base: Self | None = None, **values: Any) -> Self:
-        """Settings from flat names, those of the flags: `CramSettings.of(max_steps=200, learning_rates=0.1)`.
+        """Settings from flat names, as the flags have them: `CramSettings.of(max_steps=200, seeds=[0, 1])`.
 
         Args:
-            base: what is not named comes from here; None is the published procedure.
-            values: fields of this class or of its three parts; one number stands for a list of one.
+            base: provides the settings that are not named; None means the defaults.
+            values: fields of this class or of its three parts; a single number means a list of one.
 
         Raises:
-            UserError: a name is unknown, or a value is of another type or out of its range.
+            UserError: a name is unknown, or a value has the wrong type or is out of range.
         """
         base = base or cls()
         changes: dict[str, Any] = {}
@@ -230,7 +229,7 @@ class CramSettings:
         return list(cls().resolved())
 
     def resolved(self, **context: Any) -> dict[str, Any]:
-        """The settings as the flat-keyed dictionary that `settings.json` records, after `context`."""
+        """The flat dictionary that `settings.json` records: `context`, then the settings."""
         flat: dict[str, Any] = dict(context)
         for name, value in dataclasses.asdict(self).items():
             flat.update(value if isinstance(value, dict) else {name: value})
@@ -242,14 +241,14 @@ def _fields(settings: Any) -> set[str]:
 
 
 def _converted(name: str, value: Any, like: Any) -> Any:
-    """A value from Python, perhaps NumPy's, in the type of the setting; `like` is what it replaces."""
+    """A Python or NumPy value converted to the type of the setting; `like` is the value that it replaces."""
     if isinstance(like, tuple):
         several = value if isinstance(value, list | tuple) or hasattr(value, "tolist") else [value]
         several = several.tolist() if hasattr(several, "tolist") else several
         several = several if isinstance(several, list | tuple) else [several]
         return tuple(_converted(name, one, like[0]) for one in several)
     if isinstance(like, TokenBudget) or like is None or dataclasses.is_dataclass(like):
-        return value  # looked at by the class itself
+        return value  # checked in `__post_init__`
     kind, what = next(
         (kind, what)
         for of, kind, what in (

@@ -1,6 +1,6 @@
-"""The unfinished lanes of a run between two chunks: all that it needs to go on.
+"""A snapshot: the unfinished lanes of a run between two chunks, which is all that it needs to resume.
 
-A lane's bits depend on its own state alone; finished lanes have their rows on disk.
+A lane's results depend on its own state only, and the rows of finished lanes are on disk.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from jaxcram.results.directory import RunDirectory
 from jaxcram.results.rows import ROWS
 from jaxcram.results.table import Row
 
-_RENAMED = {"['mem']": "['params']"}  # leaves of a state by their names in earlier versions
+_RENAMED = {"['mem']": "['params']"}  # name of a leaf in earlier versions -> name now
 
 
 @dataclasses.dataclass(frozen=True)
 class Fit:
-    """How a run fits its devices, which decides the shapes of its passes, and with them the rounding.
+    """How a run was fitted to its devices, which determines the shapes of its passes and so the rounding.
 
     Attributes:
-        asked: token_budget and remat.
+        asked: the settings token_budget and remat.
         devices: on which the lanes ran.
-        cost: what sized the passes: measured where asked for, and halved when memory ran out.
-        remat: whether activations are computed again.
+        cost: by which passes were sized; measured if requested, and halved when device memory ran out.
+        remat: whether layers are recomputed in the backward pass.
     """
 
     asked: list[int | None]
@@ -49,13 +49,13 @@ class Snapshot:
     """The unfinished lanes of a run between two chunks.
 
     Attributes:
-        lanes: their keys, in the order of the arrays' first axis, and how many rows each has.
-        state: theirs, [U, ..] by name (`named`).
-        rows: by key, those since the snapshot before; once read from disk, all of them.
-        fit: of the run to its devices.
-        totals: what the run has spent in all its starts, by name.
-        points: keys of the lanes that have points of curves, and how many.
-        curves: by key, the points, as `rows`.
+        lanes: number of rows by key, in the order of the lane axis of `state`.
+        state: arrays [U, ..] by name (`named`).
+        rows: rows by key: those since the previous snapshot; after reading from disk, all of them.
+        fit: how the run was fitted to its devices.
+        totals: time, passes and tokens spent so far in all starts, by name.
+        points: number of curve points by key, for lanes that have any.
+        curves: curve points by key, as in `rows`.
     """
 
     lanes: dict[str, int]
@@ -67,7 +67,7 @@ class Snapshot:
     curves: dict[str, list[Row]] = dataclasses.field(default_factory=dict)
 
     def saved(self, constants: Mapping[str, Any]) -> Saved:
-        """As a checkpoint keeps it; `constants` are the columns that all rows of this start share."""
+        """The contents of a checkpoint; `constants` are the columns that all rows of this start share."""
         document = {
             "lanes": self.lanes,
             "fit": dataclasses.asdict(self.fit),
@@ -80,7 +80,7 @@ class Snapshot:
 
     @classmethod
     def of(cls, saved: Saved) -> Self:
-        """What a checkpoint has kept."""
+        """The snapshot that a checkpoint holds."""
         fit = dict(saved.document["fit"])
         return cls(
             lanes=saved.document["lanes"],
@@ -109,35 +109,35 @@ def asked(model: Decoder, settings: CramSettings) -> tuple[list[int | None], lis
 
 
 def lane_checkpoints(directory: RunDirectory, minutes: float) -> Checkpoints[Snapshot]:
-    """The checkpoints of the lanes of a run; see `Checkpoints`."""
+    """The checkpoints of a run's lanes; see `Checkpoints`."""
     constants = directory.constants
     kind = Kind({"lanes": ROWS, "points": CURVES}, lambda snapshot: snapshot.saved(constants), Snapshot.of)
     return Checkpoints(directory, minutes, kind)
 
 
 def named(state: State) -> dict[str, Any]:
-    """The leaves of a state by name."""
+    """The leaves of a state, by their paths in the pytree."""
     return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree.flatten_with_path(state._asdict())[0]}
 
 
 def restore(state: State, slots: np.ndarray, saved: dict[str, np.ndarray]) -> None:
-    """Write what was saved into some places of a state.
+    """Write saved lanes into a state, in place.
 
     Args:
-        state: numpy arrays [N, ..], changed in place.
-        slots: places [U].
-        saved: [U, ..] by name.
+        state: NumPy arrays [N, ..].
+        slots: indices [U] of the saved lanes in the state.
+        saved: arrays [U, ..] by name.
 
     Raises:
-        UserError: the arrays are others than those of the state.
+        UserError: names, dtypes or shapes differ from those of the state.
     """
     leaves = named(state)
     saved = {_RENAMED.get(name, name): leaf for name, leaf in saved.items()}
     here = {name: (leaf.dtype, leaf.shape[1:]) for name, leaf in leaves.items()}
     if here != {name: (leaf.dtype, leaf.shape[1:]) for name, leaf in saved.items()}:
         raise UserError(
-            "the checkpoints are of another version of jaxcram; remove the folder checkpoints of the run: "
-            "the lanes in them start again"
+            "the checkpoints are from another version of jaxcram; remove the run's folder checkpoints: "
+            "its unfinished lanes then start again"
         )
     for name, leaf in leaves.items():
         leaf[slots] = saved[name]

@@ -1,8 +1,7 @@
 """Stages: how a lane's prefix grows, and when the lane ends.
 
-A pass measures first. It finds the longest exact prefix, so it may complete several stages at once; the
-stages it visits, and the steps it spends on each, are those of the token-by-token procedure, which
-would measure each of them with a pass of its own.
+A pass first measures the longest exact prefix, so it may complete several stages at once. The stages and the
+steps of each are the same as in the token-by-token procedure, which measures every stage in a separate pass.
 """
 
 from __future__ import annotations
@@ -17,22 +16,22 @@ from jaxcram.cram.settings import StageSettings
 
 
 class Stop(enum.IntEnum):
-    """Why a lane ended; RUNNING while it has not."""
+    """Why a lane ended; RUNNING if it has not."""
 
     RUNNING = 0
     COMPLETE = 1  # the whole target is exact
-    STAGE_CAP = 2  # the steps for one stage are spent
-    SAMPLE_CAP = 3  # the steps for one sample are spent
+    STAGE_CAP = 2  # the cap on steps per stage is reached
+    SAMPLE_CAP = 3  # the cap on steps per lane is reached
     NOT_FINITE = 4  # the loss or the gradient is NaN or infinite
 
 
 class Progress(NamedTuple):
-    """Where each lane stands; integer arrays [B].
+    """The progress of each lane; integer arrays [B].
 
     Attributes:
-        prefix: tokens of the current stage's target.
+        prefix: tokens of the current stage.
         horizon: tokens of the longest stage that became exact.
-        stage_steps, total_steps: optimiser steps spent on this stage, and in all.
+        stage_steps, total_steps: optimiser steps of the current stage, and of the lane.
         stop: a `Stop`.
     """
 
@@ -44,14 +43,14 @@ class Progress(NamedTuple):
 
 
 def longest_exact(correct_BxT: jax.Array, length_B: jax.Array) -> jax.Array:
-    """Tokens of the longest prefix in which every token is right, at most the target's length."""
+    """Tokens of the longest prefix in which every token is correct, at most the target's length [B]."""
     wrong_BxT = ~correct_BxT
     first_wrong_B = jnp.where(jnp.any(wrong_BxT, axis=1), jnp.argmax(wrong_BxT, axis=1), correct_BxT.shape[1])
     return jnp.minimum(first_wrong_B, length_B)
 
 
 def grow(progress: Progress, exact_B: jax.Array, length_B: jax.Array, settings: StageSettings) -> Progress:
-    """Complete every stage that the measured exact prefix covers; the next one becomes the target."""
+    """Complete every stage that the measured exact prefix covers, and move on to the next one."""
     reached_B = (exact_B >= progress.prefix) & (progress.stop == Stop.RUNNING)
     step = settings.progressive_step
     last_B = progress.prefix + (exact_B - progress.prefix) // step * step
@@ -67,7 +66,7 @@ def grow(progress: Progress, exact_B: jax.Array, length_B: jax.Array, settings: 
 
 
 def spend(progress: Progress, settings: StageSettings) -> Progress:
-    """End the lanes whose steps are spent; only a lane that is still running afterwards may take a step."""
+    """End the lanes that have reached a cap; only lanes that are still running afterwards may take a step."""
     running_B = progress.stop == Stop.RUNNING
     sample_cap_B = running_B & (progress.total_steps >= settings.max_steps)
     stage_cap_B = running_B & (progress.stage_steps >= settings.max_steps_per_stage)

@@ -1,8 +1,8 @@
-"""How long a run still takes: the steps that its lanes are expected to take, at the speed of the last while.
+"""Estimates the time left of a run: the steps that its lanes are expected to take, at the recent speed.
 
-Short lanes end first, so the mean of the ended ones says little about the others. What is known of a lane is
-how long its stage has lasted; how often stages that lasted so long still became exact is counted over all
-lanes of the run (the Kaplan-Meier estimate, in which stages under way count for as long as they last).
+Short lanes end first, so the mean over ended lanes would be biased. Instead, the steps that a stage takes
+until it becomes exact are treated as survival times: their distribution over all lanes is the Kaplan-Meier
+estimate, in which current and failed stages are censored.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from jaxcram.cram.scheduler import Scheduler
 from jaxcram.cram.settings import StageSettings
 from jaxcram.cram.stages import Progress, Stop
 
-LAST_STAGES = 3  # exact stages of a lane that count: earlier ones were shorter than those to come
+LAST_STAGES = 3  # latest exact stages of each lane in the estimate: earlier ones took fewer steps
 _EVERY_S = 1.0  # between two estimates
-_LEAST_S = 2.0  # after which a speed says something
-_MEAN_S = 10.0  # over which the speed is a mean, at least; later, half of the time so far
+_LEAST_S = 2.0  # of measurement before the first estimate
+_MEAN_S = 10.0  # time constant of the mean speed, at least; later, half of the elapsed time
 
 
 class TimeLeft:
-    """The estimate of one run, made anew every second.
+    """The estimate of one run, updated every second.
 
-    Passes are counted by what they cost (`Scheduler.pass_cost`). Those to come follow from the steps that
-    lanes still need: each bucket runs passes until its longest lane has ended, its seats filled as far as
-    there are lanes. They share the devices, but the passes of one lane follow each other.
+    Passes are weighted by their cost (`Scheduler.pass_cost`). The passes left follow from the steps that
+    lanes still need: each bucket runs batches of its lanes until the longest lane of each batch has ended.
+    Batches are distributed over the devices, but the passes of one lane are sequential.
 
     Args:
         stages: the caps, and how prefixes grow.
@@ -46,18 +46,19 @@ class TimeLeft:
         self._known: float | None = None
 
     def book(self, now: float, scheduler: Scheduler, bucket: Bucket, passes: int) -> None:
-        """Take in passes of a bucket; `now` are the seconds since the start."""
+        """Record that passes of a bucket have run; `now` is the time since the start, in seconds."""
         busy = min(len(scheduler.under_way), scheduler.devices)
         self._busy_s += busy * (now - self._now)
         self._now = now
         self._cost += passes * scheduler.pass_cost(bucket)
 
     def seconds(self, scheduler: Scheduler, progress: Progress, rows: Sequence[LaneRows]) -> float | None:
-        """Seconds until the last lane is expected to end, or None.
+        """Seconds until the last lane is expected to end; None if they cannot be estimated yet.
 
         Args:
-            scheduler: knows which passes a lane is in.
-            progress: of all lanes [N]; rows: of the same.
+            scheduler: gives the bucket and the cost of passes.
+            progress: of all lanes [N].
+            rows: of all lanes.
         """
         running = np.flatnonzero(np.asarray(progress.stop) == Stop.RUNNING)
         if not len(running):
@@ -65,7 +66,7 @@ class TimeLeft:
         if self._now < self._next:
             return self._known
         self._next = self._now + _EVERY_S
-        if self._speed is None:  # until now programs were compiled
+        if self._speed is None:  # measure from the first call on, to leave out compilation
             self._first, self._speed = self._now, _Speed(self._now, np.array([self._cost, self._busy_s]))
         cost, busy_s = self._speed.update(self._now, np.array([self._cost, self._busy_s]))
         if busy_s > 0 and cost > 0 and self._now >= self._first + _LEAST_S:
@@ -75,7 +76,7 @@ class TimeLeft:
         return self._known
 
     def _steps_left(self, running: np.ndarray, progress: Progress, rows: Sequence[LaneRows]) -> np.ndarray:
-        """Of the running lanes [B]."""
+        """Steps that the running lanes still need [B]."""
         prefix_N, _, stage_steps_N, total_steps_N, stop_N = map(np.asarray, progress)
         ahead_B = self._length_N[running] - prefix_N[running]
         now = Standing(
@@ -90,12 +91,12 @@ class TimeLeft:
 
 
 class Standing(NamedTuple):
-    """Where the running lanes stand, int arrays [B].
+    """The progress of the running lanes; int arrays [B].
 
     Attributes:
-        stages: that a lane may still enter after the present one.
-        stage_steps, total_steps: optimiser steps of the present stage, and of the lane.
-        exact_stages: how many stages of all lanes became exact.
+        stages: stages of a lane after the current one.
+        stage_steps, total_steps: optimiser steps of the current stage, and of the lane.
+        exact_stages: number of stages of all lanes that became exact.
     """
 
     stages: np.ndarray
@@ -105,12 +106,12 @@ class Standing(NamedTuple):
 
 
 def steps_left(now: Standing, recent: np.ndarray, failed: np.ndarray, settings: StageSettings) -> np.ndarray:
-    """Optimiser steps that each running lane is expected to take yet, float [B].
+    """Optimiser steps that each running lane is still expected to take, float [B].
 
     Args:
         now: the running lanes.
-        recent: steps of stages that became exact, the last few of each lane [E].
-        failed: steps of stages that ended their lane without becoming exact [F].
+        recent: steps of the stages that became exact, the last few of each lane [E].
+        failed: steps of the stages that ended their lane without becoming exact [F].
         settings: the caps.
     """
     cap = settings.max_steps_per_stage
@@ -118,14 +119,17 @@ def steps_left(now: Standing, recent: np.ndarray, failed: np.ndarray, settings: 
     lasting_U = (len(recent) - np.cumsum(exact_U) + exact_U).astype(float)
     for steps in (now.stage_steps, failed):
         lasting_U += len(steps) - np.searchsorted(np.sort(steps), times_U)
-    # Before lanes have ended nobody knows that stages fail: one of all exact ones so far might have.
+    # Before any stage has failed the estimate would be that none ever does, so add one failure in all exact
+    # stages so far.
     lasting_U += len(recent) / max(now.exact_stages, 1)
     starts = np.concatenate([[0.0], times_U])
     survival = np.concatenate([[1.0], np.cumprod(1 - exact_U / lasting_U)])
-    area = np.concatenate([[0.0], np.cumsum(survival[:-1] * np.diff(starts))])  # of survival before `starts`
+    area = np.concatenate(
+        [[0.0], np.cumsum(survival[:-1] * np.diff(starts))]
+    )  # under survival, up to `starts`
 
     def of_stage(steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Steps that stages which have lasted so long still take, and how likely they become exact."""
+        """Expected remaining steps, and probability of becoming exact, of stages after `steps` steps."""
         at, end = (np.searchsorted(starts, x, side="right") - 1 for x in (steps, cap))
         until_cap = area[end] + survival[end] * (cap - starts[end])
         own = until_cap - area[at] - survival[at] * (steps - starts[at])
@@ -138,15 +142,15 @@ def steps_left(now: Standing, recent: np.ndarray, failed: np.ndarray, settings: 
 
 
 def _cost_left(steps_B: np.ndarray, prefix_B: np.ndarray, scheduler: Scheduler) -> float:
-    """What passes cost until the device that is at it longest has ended.
+    """Cost of the passes left on the device that finishes last.
 
-    At best lanes that grow meet others in full passes, at worst each bucket runs dry by itself. The default
-    run, played again on 2 and 4 devices, was two thirds of the way to the worst.
+    At best all passes are full; at worst each bucket drains on its own, in partly empty passes. The result is
+    two thirds of the way to the worst case, as in the default run replayed on 2 and 4 devices.
     """
     prefix_U, of_B = np.unique(prefix_B, return_inverse=True)
     tokens_B = np.array([scheduler.padded_length(prefix) for prefix in prefix_U])[of_B]
     devices, full, longest = [0.0] * scheduler.devices, 0.0, 0.0
-    for tokens in np.unique(tokens_B):  # short buckets first, as the scheduler has it
+    for tokens in np.unique(tokens_B):  # short buckets first, as in the scheduler
         bucket = scheduler.bucket(int(tokens))
         cost = scheduler.pass_cost(bucket) * np.sort(steps_B[tokens_B == tokens])[::-1]
         full, longest = full + cost.sum() / bucket.lanes, max(longest, cost[0])
@@ -156,14 +160,14 @@ def _cost_left(steps_B: np.ndarray, prefix_B: np.ndarray, scheduler: Scheduler) 
 
 
 class _Speed:
-    """Amounts per second over the last while."""
+    """Amounts per second, as an exponential moving average."""
 
     def __init__(self, now: float, done: np.ndarray) -> None:
         self._then, self._done = now, done
         self._mean_s, self._mean = 0.0, np.zeros_like(done)
 
     def update(self, now: float, done: np.ndarray) -> np.ndarray:
-        """Take in what has been done from the start until now, amount by amount; the speeds."""
+        """The speeds, given the cumulative amounts `done` until `now`."""
         kept = np.exp(-(now - self._then) / max(_MEAN_S, now / 2))
         self._mean = kept * self._mean + done - self._done
         self._mean_s = kept * self._mean_s + now - self._then

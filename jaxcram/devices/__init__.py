@@ -1,1 +1,1 @@
-"""What a run finds around it: the environment, JAX's configuration, other processes."""
+"""The machine that a run uses: environment, JAX's configuration and caches, device mesh, processes."""

@@ -1,7 +1,7 @@
-"""JAX's configuration, pinned: a lane's result is the same whatever the person has JAX do elsewhere.
+"""JAX's configuration, fixed to its defaults, so that results do not depend on the user's settings.
 
-Options that JAX lets a thread change for a while are pinned for the thread that computes, and the person's
-stay as they were. Those that only exist for the whole process are recorded where they are not the default.
+Options with a thread-local context manager are set for the thread that computes; the user's own values are
+untouched. Options of the whole process are recorded in the run's summary where they differ from the default.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from jaxcram.errors import UserError
 
 GENERATOR = "threefry2x32"
 
-_PINNED: dict[str, Any] = {  # public context managers of JAX, and their argument
+_PINNED: dict[str, Any] = {  # JAX's public context managers, and the argument of each
     "enable_x64": False,
     "default_matmul_precision": None,
     "numpy_dtype_promotion": "standard",
@@ -44,7 +44,7 @@ _PINNED: dict[str, Any] = {  # public context managers of JAX, and their argumen
     "check_tracer_leaks": False,
     "enable_checks": False,
 }
-_RECORDED: dict[str, Any] = {  # options of the whole process that reach the compiler, and their defaults
+_RECORDED: dict[str, Any] = {  # process-wide options that reach the compiler, and their defaults
     "jax_disable_most_optimizations": False,
     "jax_optimization_level": "UNKNOWN",
     "jax_exec_time_optimization_effort": 0.0,
@@ -62,7 +62,7 @@ _THREAD = threading.local()
 
 @contextmanager
 def pinned() -> Iterator[None]:
-    """While the context is open, this thread computes under JAX's defaults; also a decorator."""
+    """This thread computes with JAX's default configuration while the context is open; also a decorator."""
     with ExitStack() as stack:
         _pin(stack.enter_context)
         yield
@@ -70,32 +70,32 @@ def pinned() -> Iterator[None]:
 
 def _pin(enter: Callable[[AbstractContextManager[Any]], Any]) -> None:
     for name, value in _PINNED.items():
-        if hasattr(jax, name):  # versions differ
+        if hasattr(jax, name):  # not every version of JAX has every option
             enter(getattr(jax, name)(value))
 
 
 def threads(count: int) -> ThreadPoolExecutor:
-    """Threads under `pinned`, which they do not inherit from the thread that makes them."""
+    """A thread pool whose threads run under `pinned`; new threads do not inherit it from their creator."""
     return ThreadPoolExecutor(count, initializer=_pin_thread)
 
 
 def _pin_thread() -> None:
-    # Kept as long as the thread lives: a context manager made of a generator is left when it is collected.
+    # Kept as long as the thread lives: garbage collection would close a generator's context.
     _THREAD.stack = ExitStack()
     _pin(_THREAD.stack.enter_context)
 
 
 def key(seed: int) -> jax.Array:
-    """The random key that `jax.random.key(seed)` is by default, whatever the configuration.
+    """The key that `jax.random.key(seed)` returns under JAX's defaults, whatever the configuration.
 
     Args:
-        seed: its lowest 32 bits count.
+        seed: only the lowest 32 bits are used.
     """
     return jax.random.wrap_key_data(jnp.array([0, seed & 0xFFFF_FFFF], jnp.uint32), impl=GENERATOR)
 
 
 def recorded() -> dict[str, Any]:
-    """What the configuration and the environment ask of compilers beyond the default, for a run's summary."""
+    """Compiler options that differ from the default, in JAX's configuration and in the environment."""
     values = jax.config.values
     asked = {name: _plain(values.get(name, default)) for name, default in _RECORDED.items()}
     differing = {name: value for name, value in asked.items() if value != _RECORDED[name]}
@@ -107,14 +107,14 @@ def _plain(value: Any) -> Any:
 
 
 def start() -> None:
-    """Starts JAX on the devices that the environment names, or on those it finds.
+    """Starts JAX on the platform that the environment names, or on the one that JAX finds.
 
     Raises:
-        UserError: there are none of that kind.
+        UserError: there is no device of that kind.
     """
     try:
         jax.devices()
-    except Exception as error:  # JAX has none of its own for this; some are assertions without a word
+    except Exception as error:  # JAX raises many types here, among them assertions without a message
         names = ("JAX_PLATFORMS", "JAX_PLATFORM_NAME", "JAX_NUM_CPU_DEVICES")
         asked = [f"{name}={os.environ[name]}" for name in names if os.environ.get(name)]
         config: Any = jax.config

@@ -1,7 +1,7 @@
-"""What programs heed of the environment, decided before JAX is imported, which reads it only then.
+"""Environment variables that programs accept; decided before JAX is imported, which reads them then.
 
-Results must not depend on how JAX happens to be configured. So programs keep the variables of JAX that say
-where to run, what to cache and what to log, and remove all others: also those of a JAX that is yet to come.
+Results must not depend on how JAX happens to be configured. Programs keep the JAX variables that say where
+to run, what to cache and what to log, and remove all others, including those of future versions of JAX.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ _KEPT = (  # patterns
     *("JAX_RAISE_PERSISTENT_CACHE_ERRORS", "JAX_PJRT_CLIENT_CREATE_OPTIONS"),
     *("JAX_LOG*", "JAX_EXPLAIN_CACHE_MISSES", "JAX_DEBUG_LOG_MODULES", "JAX_COMPILER_DETAILED_LOGGING_*"),
     *("JAX_DUMP_IR_*", "JAX_INCLUDE_*", "JAX_TRACEBACK_*", "JAX_PPRINT_USE_COLOR"),
-    "JAX_DISABLE_MOST_OPTIMIZATIONS",  # for quick tests; recorded by `configuration.recorded`
+    "JAX_DISABLE_MOST_OPTIMIZATIONS",  # speeds up tests; recorded by `configuration.recorded`
 )
-_OF_COMPILERS = "XLA_FLAGS", "LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE"
-_HARMLESS = "--xla_force_host_platform_device_count", "--xla_dump_"  # beginnings of flags
+_COMPILER_VARIABLES = "XLA_FLAGS", "LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE"
+_HARMLESS = "--xla_force_host_platform_device_count", "--xla_dump_"  # prefixes of flags
 
 
-def heed_only_harmless(environ: MutableMapping[str, str]) -> list[str]:
-    """Removes the variables of JAX that could change results; their names.
+def remove_unsafe_variables(environ: MutableMapping[str, str]) -> list[str]:
+    """Removes JAX variables that could change results, and returns their names.
 
     Args:
-        environ: the process's, before JAX is imported.
+        environ: the environment of this process, before JAX is imported.
     """
     removed = sorted(
         name
@@ -51,20 +51,20 @@ def heed_only_harmless(environ: MutableMapping[str, str]) -> list[str]:
 
 
 def compiler_variables(environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables that reach compilers past JAX, as far as they may change results."""
+    """Variables that compilers read directly and that may change results, without their harmless flags."""
     found = {}
-    for name in _OF_COMPILERS:
-        words = environ.get(name, "").split()
-        if heeded := [word for word in words if not word.startswith(_HARMLESS)]:
-            found[name] = " ".join(heeded)
+    for name in _COMPILER_VARIABLES:
+        flags = environ.get(name, "").split()
+        if relevant := [flag for flag in flags if not flag.startswith(_HARMLESS)]:
+            found[name] = " ".join(relevant)
     return found
 
 
 def import_jax() -> None:
-    """Imports JAX, which reads its environment.
+    """Imports JAX.
 
     Raises:
-        UserError: a variable has a value that JAX cannot read.
+        UserError: JAX cannot read the value of an environment variable.
     """
     try:
         import jax  # noqa: F401

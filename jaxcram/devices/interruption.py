@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and notices of preemption as wishes, which a run grants between two chunks."""
+"""SIGINT, SIGTERM and preemption notices as requests to stop, which a run obeys between two chunks."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from jaxcram.devices import private, processes
 
 
 class StopRequest:
-    """Notes the first SIGINT and every SIGTERM while the context is open; a second SIGINT acts as always.
+    """Records the first SIGINT and every SIGTERM while the context is open; a second SIGINT acts as usual.
 
-    Where `jax.distributed` is initialised, JAX itself listens for SIGTERM and for notices of preemption, and
-    all processes learn of them before the same chunk. Of several processes, one that gets a SIGINT sends
-    itself SIGTERM, so that the others learn of that too.
+    Where `jax.distributed` is initialised, JAX handles SIGTERM and preemption notices itself and reports them
+    to all processes before the same chunk. With several processes, one that receives SIGINT sends itself
+    SIGTERM, so that the others stop too.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class StopRequest:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is not threading.main_thread():
-            return self  # only the main thread may listen
+            return self  # only the main thread may set signal handlers
         for number in (signal.SIGINT, signal.SIGTERM):
             if number is signal.SIGTERM and self._distributed:
                 continue
@@ -48,14 +48,14 @@ class StopRequest:
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, self._before[signal.SIGINT])
             if sys.stderr.isatty():
-                # Not print: the signal may have come in the middle of one.
-                os.write(2, b"\nfinishing what is under way; once more stops at once\n")
+                # Not print: the signal may have arrived during one, and print is not reentrant.
+                os.write(2, b"\nfinishing the current chunk; interrupt again to stop at once\n")
         self._wanted = signal.Signals(number)
         if processes.count() > 1:
             os.kill(os.getpid(), signal.SIGTERM)
 
     def after_chunk(self) -> signal.Signals | None:
-        """The signal that asks to stop now, if any; every process must ask after every chunk."""
+        """The signal to obey now, or None; every process must call this after every chunk."""
         self._chunk += 1
         if self._distributed and private.reached_preemption_sync_point(self._chunk):
             wanted = self._wanted or signal.SIGTERM

@@ -1,7 +1,7 @@
-"""Which launcher started this process as one of several, read from the environment alone.
+"""Whether a launcher started this process as one of several, read from environment variables.
 
-JAX joins the processes of some launchers by itself. Those of others would each do the whole work; the
-variables that every launcher sets tell them.
+JAX joins the processes of some launchers by itself. With any other launcher, each process would run the
+whole program; the variables that launchers set reveal that case.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from jaxcram.errors import UserError
 
-_VARIABLES = (  # how many processes there are, and which this is; a launcher comes before those it may run in
+_VARIABLES = (  # (number of processes, rank of this one); inner launchers before those they may run under
     ("WORLD_SIZE", "RANK"),  # torchrun, accelerate, Kubeflow
     ("HOROVOD_SIZE", "HOROVOD_RANK"),
     ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),  # Open MPI
@@ -27,15 +27,21 @@ _ADDRESS = "JAX_COORDINATOR_ADDRESS"
 
 
 class Tasks(NamedTuple):
-    """Processes that a launcher has started together, and the variables that say so."""
+    """Processes that a launcher started together.
+
+    Attributes:
+        size: number of processes.
+        rank: number of this process.
+        variables: the environment variables that say so, as NAME=VALUE.
+    """
 
     size: int
     rank: int
-    said: str
+    variables: str
 
 
 def tasks(environ: Mapping[str, str]) -> Tasks | None:
-    """What the launcher has written that started this process, if it started several."""
+    """The processes that a launcher started together with this one; None if it started only one."""
     for size_name, rank_name in _VARIABLES:
         size, rank = environ.get(size_name, ""), environ.get(rank_name, "")
         if size.isdecimal() and rank.isdecimal() and int(size) > 1:
@@ -43,39 +49,39 @@ def tasks(environ: Mapping[str, str]) -> Tasks | None:
     return None
 
 
-def refuse_strangers(environ: Mapping[str, str], joined: tuple[int, int] | None) -> None:
-    """Refuses to do by itself what several processes were started for.
+def require_joined(environ: Mapping[str, str], joined: tuple[int, int] | None) -> None:
+    """Requires that JAX has found every process that the launcher started.
 
     Args:
-        environ: of this process.
-        joined: (how many processes, which this is) that JAX finds by itself; None where it finds no others.
+        environ: the environment of this process.
+        joined: (number of processes, rank of this one) as JAX found them; None if it found no others.
 
     Raises:
-        UserError: a launcher says something else.
+        UserError: the launcher started more processes than JAX found.
     """
     found = tasks(environ)
     if found and joined != (found.size, found.rank):
-        others = f", of which JAX finds {joined[0]} and takes this for number {joined[1]}" if joined else ""
+        others = f", but JAX finds {joined[0]} and numbers this one {joined[1]}" if joined else ""
         raise UserError(
-            f"{found.said}: a launcher has started {found.size} processes{others}; have them find each "
-            f"other with coordinator_address=HOST:PORT num_processes={found.size} "
-            f"process_id={found.rank}, or unset these variables to run one alone"
+            f"{found.variables}: a launcher has started {found.size} processes{others}; connect them with "
+            f"coordinator_address=HOST:PORT num_processes={found.size} "
+            f"process_id={found.rank}, or unset these variables to run one process alone"
         )
     if joined is None and environ.get(_ADDRESS):
         raise UserError(
-            f"{_ADDRESS}={environ[_ADDRESS]}: it does not say how many processes there are; give "
-            "coordinator_address, num_processes and process_id, or unset it to run one alone"
+            f"{_ADDRESS}={environ[_ADDRESS]} does not say how many processes there are; give "
+            "coordinator_address, num_processes and process_id, or unset it to run one process alone"
         )
 
 
 def refuse_several(environ: Mapping[str, str]) -> None:
-    """For a program that is one process.
+    """Requires that this process runs alone, for programs that support only one process.
 
     Raises:
-        UserError: a launcher has started several.
+        UserError: a launcher started several.
     """
     if found := tasks(environ):
         raise UserError(
-            f"{found.said}: a launcher has started {found.size} processes, but this program is one; "
-            "start it without the launcher"
+            f"{found.variables}: a launcher has started {found.size} processes, but this program runs as "
+            "one; start it without the launcher"
         )

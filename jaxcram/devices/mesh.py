@@ -1,12 +1,12 @@
-"""Devices as a mesh: lanes are spread over some of its axes, the weights of the model over the others.
+"""The device mesh: lanes are sharded over some of its axes, the model's weights over the others.
 
-    lanes  lanes are spread over it, weights are whole along it
-    model  weights are cut over it, and so are the products with them (tensor parallelism)
-    fsdp   lanes are spread over it; weights are cut over it where they lie, and whole, layer by layer, where
-           they are used
+    lanes  lanes are sharded, weights replicated
+    model  weights are sharded, and so are the matrix products with them (tensor parallelism)
+    fsdp   lanes are sharded; weights are stored sharded, and gathered layer by layer where they are used
 
-Lanes exchange nothing, so each place on the `lanes` axis runs its own passes and no collective stands
-inside the loop. Devices of one process that share nothing do not even wait for each other (`apart`).
+A device group is the devices at one index of the `lanes` axis. Lanes are independent of each other, so each
+group runs its own passes, and the loop contains no collective over `lanes`. Groups of one process do not
+even wait for each other (`apart`).
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from jaxcram.devices.packed import Packed
 from jaxcram.errors import UserError
 
 LANES, FSDP, MODEL = "lanes", "fsdp", "model"
-_AXES = LANES, FSDP, MODEL  # the last ones vary fastest: devices that share weights are neighbours
+_AXES = LANES, FSDP, MODEL  # the last axes vary fastest, so that devices that share weights are neighbours
 
 T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
 class MeshShape:
-    """Devices along each axis; -1 for `lanes` takes all that the others leave."""
+    """Number of devices along each axis; -1 for `lanes` means all that remain."""
 
     lanes: int = -1
     fsdp: int = 1
@@ -43,10 +43,10 @@ class MeshShape:
 
     @classmethod
     def parse(cls, text: str) -> MeshShape:
-        """Reads `lanes:-1,model:1`; an axis that is left out keeps its default.
+        """Parses `lanes:-1,model:1`; an omitted axis keeps its default.
 
         Raises:
-            UserError: it cannot be read, a size makes no sense, or weights are cut in both ways.
+            UserError: the syntax or a size is wrong, or weights would be sharded over both model and fsdp.
         """
         sizes = {}
         for part in filter(None, text.split(",")):
@@ -56,9 +56,9 @@ class MeshShape:
             sizes[name] = int(size)
         shape = cls(**sizes)
         if shape.model < 1 or shape.fsdp < 1 or shape.lanes == 0 or shape.lanes < -1:
-            raise UserError(f"mesh {text!r}: sizes are positive; lanes may be -1, for all devices there are")
+            raise UserError(f"mesh {text!r}: sizes are positive; lanes may be -1, for all remaining devices")
         if shape.model > 1 and shape.fsdp > 1:
-            raise UserError(f"mesh {text!r}: weights are cut over model or over fsdp; leave one at 1")
+            raise UserError(f"mesh {text!r}: weights are sharded over model or over fsdp; leave one at 1")
         return shape
 
     def __str__(self) -> str:
@@ -68,7 +68,7 @@ class MeshShape:
         """The mesh over the devices of all processes.
 
         Raises:
-            UserError: there are too few devices, or they do not divide.
+            UserError: there are too few devices, or their number is not divisible.
         """
         devices, group = jax.devices(), self.fsdp * self.model
         lanes = len(devices) // group if self.lanes == -1 else self.lanes
@@ -79,7 +79,7 @@ class MeshShape:
                 "model and of fsdp, and at least the product of all"
             )
         if used < len(devices) and jax.process_count() > 1:
-            raise UserError(f"mesh {self} leaves devices of some process idle: use all {len(devices)}")
+            raise UserError(f"mesh {self} would leave devices of a process idle: use all {len(devices)}")
         return _mesh((lanes, self.fsdp, self.model), devices[:used])
 
 
@@ -88,10 +88,10 @@ def _mesh(sizes: tuple[int, ...], devices: list[Any]) -> Mesh:
 
 
 def use_cores() -> None:
-    """Make every CPU core a device, unless JAX has started or somebody has set their number.
+    """Make every CPU core a device, unless JAX has started or the number of devices is already set.
 
-    The second core adds little to a pass of a small model, but it can run passes of its own. The number of
-    devices is that of the passes at once; see `apart` for where they run.
+    A second core speeds up a pass of a small model only little, but it can run a pass of its own. The number
+    of devices is the number of concurrent passes; see `apart` for where they run.
     """
     config: Any = jax.config  # its options are not typed
     if config.jax_num_cpu_devices != -1 or "xla_force_host_platform_device_count" in os.environ.get(
@@ -102,11 +102,11 @@ def use_cores() -> None:
     try:
         jax.config.update("jax_num_cpu_devices", cores)
     except RuntimeError:
-        return  # JAX has started: it keeps the devices it has
+        return  # JAX has started, so its devices are fixed
 
 
 def cpu_model() -> str:
-    """What the CPU is called, which JAX does not tell; "" where nobody does."""
+    """The model name of the CPU, which JAX does not report; "" if it is unknown."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -116,9 +116,9 @@ def cpu_model() -> str:
 
 
 def use_memory() -> None:
-    """Let JAX take nearly all of a GPU's memory instead of three quarters, where nobody has said how much.
+    """Let JAX allocate 92% of a GPU's memory instead of 75%, unless the user has chosen a fraction.
 
-    Call it before JAX starts.
+    Call this before JAX starts.
     """
     chosen = {"XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION"}
     if not chosen & os.environ.keys():
@@ -126,7 +126,7 @@ def use_memory() -> None:
 
 
 def of(tree: Any) -> Mesh:
-    """The mesh on which the arrays of a pytree lie; that of their one device where they lie on no mesh."""
+    """The mesh of a pytree's arrays; if they are on a single device, a mesh of that device."""
     sharding = jax.tree.leaves(tree)[0].sharding
     if isinstance(sharding, NamedSharding) and isinstance(sharding.mesh, Mesh):
         return sharding.mesh
@@ -134,20 +134,19 @@ def of(tree: Any) -> Mesh:
 
 
 def places(mesh: Mesh | AbstractMesh) -> int:
-    """How many shares the lanes of a pass are dealt into."""
+    """The number of shards into which the lanes of a pass are split."""
     return mesh.shape[LANES] * mesh.shape[FSDP]
 
 
 def apart(tree: T) -> list[T]:
-    """Each place on the `lanes` axis by itself: the arrays of a pytree as its devices have them, not copied.
+    """The arrays of a pytree once per device group of this process, on the group's own mesh; without copies.
 
-    Of several processes each gets its own places. All stay together where the weights are cut over devices
-    of several processes, and on TPU, where a program would be compiled for every chip anew. (On GPU the later
-    ones come from the cache.)
+    There is one group only if the weights are sharded over devices of several processes, and on TPU, where
+    each group would compile every program again (on GPU the compilation cache serves all but the first).
 
-    On CPU, where the devices are the same cores, each place is the first one over again, so that a program is
-    compiled once. There is one place more than devices, to work wherever the others wait for the host. Those
-    of several processes, whose results lie side by side, keep their own devices.
+    On CPU all devices are the same cores, so all groups share device 0 and programs compile once; there is
+    one group more than devices, to compute while another waits for the host. With several processes, whose
+    results are concatenated on the mesh, each group keeps its own devices.
     """
     whole = of(tree)
     if whole.devices.flat[0].platform == "tpu" or (whole.is_multi_process and exchanges(whole)):
@@ -162,11 +161,11 @@ def apart(tree: T) -> list[T]:
 
 
 def local(tree: T, part: Mesh) -> T:
-    """The arrays of a pytree as the devices of a part of their mesh have them, not copied.
+    """The arrays of a pytree on a part of their mesh, without copies.
 
     Args:
-        tree: arrays that are whole along every axis that `part` is cut from.
-        part: devices of this process.
+        tree: arrays that are replicated along every axis of which `part` has only some devices.
+        part: a mesh of some of their devices, all of this process.
     """
 
     def there(x: jax.Array) -> jax.Array:
@@ -179,11 +178,11 @@ def local(tree: T, part: Mesh) -> T:
 
 
 def together(pieces: list[T], mesh: Mesh) -> T:
-    """What places on the `lanes` axis have, [1, ..] each, side by side on the mesh, [R, ..]; not copied.
+    """Concatenates arrays [1, ..] of device groups into arrays [R, ..] sharded over `lanes`, without copies.
 
     Args:
-        pieces: of this process's places.
-        mesh: of one device a place.
+        pieces: one pytree for each device group of this process.
+        mesh: all R groups, of one device each.
     """
     sharding = NamedSharding(mesh, PartitionSpec(LANES))
 
@@ -195,32 +194,32 @@ def together(pieces: list[T], mesh: Mesh) -> T:
 
 
 def exchanges(mesh: Mesh | AbstractMesh) -> bool:
-    """Whether devices exchange something in every pass, so that all of them must run it."""
+    """Whether a pass contains collectives, so that all devices must run the same number of passes."""
     return math.prod(mesh.shape.values()) > mesh.shape[LANES]
 
 
 def replicated(tree: Any, mesh: Mesh) -> Any:
-    """The arrays of a pytree whole on every device; each process must hand in the same values."""
+    """The arrays of a pytree, replicated on every device; each process must pass the same values."""
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
 def replicate(tree: Any, mesh: Mesh | AbstractMesh) -> Any:
-    """As `replicated`, of values inside `jax.jit`."""
+    """As `replicated`, for values inside `jax.jit`."""
     return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, PartitionSpec()))
 
 
 def spread(function: Callable[..., Any], mesh: Mesh | AbstractMesh) -> Callable[..., Packed]:
-    """`function(model, *per_lane)` for S lanes in all, each place of the mesh doing its share.
+    """`function(model, *per_lane)` on S lanes, each device group computing its own shard of them.
 
     Args:
-        function: sees the model, and of every array in `per_lane` the rows of the lanes of one place on the
-            `lanes` axis; the first axis of its results is that of the lanes, or has as many entries for
-            every such place. XLA spreads its work over the other axes.
+        function: receives the model and, of every array in `per_lane`, the group's rows. The first axis of
+            its results is the lane axis, or another one of equal size in every group. XLA partitions its
+            work over the other axes of the mesh.
         mesh: S must be a multiple of its `places`.
 
     Returns:
-        The function of whole arrays, to be called inside `jax.jit`; its results are packed, so that devices
-        meet once for each dtype, and whole on every device.
+        A function of the unsharded arrays, to be called inside `jax.jit`. Its results are replicated, and
+        packed so that there is one all-gather per dtype.
     """
 
     def share(model: Any, *per_lane: Any) -> Packed:
@@ -234,9 +233,9 @@ def spread(function: Callable[..., Any], mesh: Mesh | AbstractMesh) -> Callable[
             mesh=mesh,
             in_specs=(PartitionSpec(), *(PartitionSpec(LANES) for _ in per_lane)),
             out_specs=PartitionSpec(LANES),
-            # Those of one device too: where XLA has nothing to cut, it need not be kept from cutting kernels.
+            # Axes of size 1 too: over them XLA has nothing to partition, so `on_each_device` can ignore them.
             axis_names={LANES, *(axis for axis, size in mesh.shape.items() if size == 1)},
-            # The devices run different numbers of passes, which the check of replication does not know.
+            # The replication check rejects loops whose number of iterations differs between devices.
             check_vma=False,
         )(model, *replicate(per_lane, mesh))
         return replicate(packed, mesh)
@@ -250,17 +249,17 @@ def on_each_device(
     key_BxSxGxC: jax.Array,
     value_BxSxGxC: jax.Array,
 ) -> jax.Array:
-    """`kernel(query, key, value)`, which returns as many heads as queries have, for each device's own share.
+    """Runs `kernel(query, key, value)`, which returns as many heads as queries have, on each device's shard.
 
-    Lanes lie over `fsdp` and heads over `model`. XLA cuts no kernel by itself: it must not see any axis of
-    the mesh, even one of size 1.
+    Lanes are sharded over `fsdp` and heads over `model`. XLA cannot partition a kernel, so every axis of the
+    mesh, even one of size 1, must be made manual.
     """
     here = jax.sharding.get_abstract_mesh()
     if not here.auto_axes:
         return kernel(query_BxTxHxC, key_BxSxGxC, value_BxSxGxC)
     num_heads, num_kv_heads = query_BxTxHxC.shape[2], key_BxSxGxC.shape[2]
     if num_kv_heads % here.shape.get(MODEL, 1):
-        # Fewer key heads than devices: they are whole on each, and every query head needs its own piece.
+        # Key heads that do not divide over the devices are replicated; repeat them to one per query head.
         key_BxSxGxC, value_BxSxGxC = (
             jnp.repeat(x, num_heads // num_kv_heads, axis=2) for x in (key_BxSxGxC, value_BxSxGxC)
         )
@@ -273,9 +272,9 @@ def on_each_device(
 
 
 def gathered(weights: T) -> T:
-    """Weights whole where they are used, if they are cut over `fsdp`; for one layer at a time.
+    """Gathers weights that are sharded over `fsdp` where they are used; call it for one layer at a time.
 
-    Without this XLA might cut the products instead, as over `model`.
+    Without this constraint XLA might partition the matrix products instead, as it does over `model`.
     """
     if jax.sharding.get_abstract_mesh().shape.get(FSDP, 1) == 1:
         return weights

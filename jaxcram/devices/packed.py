@@ -1,4 +1,4 @@
-"""Many small arrays as one row of each dtype: few things to send to a device, to fetch, and to exchange."""
+"""A pytree of many small arrays packed into one array per dtype, for fewer transfers and collectives."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ T = TypeVar("T")
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Packed(Generic[T]):
-    """A pytree of arrays whose first axis is dealt out over R places.
+    """A pytree of arrays whose first axis is split into R equal shards.
 
     Attributes:
-        rows: what each place has, by dtype, [R, n] each.
+        rows: one array [R, n] per dtype; row r is shard r of every leaf, flattened and concatenated.
         treedef: the structure.
-        leaves: dtype and shape of every leaf at one place.
+        leaves: dtype and shape of one shard of every leaf.
     """
 
     rows: dict[str, Any]
@@ -29,26 +29,26 @@ class Packed(Generic[T]):
     leaves: tuple[tuple[str, tuple[int, ...]], ...] = dataclasses.field(metadata={"static": True})
 
     @classmethod
-    def of(cls, tree: T, places: int = 1) -> Packed[T]:
-        """Packs numpy arrays on the host, or those of JAX.
+    def of(cls, tree: T, shards: int = 1) -> Packed[T]:
+        """Packs NumPy arrays (on the host) or JAX arrays.
 
         Args:
             tree: arrays [S, ..].
-            places: R; S must be a multiple of it.
+            shards: R; S must be a multiple of it.
         """
         flat, treedef = jax.tree.flatten(tree)
         rows: dict[str, list[Any]] = {}
         leaves = []
         for leaf in flat:
             dtype = str(leaf.dtype)
-            leaves.append((dtype, (leaf.shape[0] // places, *leaf.shape[1:])))
-            rows.setdefault(dtype, []).append(leaf.reshape(places, -1))
+            leaves.append((dtype, (leaf.shape[0] // shards, *leaf.shape[1:])))
+            rows.setdefault(dtype, []).append(leaf.reshape(shards, -1))
         xp: Any = np if all(isinstance(leaf, np.ndarray) for leaf in flat) else jnp
         packed = {dtype: xp.concatenate(row, axis=1) for dtype, row in rows.items()}
         return cls(packed, treedef, tuple(leaves))
 
     def unpack(self) -> T:
-        """The arrays [S, ..]: one place after the other; views, where they are numpy's."""
+        """The arrays [S, ..], shard after shard; views if they are NumPy arrays."""
         begin = dict.fromkeys(self.rows, 0)
         flat = []
         for dtype, shape in self.leaves:

@@ -1,6 +1,6 @@
-"""What jaxcram needs of JAX that has no public name, or an experimental one: all of it is here.
+"""Every private or experimental name of JAX that jaxcram uses.
 
-`NAMES` lists it, and a test names those that a new version of JAX no longer has.
+`NAMES` lists them; a test reports those that a new version of JAX no longer has.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ NAMES = (
 broadcast_one_to_all = multihost_utils.broadcast_one_to_all
 reached_preemption_sync_point = multihost_utils.reached_preemption_sync_point
 
-_CLUSTERS = "ompi", "slurm", "gketpu", "gcetpu"  # JAX's names; of Kubernetes without TPUs the flags tell
+_CLUSTERS = "ompi", "slurm", "gketpu", "gcetpu"  # JAX's names; Kubernetes without TPUs uses the flags
 
 
 def process_id() -> int:
-    """Which process this is, without starting JAX's devices."""
+    """The rank of this process, without starting JAX's devices."""
     return distributed.global_state.process_id
 
 
 def num_processes() -> int:
-    """How many processes there are, without starting JAX's devices."""
+    """The number of processes, without starting JAX's devices."""
     return distributed.global_state.num_processes
 
 
 def coordination_client() -> Any:
-    """The client of the coordination service: keys and values that all processes see."""
+    """The client of the coordination service, a key-value store that all processes share."""
     return distributed.global_state.client
 
 
@@ -58,18 +58,18 @@ def coordinator_address() -> str:
 
 
 def cluster() -> tuple[str, int, int] | None:
-    """(JAX's name for it, processes, which this is) where JAX finds the processes of a launcher by itself."""
+    """(JAX's name of the launcher, number of processes, rank of this one); None if JAX finds none."""
     for kind in clusters.ClusterEnv._cluster_types:
         if kind.name in _CLUSTERS and kind.is_env_present():
             try:
                 return kind.name, kind.get_process_count(), kind.get_process_id()
             except RuntimeError:
-                return None  # JAX knows the launcher, but lacks the package by which it would find the others
+                return None  # JAX knows the launcher but lacks the package it needs to find the others
     return None
 
 
 def splash_attention() -> tuple[ModuleType, ModuleType]:
-    """The kernel for TPUs, and its masks."""
+    """The modules of the splash attention kernel for TPUs and of its masks."""
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as kernel
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as mask
 
@@ -77,7 +77,7 @@ def splash_attention() -> tuple[ModuleType, ModuleType]:
 
 
 def cudnn_attention() -> ModuleType:
-    """How `jax.nn.dot_product_attention` lowers to cuDNN: what it asks of the device."""
+    """The module that lowers `jax.nn.dot_product_attention` to cuDNN; it checks the device's requirements."""
     from jax._src.cudnn import fused_attention_stablehlo
 
     return fused_attention_stablehlo

@@ -1,8 +1,8 @@
-"""Several processes as one run: how they find each other, agree, and notice that one of them is gone.
+"""Several processes as one run: how they connect, agree on values, and notice a lost process.
 
-All run the same program, so whatever decides what is done next has to be the same in all of them. What only
-one can know (files that are there, a mistake in what it was given) it tells the others through JAX's
-coordination service, which process 0 hosts. With one process everything here does nothing.
+All processes run the same program, so every decision must be based on the same values. Values that only one
+process knows (existing files, an error in its arguments) are sent to the others through JAX's coordination
+service, which process 0 hosts. With one process, everything here is a no-op.
 """
 
 from __future__ import annotations
@@ -19,58 +19,58 @@ import jax
 from jax.errors import JaxRuntimeError
 
 from jaxcram.devices import launched, private
-from jaxcram.devices.roll_call import roll_call
-from jaxcram.devices.watch import Watch, at_abort, first_gone
+from jaxcram.devices.rendezvous import rendezvous
+from jaxcram.devices.watch import Watch, at_abort, lost_process_0
 from jaxcram.errors import Interrupted, UserError
 
-JOIN_SECONDS = 300  # until all processes have to be there
+JOIN_SECONDS = 300  # time in which all processes must have connected
 
-_FOREVER_MS = 10 * 24 * 3600 * 1000  # a peer that is gone ends the wait by ending this process
+_FOREVER_MS = 10 * 24 * 3600 * 1000  # if a process is lost, `Watch` ends this one, and with it the wait
 
 T = TypeVar("T")
-_talks = itertools.count()  # of the same number in all processes, as all say the same things in turn
+_exchanges = itertools.count()  # the same in all processes, since all make the same exchanges in order
 
 
 def number() -> int:
-    """Which process this is; 0 tells the person what there is to tell, and keeps the run's common files."""
+    """The rank of this process; process 0 prints messages and writes the files that the run shares."""
     return private.process_id()
 
 
 def count() -> int:
-    """How many processes there are."""
+    """The number of processes."""
     return private.num_processes()
 
 
 @contextmanager
 def joined(address: str | None, processes: int | None, process: int | None) -> Iterator[None]:
-    """This process as one of several while the context is open.
+    """Connects this process to the others while the context is open.
 
     Args:
-        address: host:port of process 0; None leaves all three to Slurm, Open MPI, a TPU slice or GKE, and is
-            one process alone where there is none of these, or one task of it.
-        processes, process: how many there are, and which this is.
+        address: host:port of process 0. None takes all three from Slurm, Open MPI, a TPU slice or GKE;
+            without these, or with one task, this process runs alone.
+        processes, process: number of processes, and rank of this one.
 
     Raises:
-        UserError: the three do not fit those of the other processes, or a launcher has started several that
-            do not find each other.
-        StoppedError: the others have not come.
+        UserError: the arguments contradict those of another process, or a launcher started several processes
+            that are not connected.
+        StoppedError: not all processes connected in time.
 
-    A process that leaves with an error of its own ends all others with one line and its exit code; one that
-    dies or cannot be reached, with exit code 75.
+    If a process fails with an error, all others end with one line and the same exit code. If a process dies
+    or becomes unreachable, all others end with exit code 75.
     """
     cluster = None
     if address is None:
         cluster = private.cluster()
-        launched.refuse_strangers(os.environ, cluster and cluster[1:])
+        launched.require_joined(os.environ, cluster and cluster[1:])
         if cluster is None or cluster[1] == 1:
             yield
             return
     elif processes is not None and process is not None:
-        roll_call(address, processes, process, JOIN_SECONDS)
+        rendezvous(address, processes, process, JOIN_SECONDS)
     late = time.monotonic() + 0.9 * JOIN_SECONDS
     unreached = f"cannot reach the other processes within {JOIN_SECONDS} s; check that all were started"
-    at_abort(lambda: unreached if time.monotonic() > late else first_gone())
-    # Processes talk to each other directly, whatever proxy downloads may need; JAX would warn of it.
+    at_abort(lambda: unreached if time.monotonic() > late else lost_process_0())
+    # Processes connect directly, whatever proxy is set for downloads; this also silences JAX's warning.
     os.environ["grpc_proxy"] = ""  # noqa: SIM112
     jax.config.update("jax_check_proxy_envs", False)
     jax.distributed.initialize(
@@ -80,15 +80,15 @@ def joined(address: str | None, processes: int | None, process: int | None) -> I
         cluster_detection_method=cluster[0] if cluster else "deactivate",
         initialization_timeout=JOIN_SECONDS,
     )
-    at_abort(first_gone if number() > 0 else None)
+    at_abort(lost_process_0 if number() > 0 else None)
     watch = Watch()
     try:
         yield
     except BaseException as error:
         if isinstance(error, JaxRuntimeError):
-            watch.listen()  # a peer may be the cause, whose silence then ends us here
+            watch.await_loss()  # if a lost process is the cause, this call ends the process with that reason
         if not isinstance(error, Interrupted) and not getattr(error, "agreed", False):
-            watch.leave(_exit_code(error))
+            watch.end_all(_exit_code(error))
         raise
     finally:
         watch.stop()
@@ -102,10 +102,10 @@ def _exit_code(error: BaseException) -> int:
 
 @contextmanager
 def together() -> Iterator[None]:
-    """Work that each process does for itself; nobody goes on before all have done it.
+    """Runs the body in each process and waits until all have finished it.
 
     Raises:
-        UserError: in all processes, if it is raised in one; process 0 tells it.
+        UserError: raised in all processes if the body raised it in one; process 0 reports it.
     """
     error: UserError | None = None
     try:
@@ -116,16 +116,16 @@ def together() -> Iterator[None]:
         error = raised
     if count() == 1:
         return
-    everyone = range(count())
-    told = _exchange(None if error is None else [str(error), error.exit_code], everyone)
-    for process, mistake in zip(everyone, told, strict=True):
-        if mistake:
-            message, code = mistake
+    ranks = range(count())
+    failures = _exchange(None if error is None else [str(error), error.exit_code], ranks)
+    for process, failure in zip(ranks, failures, strict=True):
+        if failure:
+            message, code = failure
             raise _agreed(message if process == 0 else f"process {process}: {message}", code) from error
 
 
 def from_first(function: Callable[[], T]) -> T:
-    """What `function` returns on process 0 (as JSON can say it), on all processes; its UserError, too."""
+    """Calls `function` on process 0; returns its value (JSON) or raises its UserError on all processes."""
     if count() == 1:
         return function()
     answer: dict[str, Any] = {}
@@ -133,20 +133,19 @@ def from_first(function: Callable[[], T]) -> T:
         try:
             answer = {"value": function()}
         except UserError as error:
-            answer = {"mistake": [str(error), error.exit_code]}
+            answer = {"failure": [str(error), error.exit_code]}
     (answer,) = _exchange(answer, [0])
-    if "mistake" in answer:
-        raise _agreed(*answer["mistake"])
+    if "failure" in answer:
+        raise _agreed(*answer["failure"])
     return answer["value"]
 
 
-def _exchange(what: Any, speakers: Sequence[int]) -> list[Any]:
-    """What every speaker says, on all processes; `what` is this one's part, if it is one of them."""
-    talk, client = next(_talks), private.coordination_client()
-    if number() in speakers:
-        client.key_value_set(f"jaxcram/talk{talk}/{number()}", json.dumps(what))
-    said = [client.blocking_key_value_get(f"jaxcram/talk{talk}/{one}", _FOREVER_MS) for one in speakers]
-    return [json.loads(one) for one in said]
+def _exchange(value: Any, senders: Sequence[int]) -> list[Any]:
+    """Sends `value`, if this process is a sender, and returns the values of all senders in order."""
+    prefix, client = f"jaxcram/exchange{next(_exchanges)}", private.coordination_client()
+    if number() in senders:
+        client.key_value_set(f"{prefix}/{number()}", json.dumps(value))
+    return [json.loads(client.blocking_key_value_get(f"{prefix}/{rank}", _FOREVER_MS)) for rank in senders]
 
 
 def _agreed(message: str, exit_code: int) -> UserError:

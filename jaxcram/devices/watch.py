@@ -1,4 +1,4 @@
-"""How processes that work together notice that one of them is gone, and end with one line."""
+"""Heartbeats between the processes of a run: when one is lost, all others end with one line."""
 
 from __future__ import annotations
 
@@ -19,40 +19,41 @@ from jax.errors import JaxRuntimeError
 from jaxcram.devices import private
 from jaxcram.errors import StoppedError
 
-BEAT_SECONDS = 2.0  # between two signs of life
-MOST_MISSED = 10  # beats of one's own without one of another, which then is taken for dead
+BEAT_SECONDS = 2.0  # between two heartbeats
+MOST_MISSED = 10  # own heartbeats without one from another process before that process counts as dead
 LOST = StoppedError.exit_code
 
 _ALIVE = "jaxcram/alive/"
 _LEFT = "left "
 
 
-def end(what: str, code: int = LOST) -> NoReturn:
-    """Ends this process at once, from any thread: the main one may wait for a peer for ever."""
+def end(reason: str, code: int = LOST) -> NoReturn:
+    """Ends this process at once, from any thread: the main thread may be blocked by a lost process."""
     remedy = "; what is finished was kept: start all processes again" if code == LOST else ""
     with suppress(OSError):
-        os.write(2, f"\njaxcram: error: process {private.process_id()} {what}{remedy}\n".encode())
+        os.write(2, f"\njaxcram: error: process {private.process_id()} {reason}{remedy}\n".encode())
     os._exit(code)
 
 
-_abort_handlers: list[Any] = []  # C calls them as long as the process lives
+_abort_handlers: list[Any] = []  # C may call them until the process exits
 
 
 def at_abort(lost: Callable[[], str | None] | None) -> None:
-    """Let JAX's own abort, when peers are lost, end in one line as well; other aborts stay crashes.
+    """Makes an abort by JAX that a lost process caused end with one line; other aborts stay crashes.
 
     Args:
-        lost: what to say in that line, or None if no peer is the cause; in its place None where none can be.
+        lost: returns the reason if a lost process caused the abort, else None. In place of the function, None
+            restores the default handling.
     """
     # Not Python's signal module: its handlers run in the main thread, which abort() does not wait for.
     libc, abort = ctypes.CDLL(None), int(signal.SIGABRT)
-    libc.signal(abort, None)  # what is done by default
+    libc.signal(abort, None)  # SIG_DFL
     if lost is None:
         return
 
     def handle(_: int) -> None:
-        if what := lost():
-            end(what)
+        if reason := lost():
+            end(reason)
         libc.signal(abort, None)
         os.kill(os.getpid(), abort)
 
@@ -61,96 +62,97 @@ def at_abort(lost: Callable[[], str | None] | None) -> None:
     libc.signal(abort, handler)
 
 
-def first_gone() -> str | None:
-    """Whether the coordination service, and with it process 0, is gone, in words."""
+def lost_process_0() -> str | None:
+    """The reason to end, if process 0, which hosts the coordination service, does not answer; else None."""
     if private.process_id() == 0:
         return None
     host, _, port = private.coordinator_address().rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=BEAT_SECONDS).close()
     except OSError:
-        return "ends because process 0 is gone"
+        return "ends because process 0 is lost"
     return None
 
 
 @contextmanager
-def _first_there() -> Iterator[None]:
-    """What cannot be asked of the coordination service because process 0 is gone ends this process."""
+def _requires_process_0() -> Iterator[None]:
+    """Ends this process if a call of the coordination service fails because process 0 is lost."""
     try:
         yield
     except JaxRuntimeError:
-        if what := first_gone():
-            end(what)
+        if reason := lost_process_0():
+            end(reason)
         raise
 
 
 class Watch:
-    """Gives signs of life through the coordination service, and ends this process when another gives none.
+    """Sends heartbeats through the coordination service, and ends this process when another sends none.
 
-    Beats are counted, not timed, so that a machine that was suspended, or is short of CPU, blames nobody.
+    A limit in own heartbeats, not in seconds, so that a machine that was suspended or is overloaded does not
+    declare the others dead.
     """
 
     def __init__(self) -> None:
         self._client = private.coordination_client()
         self._stopped = threading.Event()
         self._beats = 0
-        self._say("0")
+        self._publish("0")
         self._thread = threading.Thread(target=self._run, name="jaxcram watch", daemon=True)
         self._thread.start()
 
-    def _say(self, what: str) -> None:
-        with _first_there():
-            self._client.key_value_set(f"{_ALIVE}{private.process_id()}", what, allow_overwrite=True)
+    def _publish(self, state: str) -> None:
+        with _requires_process_0():
+            self._client.key_value_set(f"{_ALIVE}{private.process_id()}", state, allow_overwrite=True)
 
     def stop(self) -> None:
-        """The work is done, or ends in all processes: no sign of life is due any more."""
+        """Stops the heartbeats: the work is done, or all processes end together."""
         if not self._stopped.is_set():
-            self._last_word("")
+            self._publish_last("")
 
-    def _last_word(self, what: str) -> None:
+    def _publish_last(self, state: str) -> None:
         self._stopped.set()
-        self._thread.join()  # a beat under way would overwrite it
-        self._say(what)
+        self._thread.join()  # or a heartbeat in progress would overwrite the state
+        self._publish(state)
 
-    def listen(self) -> None:
-        """Waits until a peer that is gone by now would have been missed."""
-        enough = self._beats + MOST_MISSED + 4  # its last one may have come late, and so may be missed late
+    def await_loss(self) -> None:
+        """Waits until a process that is lost by now would have been noticed, which ends this one."""
+        enough = self._beats + MOST_MISSED + 4  # margin: its last heartbeat may have arrived late
         while self._beats < enough and self._thread.is_alive():
             time.sleep(BEAT_SECONDS / 4)
 
-    def leave(self, code: int) -> None:
-        """Tells the others that this process leaves alone, and lets it go without waiting for them."""
-        self._last_word(f"{_LEFT}{code}")
+    def end_all(self, code: int) -> None:
+        """Makes all other processes end with `code`, and lets this one exit without waiting for them."""
+        self._publish_last(f"{_LEFT}{code}")
         if private.process_id() == 0:
-            time.sleep(2 * BEAT_SECONDS)  # the service, and with it what was said, leaves with this process
-        atexit.register(_leave, code)  # JAX's own way out waits for all others
+            time.sleep(2 * BEAT_SECONDS)  # the others must read it before the service ends with this process
+        atexit.register(_exit_now, code)  # JAX's own exit handler would wait for all others
 
     def _run(self) -> None:
-        heard: dict[str, tuple[str, int]] = {}
+        latest: dict[str, tuple[str, int]] = {}  # key -> (state, own heartbeat at which it was new)
         while not self._stopped.wait(BEAT_SECONDS):
             self._beats += 1
-            self._say(str(self._beats))
-            with _first_there():
-                all_said = self._client.key_value_dir_get(_ALIVE)
-            for key, said in all_said:
-                if heard.get(key, ("", 0))[0] != said:
-                    heard[key] = said, self._beats
-            for key, (said, last) in heard.items():
+            self._publish(str(self._beats))
+            with _requires_process_0():
+                states = self._client.key_value_dir_get(_ALIVE)
+            for key, state in states:
+                if latest.get(key, ("", 0))[0] != state:
+                    latest[key] = state, self._beats
+            for key, (state, last) in latest.items():
                 missed = self._beats - last
-                if said.startswith(_LEFT):
-                    code = int(said.removeprefix(_LEFT))
+                if state.startswith(_LEFT):
+                    code = int(state.removeprefix(_LEFT))
                     self._lose(key, f"ended with exit code {code}", code)
-                elif said and missed > MOST_MISSED:
-                    self._lose(key, f"has died (no sign of life for {missed * BEAT_SECONDS:.0f} s)", LOST)
+                elif state and missed > MOST_MISSED:
+                    self._lose(key, f"is lost (no heartbeat for {missed * BEAT_SECONDS:.0f} s)", LOST)
 
     def _lose(self, key: str, how: str, code: int) -> None:
         if private.process_id() == 0:
-            time.sleep(2 * BEAT_SECONDS)  # the others hear it too, before the service goes
+            time.sleep(2 * BEAT_SECONDS)  # the others must notice too, before the service ends
         if not self._stopped.is_set():
             end(f"ends because process {key.removeprefix(_ALIVE)} {how}", code)
 
 
-def _leave(code: int) -> NoReturn:
+def _exit_now(code: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

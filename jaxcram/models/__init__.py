@@ -1,1 +1,1 @@
-"""Frozen decoders: one file a family, and the port from Hugging Face checkpoints."""
+"""Frozen decoders: one file per family, and loading and saving of Hugging Face checkpoints."""

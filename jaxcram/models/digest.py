@@ -1,4 +1,4 @@
-"""A digest of a checkpoint's weights: cheap for large ones, and the same however they are cut into files."""
+"""A digest of a checkpoint's weights: fast for large ones, and independent of the division into files."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from typing import Any
 
 import numpy as np
 
-WHOLE = 1 << 26  # bytes of all tensors up to which every byte is read
-PIECE, PIECES = 1 << 10, 64  # bytes, and how many such pieces of each larger tensor are read
+WHOLE = 1 << 26  # checkpoints of at most this many bytes are read completely
+PIECE, PIECES = 1 << 10, 64  # of larger ones, 64 pieces of 1 KiB are read from each tensor
 
 
 def weights_digest(tensors: Iterable[Any]) -> str:
     """16 hexadecimal digits of SHA-256 over names, dtypes, shapes and values.
 
-    A tensor tells its `name`, `dtype` and `shape`, and the `file` and the `offset` in bytes of its values.
-    Of a checkpoint larger than `WHOLE` bytes a sample of the values is read: `PIECES` pieces of each tensor,
-    evenly spread from its first byte to its last.
+    A tensor has the attributes `name`, `dtype`, `shape`, and `file` and `offset` (bytes) of its values. If
+    the tensors have more than `WHOLE` bytes in total, only `PIECES` evenly spaced pieces of each are read.
 
     Raises:
         OSError: a file cannot be read.

@@ -1,4 +1,4 @@
-"""Logits against the true tokens, in chunks of tokens: [B, T, V] is never whole where it would be large."""
+"""Logits against the true tokens in chunks of tokens, so that logits [B, T, V] never exist as a whole."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ CHUNK_LOGITS = 2**27
 def sweep(
     function: Callable[..., Any], head_VxD: jax.Array, hidden_BxTxD: jax.Array, *per_token_BxT: jax.Array
 ) -> Any:
-    """Apply `function(logits_RxV, *per_token_R)` to every token and return its results as [B, T, ...].
+    """Apply `function(logits_RxV, *per_token_R)` to all tokens, in chunks of R, and return [B, T, ...].
 
     Args:
         function: maps fp32 logits of R tokens, and R entries of every other argument, to a pytree of
             arrays with a leading axis R.
         head_VxD: the output head.
         hidden_BxTxD: hidden states.
-        per_token_BxT: further arguments, one entry a token.
+        per_token_BxT: further arguments, one entry per token.
     """
     batch, length, width = hidden_BxTxD.shape
     rows = batch * length

@@ -14,7 +14,7 @@ from jaxcram.models import splash
 
 
 class Linear(nnx.Module):
-    """y = W x (+ b), with W stored [out, in] as checkpoints have it, so that porting is copying."""
+    """y = W x (+ b), with W stored [out, in] as in checkpoints, so that loading needs no transposition."""
 
     def __init__(self, width_in: int, width_out: int, *, bias: bool, dtype: Any, rngs: nnx.Rngs):
         init = nnx.initializers.normal(width_in**-0.5)
@@ -35,7 +35,7 @@ class RMSNorm(nnx.Module):
         self.eps = eps
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Normalises the last axis; shape and dtype stay."""
+        """Normalises the last axis; keeps shape and dtype."""
         x32 = x.astype(jnp.float32)
         normed = x32 * jax.lax.rsqrt(jnp.mean(x32 * x32, axis=-1, keepdims=True) + self.eps)
         return normed.astype(x.dtype) * self.weight[...]
@@ -50,7 +50,7 @@ class LayerNorm(nnx.Module):
         self.eps = eps
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Normalises the last axis; shape and dtype stay."""
+        """Normalises the last axis; keeps shape and dtype."""
         x32 = x.astype(jnp.float32)
         centred = x32 - jnp.mean(x32, axis=-1, keepdims=True)
         normed = centred * jax.lax.rsqrt(jnp.mean(centred * centred, axis=-1, keepdims=True) + self.eps)
@@ -58,13 +58,13 @@ class LayerNorm(nnx.Module):
 
 
 def rotary_tables(frequencies: np.ndarray, positions_T: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Cosines and sines of the rotation angles, fp32 [T, 1, R/2]: the middle axis is for the heads."""
+    """Cosines and sines of the rotation angles, fp32 [T, 1, R/2]; the middle axis broadcasts over heads."""
     angles = positions_T.astype(jnp.float32)[:, None, None] * frequencies
     return jnp.cos(angles), jnp.sin(angles)
 
 
 def rotate(x_BxTxHxC: jax.Array, tables: tuple[jax.Array, jax.Array]) -> jax.Array:
-    """Rotary positions (Su et al. 2021, eq. 34): entry i pairs with i + R/2; those from R on stay."""
+    """Rotary positions (Su et al. 2021, eq. 34): entry i pairs with i + R/2; entries from R on are kept."""
     cos, sin = tables
     half = cos.shape[-1]
     x32 = x_BxTxHxC[..., : 2 * half].astype(jnp.float32)
@@ -76,11 +76,11 @@ def rotate(x_BxTxHxC: jax.Array, tables: tuple[jax.Array, jax.Array]) -> jax.Arr
 def attention_implementation(
     query_BxTxHxC: jax.Array | jax.ShapeDtypeStruct,
 ) -> Literal["cudnn", "splash", "plain"]:
-    """Which kernel plain causal attention takes: the one place to tune it.
+    """The implementation used for causal attention without knockout.
 
-    On GPU, cuDNN's fused attention wants 16-bit values and a head size that is a multiple of 8 (and at most
-    128 on every GPU it supports). On TPU, the splash kernel wants 16-bit values and a length of a tile or
-    more. The plain one holds all scores.
+    cuDNN's fused attention (GPU) requires 16-bit values and a head size that is a multiple of 8 and at most
+    128. The splash kernel (TPU) requires 16-bit values and a length of at least one tile. The plain
+    implementation stores all scores.
     """
     head_size = query_BxTxHxC.shape[-1]
     backend, narrow = jax.default_backend(), query_BxTxHxC.dtype == jnp.bfloat16
@@ -94,8 +94,8 @@ def attend(
 ) -> jax.Array:
     """Scaled dot-product attention, queries in groups (Ainslie et al. 2023): [B, T, H, C]; softmax in fp32.
 
-    `mask`: boolean, broadcastable to [B, 1, T, S], True where a query may see a key; None is causal (T = S).
-    Every row must see at least one key: a row that sees none averages all of them.
+    `mask`: boolean, broadcastable to [B, 1, T, S], True where a query may attend to a key; None is causal
+    (T = S). Every query must have at least one key: without any, it would average all of them.
     """
     length, num_kv_heads, head_size = query_BxTxHxC.shape[1], *key_BxSxGxC.shape[2:]
     if mask is None:
@@ -105,14 +105,14 @@ def attend(
                 cudnn = functools.partial(
                     jax.nn.dot_product_attention, is_causal=True, implementation="cudnn"
                 )
-                # JAX's gradient through it wants even lengths; causal queries do not see what is added.
+                # Its gradient in JAX requires even lengths; by causality, padding at the end changes nothing.
                 even = (jnp.pad(x, ((0, 0), (0, length % 2), (0, 0), (0, 0))) for x in heads)
                 return on_each_device(cudnn, *even)[:, :length]
             case "splash":
                 return on_each_device(splash.attend, *heads)
         mask = jnp.tri(length, dtype=bool)[None, None]
-    # The R queries of a group are rows of one product with its keys: G larger products instead of H. On CPU,
-    # forward and backward take 0.6 of the time of jax.nn.dot_product_attention at T = 64, 0.4 at T = 128.
+    # The R queries of a group become rows of one product with its keys: G larger products instead of H. On
+    # CPU, forward and backward take 0.6 of jax.nn.dot_product_attention's time at T = 64, 0.4 at T = 128.
     rows = einops.rearrange(query_BxTxHxC * head_size**-0.5, "B T (G R) C -> B G (R T) C", G=num_kv_heads)
     scores = jnp.einsum("BGNC,BSGC->BGNS", rows, key_BxSxGxC, preferred_element_type=jnp.float32)
     scores_BxGxRxTxS = einops.rearrange(scores, "B G (R T) S -> B G R T S", T=length)
@@ -123,9 +123,9 @@ def attend(
 
 
 def knockout_mask(knocked_B: jax.Array, num_memory: int, length: int) -> jax.Array:
-    """Causal mask [B, 1, T, T] of one layer; in knocked lanes no query after the memory sees the memory.
+    """Causal mask [B, 1, T, T] of one layer; in knocked-out lanes, later queries do not attend to the memory.
 
-    The memory's own rows keep their keys, so that no row is ever empty.
+    Queries of the memory itself keep their keys, so every query has at least one key.
     """
     query, key = jnp.arange(length)[:, None], jnp.arange(length)[None, :]
     into_memory = (key < num_memory) & (query >= num_memory)

@@ -16,7 +16,7 @@ from jaxcram.models.layers import Linear, RMSNorm
 
 @dataclasses.dataclass(frozen=True)
 class Llama3Scaling:
-    """The four numbers of the `llama3` rope type, which stretches slow rotations to longer contexts."""
+    """Parameters of the `llama3` rope type, which slows low-frequency rotations for longer contexts."""
 
     factor: float
     low_freq_factor: float
@@ -24,7 +24,7 @@ class Llama3Scaling:
     original_max_position_embeddings: int
 
     def __call__(self, frequencies: np.ndarray) -> np.ndarray:
-        """Frequencies divided by `factor` below the low cut, kept above the high cut, blended in between."""
+        """Divides frequencies below the low cut-off by `factor`, keeps those above the high one, blends between."""
         turns = self.original_max_position_embeddings * frequencies / (2 * np.pi)
         blend = (turns - self.low_freq_factor) / (self.high_freq_factor - self.low_freq_factor)
         blend = np.clip(blend, 0.0, 1.0)
@@ -88,7 +88,7 @@ class LlamaConfig(DecoderConfig):
 
     @classmethod
     def from_fields(cls, fields: Fields) -> "LlamaConfig":
-        """Reads config.json; raises UserError for a field or a value that the code does not honour."""
+        """Reads config.json; raises UserError for a field or a value that is not supported."""
         common = fields.common()
         width, num_heads = common["width"], common["num_heads"]
         num_kv_heads = fields.take("num_key_value_heads", int, num_heads)
@@ -142,7 +142,7 @@ class LlamaConfig(DecoderConfig):
         }
 
     def rotary_frequencies(self) -> np.ndarray:
-        """Radians per position [C / 2], scaled where the checkpoint says so."""
+        """Radians per position [C / 2], scaled if the config has rope_scaling."""
         plain = super().rotary_frequencies()
         return plain if self.rope_scaling is None else self.rope_scaling(plain)
 

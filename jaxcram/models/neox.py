@@ -12,8 +12,7 @@ from flax import nnx
 from jaxcram.models.config import Cut, DecoderConfig, Fields
 from jaxcram.models.layers import LayerNorm, Linear
 
-# Hugging Face's names: whether GELU (Hendrycks & Gimpel 2016) is approximated by tanh. They differ in code,
-# not value.
+# Hugging Face's name -> whether GELU (Hendrycks & Gimpel 2016) is approximated by tanh.
 _TANH_GELU = {
     "gelu": False,
     "gelu_python": False,
@@ -76,7 +75,7 @@ class NeoXConfig(DecoderConfig):
 
     @classmethod
     def from_fields(cls, fields: Fields) -> "NeoXConfig":
-        """Reads config.json; raises UserError for a field or a value that the code does not honour."""
+        """Reads config.json; raises UserError for a field or a value that is not supported."""
         common = fields.common()
         width, num_heads = common["width"], common["num_heads"]
         if width % num_heads:
@@ -117,7 +116,7 @@ class NeoXConfig(DecoderConfig):
 
     @property
     def rotary_size(self) -> int:
-        """How many leading entries of each head are rotated."""
+        """The number of leading entries of each head that are rotated."""
         return int(self.head_size * self.rotary_fraction)
 
     def block(self, *, dtype: Any, rngs: nnx.Rngs) -> "NeoXBlock":
@@ -130,7 +129,7 @@ class NeoXConfig(DecoderConfig):
 
 
 class NeoXBlock(nnx.Module):
-    """x + attention(norm(x)) + mlp(norm(x)) in parallel; in sequence the MLP reads what attention left."""
+    """Parallel residual: x + attention(norm(x)) + mlp(norm(x)); sequential: the MLP follows the attention."""
 
     def __init__(self, config: NeoXConfig, *, dtype: Any, rngs: nnx.Rngs):
         D, F, bias = config.width, config.mlp_width, config.attention_bias
@@ -145,7 +144,7 @@ class NeoXBlock(nnx.Module):
         self.down = Linear(F, D, bias=True, dtype=dtype, rngs=rngs)
 
     def qkv(self, x_BxTxD: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Queries, keys and values [B, T, H, C], before rotation; stored head by head in one projection."""
+        """Queries, keys and values [B, T, H, C], before rotation, from one projection ordered by head."""
         fused = self.query_key_value(self.attention_norm(x_BxTxD))
         fused_BxTxHx3xC = fused.reshape(*x_BxTxD.shape[:2], self.num_heads, 3, -1)
         return fused_BxTxHx3xC[..., 0, :], fused_BxTxHx3xC[..., 1, :], fused_BxTxHx3xC[..., 2, :]

@@ -1,9 +1,9 @@
-"""Hugging Face checkpoints in and out: config.json and safetensors, without torch and without pickle.
+"""Loads and saves Hugging Face checkpoints: config.json and safetensors, without torch and without pickle.
 
-A parameter is read piece by piece into a preallocated stack of all layers, and cast on the way: of each of
-its cuts only what lies on devices of this process, and once, however many devices have the same. On CPU the
-decoder then uses that very memory. So loading needs little more host memory than the weights do on CPU, and
-elsewhere no more than one parameter does.
+Each parameter is read in pieces into a preallocated stack of all layers, and cast while reading. Only shards
+on devices of this process are read, each once, even if several devices hold it. On CPU, XLA adopts the
+buffer without a copy. So loading on CPU needs little more host memory than the weights themselves, elsewhere
+only that of the largest parameter.
 """
 
 import dataclasses
@@ -33,8 +33,8 @@ from jaxcram.models.tensors import STORED_DTYPES, Bounds, Tensor, open_tensors, 
 
 DTYPES = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
 _HUB_FILES = ("*.safetensors", "*.safetensors.index.json", *hub.TOKENIZER_FILES)
-_TOKEN_IDS = {"bos_token_id", "eos_token_ids"}  # fields of a config that no forward pass reads
-_ALIGNMENT = 64  # bytes; XLA on CPU adopts a host buffer aligned like this instead of copying it
+_TOKEN_IDS = {"bos_token_id", "eos_token_ids"}  # fields of a config that the forward pass does not read
+_ALIGNMENT = 64  # bytes; XLA on CPU adopts host buffers with this alignment instead of copying them
 
 
 def bundled_model() -> Path:
@@ -45,17 +45,19 @@ def bundled_model() -> Path:
 def load(
     path_or_hub_name: str | os.PathLike[str], *, dtype: str | None = None, mesh: Mesh | None = None
 ) -> Decoder:
-    """Reads a checkpoint directory, or a model of the Hugging Face Hub, into a decoder.
+    """Loads a checkpoint directory, or a model of the Hugging Face Hub, as a decoder.
 
-    It lies on the devices of `mesh` (see `models.sharding`); None means whole, on the default device. `dtype`
-    is "float32" or "bfloat16"; None means bfloat16 on accelerators and float32 on CPU (which computes in fp32
-    anyway).
+    Args:
+        path_or_hub_name: the directory, or owner/name.
+        dtype: "float32" or "bfloat16"; None means bfloat16 on accelerators, and float32 on CPU (which
+            computes in fp32 anyway).
+        mesh: shards the weights (see `models.sharding`); None puts them on the default device.
 
     Raises:
-        UserError: before any tensor is read: no such model, no safetensors or more than one checkpoint in the
-            directory, a family or a config value that is not supported, tensors missing, left over, misshapen
-            or of another dtype, damaged files, a mesh that does not divide the model. While they are read: a
-            value is not finite, or not so in `dtype`.
+        UserError: before any tensor is read: there is no such model, no safetensors file or more than one
+            checkpoint in the directory; the family or a config value is not supported; tensors are missing,
+            left over, or of the wrong shape or dtype; a file is damaged; the mesh does not divide the model.
+            While reading: a value is not finite, or overflows in `dtype`.
     """
     if dtype is None:
         dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
@@ -67,23 +69,22 @@ def load(
     if (generation := directory / "generation_config.json").exists():
         config = dataclasses.replace(config, eos_token_ids=end_tokens(read_json(generation), str(generation)))
     tensors = open_tensors(directory)
-    _weigh(config, tensors, config_file)
+    _check_size(config, tensors, config_file)
     abstract = jax.eval_shape(lambda: Decoder(config, dtype=DTYPES[dtype], rngs=nnx.Rngs(0)))
     leaves, structure = jax.tree.flatten_with_path(abstract)
     sources = _match(config, {_name(path): leaf.shape for path, leaf in leaves}, tensors, directory)
     shapes = {_name(path): leaf.shape for path, leaf in leaves}
-    places = {} if mesh is None else shardings(config, shapes, mesh)
+    by_path = {} if mesh is None else shardings(config, shapes, mesh)
     return jax.tree.unflatten(
-        structure, [_load(sources[_name(path)], leaf, places.get(_name(path))) for path, leaf in leaves]
+        structure, [_load(sources[_name(path)], leaf, by_path.get(_name(path))) for path, leaf in leaves]
     )
 
 
 def contents(directory: Path) -> dict[str, Any]:
-    """What a run records of a checkpoint: the numbers of its config that its forward pass needs, and a digest
-    of its weights.
+    """The identity of a checkpoint, as runs record it: its config, without token ids, and a weights digest.
 
     Raises:
-        UserError: as `load`, of the same files.
+        UserError: as `load`, for the same files.
     """
     config_file = directory / "config.json"
     config = dataclasses.asdict(read_config(read_json(config_file), str(config_file)))
@@ -105,8 +106,8 @@ def save(decoder: Decoder, directory: str | os.PathLike[str], *, dtype: str = "b
     partial = directory / "model.safetensors.partial"
     partial.unlink(missing_ok=True)
     partial.touch()
-    mode = partial.stat().st_mode  # as the umask has it; the library lets nobody else read its files
-    save_file(tensors, partial, metadata={"format": "pt"})  # transformers asks for this mark
+    mode = partial.stat().st_mode  # permissions by the umask; safetensors would make the file private
+    save_file(tensors, partial, metadata={"format": "pt"})  # required by transformers
     partial.chmod(mode)
     fields = decoder.config.to_fields() | {"torch_dtype": dtype}
     (directory / "config.json").write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
@@ -114,14 +115,14 @@ def save(decoder: Decoder, directory: str | os.PathLike[str], *, dtype: str = "b
 
 
 def find_checkpoint(path_or_hub_name: str | os.PathLike[str]) -> Path:
-    """The local directory of a checkpoint; that of a Hub name is downloaded first (never pickles)."""
+    """The local directory of a checkpoint; a model of the Hub is downloaded first, without pickle files."""
     return hub.model_directory(path_or_hub_name, _HUB_FILES)
 
 
-def _weigh(config: DecoderConfig, tensors: Mapping[str, Tensor], config_file: Path) -> None:
-    """Refuses a config.json that is far larger than its checkpoint, before its sizes cost memory or time.
+def _check_size(config: DecoderConfig, tensors: Mapping[str, Tensor], config_file: Path) -> None:
+    """Refuses a config.json that implies far more parameters than stored, before anything is allocated.
 
-    A small contradiction is left to `_match`, which names the tensors.
+    Smaller differences are left to `_match`, which names the tensors.
     """
     implied, stored = config.least_parameters, sum(math.prod(tensor.shape) for tensor in tensors.values())
     if config.num_layers > len(tensors) or implied > 10 * stored:
@@ -137,7 +138,7 @@ def _match(
     tensors: Mapping[str, Tensor],
     directory: Path,
 ) -> dict[str, list[Tensor]]:
-    """The stored tensors of every parameter, one per layer if stacked; strict in both directions."""
+    """The stored tensors of every parameter, one per layer if stacked; none may be missing or left over."""
     sources: dict[str, list[Tensor]] = {}
     unfilled: list[str] = []
     unmapped = {name for name in tensors if not re.fullmatch(config.ignored_names, name)}
@@ -154,47 +155,47 @@ def _match(
             _check(tensors[found], shape[1:] if stacked else shape)
             sources.setdefault(path, []).append(tensors[found])
     if config.tied_head and "embedding_VxD" in sources:
-        # Some checkpoints store the shared matrix under both names; then both have to be the same.
+        # Some checkpoints store the tied matrix under both names; then both must be equal.
         (embedding,) = sources["embedding_VxD"]
         heads = unmapped.intersection(_stored_names(config, "untied_head_VxD"))
         unmapped -= {name for name in heads if tensors[name].equals(embedding)}
     if unmapped or unfilled:
-        problems = [("lacks", unfilled), ("has, of no use to its config.json,", sorted(unmapped))]
+        problems = [("lacks", unfilled), ("has, beyond its config.json,", sorted(unmapped))]
         listed = [f"{what} {len(names)} tensors: {', '.join(names)}" for what, names in problems if names]
         raise UserError(f"{directory}: this {config.family} checkpoint {'; it '.join(listed)}")
     return sources
 
 
 def _check(tensor: Tensor, shape: tuple[int, ...]) -> None:
-    """Refuses a tensor that would not fit or cannot be cast."""
+    """Refuses a tensor of another shape or of an unsupported dtype."""
     problem = None
     if tensor.shape != shape:
         problem = f"has shape {tensor.shape}, but config.json implies {shape}"
     elif tensor.dtype not in STORED_DTYPES.values():
-        problem = f"is of a dtype that is not read; supported: {', '.join(STORED_DTYPES)}"
+        problem = f"has an unsupported dtype; supported: {', '.join(STORED_DTYPES)}"
     if problem:
         raise UserError(f"{tensor.file}: {tensor.name} {problem}")
 
 
-def _load(tensors: list[Tensor], leaf: jax.ShapeDtypeStruct, place: NamedSharding | None) -> jax.Array:
-    """One parameter, all of its layers, on the devices of this process."""
+def _load(tensors: list[Tensor], leaf: jax.ShapeDtypeStruct, sharding: NamedSharding | None) -> jax.Array:
+    """One parameter, with all of its layers, on the devices of this process."""
     whole = tuple((0, size) for size in leaf.shape)
-    if place is None:
+    if sharding is None:
         return jax.device_put(_read(tensors, leaf, whole)).block_until_ready()
     holders: dict[Bounds, list[jax.Device]] = {}
-    for device, index in place.addressable_devices_indices_map(leaf.shape).items():
-        cuts = zip(index or (), leaf.shape, strict=True)
-        holders.setdefault(tuple(cut.indices(size)[:2] for cut, size in cuts), []).append(device)
+    for device, index in sharding.addressable_devices_indices_map(leaf.shape).items():
+        slices = zip(index or (), leaf.shape, strict=True)
+        holders.setdefault(tuple(one.indices(size)[:2] for one, size in slices), []).append(device)
     shards = []
     for bounds, devices in holders.items():
         block = _read(tensors, leaf, bounds)
-        # Waiting here lets the host copy go before the next one is allocated.
+        # Wait, so that this host buffer is freed before the next one is allocated.
         shards += jax.block_until_ready([jax.device_put(block, device) for device in devices])
-    return jax.make_array_from_single_device_arrays(leaf.shape, place, shards)
+    return jax.make_array_from_single_device_arrays(leaf.shape, sharding, shards)
 
 
 def _read(tensors: list[Tensor], leaf: jax.ShapeDtypeStruct, bounds: Bounds) -> np.ndarray:
-    """A block of one parameter, which has a leading layer axis if its tensors have none."""
+    """A block of one parameter; if it is stacked, it has a leading layer axis that its tensors lack."""
     shape = [last - first for first, last in bounds]
     size = math.prod(shape) * leaf.dtype.itemsize
     raw = np.empty(size + _ALIGNMENT, np.uint8)
@@ -209,7 +210,7 @@ def _read(tensors: list[Tensor], leaf: jax.ShapeDtypeStruct, bounds: Bounds) -> 
 
 
 def _name(path: tuple[Any, ...]) -> str:
-    """A leaf's path in the decoder's pytree as the families' tables write it."""
+    """A leaf's path in the decoder's pytree, as in the tables of the families."""
     return jax.tree_util.keystr(path, simple=True, separator=".").removesuffix(".value")  # of the nnx.Param
 
 

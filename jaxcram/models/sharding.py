@@ -1,11 +1,12 @@
-"""Where each weight of a decoder lies on a mesh.
+"""The sharding of a decoder's weights over a mesh.
 
-Over `model`, products are cut, by the table of the family (`DecoderConfig.cuts`): projections that read the
-residual stream by their output, those that write to it by their input, embedding and head by the vocabulary.
-Attention is cut by heads. Key and value heads fewer than the devices stay whole, and so does a vocabulary
-that does not divide; heads and the width of the MLP have to divide, or little of the model would be cut.
+Over `model`, matrix products are sharded by the table of the family (`DecoderConfig.cuts`): projections that
+read the residual stream along their output axis, those that write to it along their input axis, embedding and
+head along the vocabulary. Attention is sharded by heads. Key and value heads, or a vocabulary, that are not
+divisible by the axis are replicated. Query heads and the MLP width must be divisible, or little of the model
+would be sharded.
 
-Over `fsdp`, nothing but storage is cut: every weight along its longest axis that divides (Zhao et al. 2023,
+Over `fsdp`, only the storage is sharded: every weight along its longest divisible axis (Zhao et al. 2023,
 "PyTorch FSDP"; Rajbhandari et al. 2020, ZeRO stage 3).
 """
 
@@ -25,11 +26,11 @@ def shardings(
 
     Args:
         config: of the decoder.
-        shapes: of its parameters by path; those of layers have a leading layer axis, which is never cut.
+        shapes: of its parameters by path; those of layers have a leading layer axis, which is not sharded.
         mesh: the devices.
 
     Raises:
-        UserError: heads or MLP width are no multiple of the `model` axis.
+        UserError: heads or MLP width are not divisible by the `model` axis.
     """
     size = mesh.shape[MODEL]
     if size > 1:
@@ -54,7 +55,7 @@ def shardings(
 
 
 def _longest(shape: tuple[int, ...], first: int, size: int) -> int | None:
-    """The longest axis from `first` on that divides, None if none does."""
+    """The longest axis from `first` on that is divisible by `size`, or None."""
     dividing = [axis for axis in range(first, len(shape)) if shape[axis] % size == 0]
     return max(dividing, key=lambda axis: shape[axis], default=None)
 

@@ -1,4 +1,4 @@
-"""The tensors of a checkpoint's safetensors files: where they lie, and their values, a few at a time."""
+"""The tensors in a checkpoint's safetensors files: their headers, and their values in pieces."""
 
 import dataclasses
 import itertools
@@ -22,16 +22,16 @@ STORED_DTYPES = {
     "F16": np.dtype(np.float16),
 }
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
-_ADAPTER = "adapter_config.json", "adapter_model.safetensors"  # of PEFT, which changes the weights
+_ADAPTER = "adapter_config.json", "adapter_model.safetensors"  # of PEFT; an adapter changes the weights
 _PIECE = 1 << 22  # values read at a time
-_CACHED = 1 << 16  # values looked at at a time, so that they stay in the processor's cache
+_CACHED = 1 << 16  # values checked at a time, so that they stay in the processor's cache
 
-Bounds = tuple[tuple[int, int], ...]  # of a block in an array: first and last + 1 along each axis
+Bounds = tuple[tuple[int, int], ...]  # of a block in an array: (start, stop) along each axis
 
 
 @dataclasses.dataclass(frozen=True)
 class Tensor:
-    """A tensor in a safetensors file: where its bytes lie and what they mean."""
+    """A tensor in a safetensors file; `offset` is that of its first byte in the file."""
 
     file: Path
     name: str
@@ -40,9 +40,8 @@ class Tensor:
     shape: tuple[int, ...]
 
     def pieces(self, bounds: Bounds = ()) -> Iterator[np.ndarray]:
-        """Its values within `bounds` (all, if there are none), in order, flat, a few at a time."""
-        # Not through a memory map: the pages of a mapped file count as memory of this process until it is
-        # closed.
+        """Yields the values within `bounds` (by default all) in order, as flat arrays of limited size."""
+        # Not by a memory map, whose pages would count as memory of this process until it is closed.
         with open(self.file, "rb") as stream:
             for start, left in self._runs(bounds or tuple((0, size) for size in self.shape)):
                 stream.seek(self.offset + start * self.dtype.itemsize)
@@ -54,7 +53,7 @@ class Tensor:
                     yield piece
 
     def _runs(self, bounds: Bounds) -> Iterable[tuple[int, int]]:
-        """Start and number of neighbouring values in the file that `bounds` of a vector or matrix cover."""
+        """(start, count) of the contiguous values in the file that `bounds` of a vector or matrix cover."""
         (first, last), *columns = bounds
         width = math.prod(self.shape[1:])
         if not columns or columns[0] == (0, width):
@@ -69,13 +68,13 @@ class Tensor:
         return readable and all(np.array_equal(a, b, equal_nan=True) for a, b in pairs)
 
     def read_into(self, out: np.ndarray, bounds: Bounds) -> None:
-        """Fills `out` (contiguous) with what is within `bounds`, cast to its dtype.
+        """Fills `out` (contiguous) with the values within `bounds`, cast to its dtype.
 
         Raises:
-            UserError: a value is not finite, or not so after the cast.
+            UserError: a value is not finite, or overflows in the cast.
         """
         flat, start = out.reshape(-1), 0
-        with np.errstate(over="ignore"):  # it is told below
+        with np.errstate(over="ignore"):  # reported below
             for piece in self.pieces(bounds):
                 flat[start : start + piece.size] = piece
                 start += piece.size
@@ -88,10 +87,10 @@ class Tensor:
 
 
 def open_tensors(directory: Path) -> dict[str, Tensor]:
-    """Every tensor of a checkpoint by name, from its headers alone.
+    """Every tensor of a checkpoint by name; only headers are read.
 
     Raises:
-        UserError: there are no weights, more than one set of them, or files that are not whole.
+        UserError: there are no weights, more than one checkpoint, or incomplete files.
     """
     weight_map = _weight_map(directory)
     if weight_map is None:
@@ -117,7 +116,7 @@ def open_tensors(directory: Path) -> dict[str, Tensor]:
 
 
 def _weight_map(directory: Path) -> dict[str, str] | None:
-    """The file of each tensor, by the index of a checkpoint in several files; None where it is in one."""
+    """The file of each tensor, from the index of a checkpoint; None if it is a single file."""
     index = directory / _INDEX
     if not index.is_file():
         if (directory / _SINGLE).is_file():
@@ -137,24 +136,24 @@ def _weight_map(directory: Path) -> dict[str, str] | None:
 
 
 def _require_one_checkpoint(directory: Path, used: set[str]) -> None:
-    """Refuses weights beside those that would be read: what is left of another save, or an adapter."""
+    """Refuses further weights in the directory: leftovers of another save, or an adapter."""
     others = [file for file in _candidates(directory) if file not in used]
     if others:
         by_index = f"{_INDEX} with {', '.join(sorted(used))}" if used != {_SINGLE} else _SINGLE
         raise UserError(
             f"{directory}: more than one checkpoint: {by_index}, and {', '.join(others)}; "
-            "which is meant is unknown, so remove the other (with its index)"
+            "remove the one that is not meant (with its index)"
         )
     adapter = next((file for file in _ADAPTER if (directory / file).exists()), None)
     if adapter:
         raise UserError(
-            f"{directory}: {adapter} is beside {', '.join(sorted(used))}: whether the adapter is meant is "
-            "unknown; merge it into the weights, or remove it"
+            f"{directory}: has the adapter {adapter} beside {', '.join(sorted(used))}; merge it into the "
+            "weights, or remove it"
         )
 
 
 def _candidates(directory: Path) -> list[str]:
-    """The files of weights that transformers would take for the model, by their names."""
+    """The files that transformers would load as the model's weights, by their names."""
     return sorted(
         name for name in os.listdir(directory) if re.fullmatch(r"model(-\d+-of-\d+)?\.safetensors", name)
     )
@@ -167,9 +166,9 @@ def _read_header(file: Path) -> Iterator[Tensor]:
         with open(file, "rb") as stream:
             header_bytes = int.from_bytes(stream.read(8), "little")
             if header_bytes > documents.MOST_BYTES:
-                raise ValueError(f"a header of {header_bytes} bytes; {documents.MOST_BYTES} are read at most")
+                raise ValueError(f"a header of {header_bytes} bytes; at most {documents.MOST_BYTES} are read")
             with safe_open(file, framework="numpy"):
-                pass  # the library checks the header, and that the file has all the bytes that it promises
+                pass  # the library checks the header, and that the file is complete
             header = documents.parse(stream.read(header_bytes))
     except (OSError, ValueError, SafetensorError) as error:
         raise UserError(f"{file}: not a complete safetensors file ({error}); download it again") from error
@@ -181,9 +180,9 @@ def _read_header(file: Path) -> Iterator[Tensor]:
 
 
 def _finite(values: np.ndarray) -> bool:
-    """Whether no value is NaN or infinite: those whose bits of the exponent are all set.
+    """Whether no value is NaN or infinite, that is, has all exponent bits set.
 
-    By the bits, as `np.isfinite` takes three times as long, and ten times for bf16.
+    `np.isfinite` takes three times as long, and ten times for bf16.
     """
     unsigned = np.dtype(f"u{values.itemsize}")
     bits, exponent = values.view(unsigned), np.asarray(np.inf, values.dtype).view(unsigned)

@@ -1,1 +1,1 @@
-"""A run on disk: its directory, settings and identity, its tables, its checkpoints."""
+"""A run on disk: its directory, settings, identity, tables, log and checkpoints."""

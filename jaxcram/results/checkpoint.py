@@ -1,11 +1,11 @@
-"""Checkpoints: what is under way, saved while it goes on, and read back to the bit.
+"""Checkpoints of unfinished work, saved asynchronously and restored bit by bit.
 
-    checkpoints/state/STEP/          arrays and a document, by Orbax
-    checkpoints/TABLE/STEP.parquet   the rows that came to a table since the checkpoint before
-    checkpoints/damaged-STEP/        one that could not be read, set aside
+    checkpoints/state/STEP/          arrays and a JSON document, written by Orbax
+    checkpoints/TABLE/STEP.parquet   new rows of a table since the previous checkpoint
+    checkpoints/damaged-STEP/        a damaged checkpoint, moved aside
 
-Every checkpoint names the files of rows that it needs, and carries a digest of everything: Orbax itself would
-read a flipped bit as if nothing were wrong.
+Every checkpoint names the row files that it needs, and has a digest of its contents, since Orbax does not
+detect flipped bits.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ if TYPE_CHECKING:
     from orbax.checkpoint import CheckpointManager
 
 T = TypeVar("T")
-_ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EINVAL}  # files that are missing or cut
-_MOST_BYTES = 1 << 26  # that arrays of zeros, which take no room on the disk, may have
+_ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EINVAL}  # a file is missing or truncated
+_MOST_BYTES = 1 << 26  # allowance for arrays of zeros, which take no space on disk
 _TEN_YEARS = 10 * 365 * 86_400
 _LOGGER = logging.getLogger("jaxcram")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Saved:
-    """What a checkpoint holds.
+    """The contents of a checkpoint.
 
     Attributes:
-        document: as JSON can say it; under the name of each table it counts that table's rows, by key.
+        document: JSON; under the name of each table it has the number of rows by key.
         arrays: by name.
-        rows: by name of a table and by key, those since the checkpoint before; once read from disk, all.
+        rows: rows by table and key: those since the previous checkpoint; after reading from disk, all.
     """
 
     document: dict[str, Any]
@@ -61,11 +61,11 @@ class Saved:
 
 @dataclasses.dataclass(frozen=True)
 class Kind(Generic[T]):
-    """What is kept in checkpoints, and how it becomes `Saved` and itself again.
+    """A kind of checkpoint: how a T is converted to `Saved` and back.
 
     Attributes:
-        tables: the tables whose rows are kept, by the name of their counts in the document.
-        pack, unpack: to what is saved, and back.
+        tables: the tables whose rows are saved, by the name of their counts in the document.
+        pack, unpack: T to `Saved`, and back.
     """
 
     tables: Mapping[str, ShardFormat]
@@ -74,12 +74,12 @@ class Kind(Generic[T]):
 
 
 class Checkpoints(Generic[T]):
-    """The checkpoints of one run directory, a context manager. Process 0 writes them; all can read them.
+    """The checkpoints of a run directory; a context manager. Process 0 writes them, all processes read them.
 
     Args:
         directory: of the run.
-        minutes: between two checkpoints; 0 makes none.
-        kind: what is kept.
+        minutes: between two checkpoints; 0 turns them off.
+        kind: of the checkpoints.
     """
 
     def __init__(self, directory: RunDirectory, minutes: float, kind: Kind[T]) -> None:
@@ -102,14 +102,14 @@ class Checkpoints(Generic[T]):
         if error is None:
             self.close()
         else:
-            with suppress(Exception):  # the first error is the one to be told
+            with suppress(Exception):  # report the first error
                 self.close()
 
     def close(self) -> None:
         """Waits until the last checkpoint is on disk.
 
         Raises:
-            StoppedError: the disk did not take it.
+            StoppedError: it could not be written.
         """
         if self._manager is not None:
             manager, self._manager = self._manager, None
@@ -122,16 +122,16 @@ class Checkpoints(Generic[T]):
 
     @property
     def wanted(self) -> bool:
-        """Whether there are to be checkpoints at all."""
+        """Whether checkpoints are turned on."""
         return self._seconds > 0
 
     @property
     def due(self) -> bool:
-        """Whether it is time for the next one."""
+        """Whether it is time for the next checkpoint."""
         return self.wanted and time.monotonic() - self._last >= self._seconds
 
     def newest(self) -> T | None:
-        """The newest whole checkpoint; damaged ones are reported and removed.
+        """The newest intact checkpoint; damaged ones are reported and moved aside.
 
         Raises:
             UserError: the directory cannot be read or written.
@@ -141,7 +141,7 @@ class Checkpoints(Generic[T]):
         return found or (self._read(step) if step else None)
 
     def _settle(self) -> int | None:
-        """The number of the newest whole checkpoint, after all that is newer was removed."""
+        """The step of the newest intact checkpoint; removes everything newer."""
         if not self._folder.is_dir():
             return None
         with disk.writing_through(self._folder):
@@ -154,13 +154,13 @@ class Checkpoints(Generic[T]):
                     break
                 except MemoryError:
                     raise
-                except Exception as error:  # damage shows in every kind of error
+                except Exception as error:  # damage can raise any type of error
                     if (cause := disk.os_error(error)) and cause.errno not in _ABSENT:
-                        raise  # the disk fails, so nobody knows what is on it
+                        raise  # the disk fails; the checkpoint may be intact
                     damaged.append((step, (str(error) or repr(error)).splitlines()[0]))
             good = steps[len(damaged)] if len(damaged) < len(steps) else None
             for step, why in damaged:
-                instead = f"going on from checkpoint {good}" if good else "its lanes start again"
+                instead = f"using checkpoint {good} instead" if good else "its lanes start again"
                 _LOGGER.warning(
                     "%s: checkpoint %d is damaged (%s); %s", self._folder, step, why[:200], instead
                 )
@@ -174,22 +174,22 @@ class Checkpoints(Generic[T]):
         return good
 
     def _set_aside(self, step: int) -> None:
-        """Moves a damaged checkpoint out of Orbax's sight; it goes when the run is finished."""
+        """Moves a damaged checkpoint aside, where Orbax does not find it, until the run is finished."""
         aside = self._folder / f"damaged-{step}"
         if aside.exists():
             shutil.rmtree(aside)
         (self._states / str(step)).rename(aside)
 
     def _read(self, step: int) -> T:
-        """One checkpoint.
+        """Reads one checkpoint.
 
         Raises:
-            Exception: it is damaged.
+            Exception: of any type, if it is damaged.
         """
         import orbax.checkpoint as ocp
 
         manager = self._open()
-        _weigh(self._states / str(step))
+        _check_files(self._states / str(step))
         args = ocp.args.Composite(meta=ocp.args.JsonRestore())
         document = manager.restore(step, args=args).meta
         arrays = {}
@@ -197,19 +197,19 @@ class Checkpoints(Generic[T]):
             args = ocp.args.Composite(state=ocp.args.StandardRestore())
             arrays = dict(manager.restore(step, args=args).state)
         if document.pop("digest") != _digest(document, arrays):
-            raise ValueError("its digest is wrong")
+            raise ValueError("wrong digest")
         rows = {}
         for name, files in self._tables.items():  # earlier versions had fewer tables
             rows[name] = files.read(document.pop(files.name, {}), document.setdefault(name, {}))
         return self._kind.unpack(Saved(document, arrays, rows))
 
     def save(self, what: T) -> None:
-        """Saves what is under way; returns while the arrays are still being written.
+        """Saves a checkpoint; returns while its arrays are still being written.
 
-        Of several processes the first one does it: all have the same.
+        With several processes, call it in process 0 only; all have the same values.
 
         Raises:
-            StoppedError: the disk does not take it, or did not take the one before.
+            StoppedError: this or the previous checkpoint could not be written.
         """
         import orbax.checkpoint as ocp
 
@@ -222,7 +222,7 @@ class Checkpoints(Generic[T]):
             document = saved.document | {files.name: files.digests for files in self._tables.values()}
             document["digest"] = _digest(document, saved.arrays)
             items: dict[str, Any] = {"meta": ocp.args.JsonSave(document)}
-            if saved.arrays:  # Orbax knows no empty tree
+            if saved.arrays:  # Orbax cannot save an empty tree
                 items["state"] = ocp.args.StandardSave(saved.arrays)
             room = 2 * sum(array.nbytes for array in saved.arrays.values()) + 2**18
             disk.reserve(self._folder / f".room{disk.TEMPORARY}", room)
@@ -237,12 +237,12 @@ class Checkpoints(Generic[T]):
                 shutil.rmtree(self._folder)
 
     def _open(self) -> CheckpointManager:
-        """Orbax's manager, made when it is first needed: most runs end before their first checkpoint."""
+        """Orbax's manager, created on first use, since most runs end before their first checkpoint."""
         if self._manager is None:
             import orbax.checkpoint as ocp
 
             self._orbax_level = logging.getLogger("absl").level
-            # Of damage and full disks we tell in one line ourselves.
+            # Damage and full disks are reported in one line by this package.
             logging.getLogger("absl").setLevel(logging.CRITICAL)
             me = processes.number()
             if me == 0:
@@ -256,11 +256,11 @@ class Checkpoints(Generic[T]):
                 preservation_policy=ocp.checkpoint_managers.preservation_policy.LatestN(2),
                 cleanup_tmp_directories=me == 0,
                 create=False,
-                # Orbax times its waits by the wall clock, which may jump: so wait, and for no signals.
+                # Orbax's timeouts use the wall clock, which may jump: so practically no timeout.
                 async_options=ocp.options.AsyncOptions(
                     timeout_secs=_TEN_YEARS, create_directories_asynchronously=False
                 ),
-                # Each process for itself: what is saved is on every host, and nothing is exchanged.
+                # Every process has all values, so the managers need not communicate.
                 multiprocessing_options=ocp.options.MultiprocessingOptions()
                 if processes.count() == 1
                 else ocp.options.MultiprocessingOptions(me, {me}, f"process{me}"),
@@ -271,8 +271,8 @@ class Checkpoints(Generic[T]):
         return self._manager
 
 
-def _weigh(step: Path) -> None:
-    """Refuses what no save leaves: links and pipes, and arrays that claim far more than is on the disk."""
+def _check_files(step: Path) -> None:
+    """Refuses links and pipes, and arrays whose shapes imply far more bytes than are on disk."""
     import orbax.checkpoint as ocp
 
     size = 0
@@ -280,14 +280,14 @@ def _weigh(step: Path) -> None:
         for name in names:
             status = os.lstat(Path(folder, name))
             if not stat.S_ISREG(status.st_mode):
-                raise ValueError(f"{name} is no file")
+                raise ValueError(f"{name} is not a regular file")
             size += status.st_size
     if (step / "state").is_dir():
         with ocp.StandardCheckpointer() as reader:
             arrays = jax.tree.leaves(reader.metadata(step / "state").item_metadata.tree)
         claimed = sum(math.prod(array.shape) * array.dtype.itemsize for array in arrays)
         if claimed > _MOST_BYTES + 4 * size:
-            raise ValueError(f"its arrays claim {claimed} bytes, and {size} are there")
+            raise ValueError(f"its arrays need {claimed} bytes, but its files have {size}")
 
 
 def _digest(document: dict[str, Any], arrays: dict[str, np.ndarray]) -> str:

@@ -1,6 +1,6 @@
-"""The curves of a run: their columns.
+"""The columns of a run's curves.
 
-A row is a point: what one pass measured of a lane, every `log_every` optimiser steps and when the lane ended.
+A row is a point: what a pass measured of a lane, every `log_every` optimiser steps and when the lane ended.
 """
 
 from jaxcram.results.table import JOB_COLUMNS, Columns, ShardFormat

@@ -1,6 +1,6 @@
-"""Files that are whole or absent, whatever happens to the process, and disks that fail told in one line.
+"""Writes files atomically, and reports disk errors in one line.
 
-A file is written under a temporary name, flushed to the disk and renamed, and the rename is flushed too.
+A file is written under a temporary name, flushed to disk and renamed, and then the directory is flushed too.
 """
 
 import errno
@@ -19,11 +19,11 @@ _GONE = {errno.ENOENT, errno.EIO, errno.EROFS, errno.ESTALE, errno.ENODEV, errno
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Puts a file in place whole and on the disk, or leaves what was there.
+    """Replaces a file atomically and durably.
 
     Raises:
-        StoppedError: the disk is full, or the directory gone.
-        UserError: the place cannot be written at all.
+        StoppedError: the disk is full, or the directory has disappeared.
+        UserError: the directory cannot be written.
     """
     temporary = path.with_name(f".{path.name}{TEMPORARY}")
     with writing(path):
@@ -34,18 +34,18 @@ def replace(path: Path, content: bytes) -> None:
                 os.fsync(file.fileno())
             temporary.replace(path)
         except OSError:
-            with suppress(OSError):  # the first error is the one to be told
+            with suppress(OSError):  # report the first error
                 temporary.unlink(missing_ok=True)
             raise
         directory = os.open(path.parent, os.O_RDONLY)
         try:
-            os.fsync(directory)  # or the rename itself may be lost with the power
+            os.fsync(directory)  # or a power failure may undo the rename
         finally:
             os.close(directory)
 
 
 def own(path: str | Path, flags: int) -> int:
-    """Opens a file (as `os.open`) and follows no link, waits for no pipe: a run's files are its own."""
+    """Opens a file as `os.open`, without following symbolic links or blocking on pipes."""
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
 
 
@@ -57,7 +57,7 @@ def remove_leftovers(folder: Path) -> None:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Tells an `OSError` of the block as what it means for `path`: see `failure`."""
+    """Converts an `OSError` of the block into an error about `path`; see `failure`."""
     try:
         yield
     except OSError as error:
@@ -65,18 +65,20 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def failure(path: Path, error: OSError) -> UserError:
-    """What the person should hear when `path` could not be written.
+    """The error to raise when `path` could not be written.
 
     Returns:
-        `StoppedError` where the same command can go on once the disk is mended, else a plain `UserError`.
+        `StoppedError` if the same command can resume once the disk is fixed, else a plain `UserError`.
     """
     what = f"{path}: cannot be written ({error.strerror or error})"
     if error.errno in _FULL:
-        return StoppedError(f"{what}; make room, then start the same command again: what is whole was kept")
+        return StoppedError(
+            f"{what}; free disk space, then start the same command again: finished results are kept"
+        )
     if error.errno in _GONE:
         return StoppedError(
-            f"{what}; bring the disk or directory back, then start the same command again: "
-            "what is whole was kept"
+            f"{what}; restore the disk or directory, then start the same command again: "
+            "finished results are kept"
         )
     denied = error.errno in (errno.EACCES, errno.EPERM)
     return UserError(f"{what}; choose another directory{', or allow writing there' if denied else ''}")
@@ -84,7 +86,7 @@ def failure(path: Path, error: OSError) -> UserError:
 
 @contextmanager
 def opening(path: Path) -> Iterator[None]:
-    """As `writing`, at the start: that a place is read-only is then a mistake, and no disk that failed."""
+    """As `writing`, at the start of a run: a read-only directory is then a user error, not a disk failure."""
     try:
         yield
     except OSError as error:
@@ -98,7 +100,7 @@ def opening(path: Path) -> Iterator[None]:
 
 @contextmanager
 def writing_through(path: Path) -> Iterator[None]:
-    """As `writing`, for libraries that wrap the disk's errors in their own (Orbax and TensorStore)."""
+    """As `writing`, for libraries that wrap an `OSError` in errors of their own (Orbax and TensorStore)."""
     try:
         yield
     except UserError:
@@ -110,7 +112,7 @@ def writing_through(path: Path) -> Iterator[None]:
 
 
 def os_error(error: BaseException | None) -> OSError | None:
-    """The disk's error within an error, if there is one."""
+    """The `OSError` that an error wraps or derives from, if any."""
     while error is not None:
         if isinstance(error, OSError) and error.errno:
             return error
@@ -121,7 +123,7 @@ def os_error(error: BaseException | None) -> OSError | None:
 
 
 def reserve(path: Path, size: int) -> None:
-    """Makes sure that the disk has room for `size` bytes, so that a library need not find out half-way.
+    """Checks that the disk has `size` bytes free, before a library starts writing.
 
     Raises:
         OSError: it has not.
@@ -131,7 +133,7 @@ def reserve(path: Path, size: int) -> None:
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(file.fileno(), 0, size)
     except OSError as error:
-        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):  # not every disk can tell
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):  # not supported everywhere
             raise
     finally:
         path.unlink(missing_ok=True)

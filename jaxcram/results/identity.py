@@ -1,9 +1,8 @@
-"""What a run is made of, by contents: whether a later start belongs to it, extends it, or has to be refused.
+"""The identity of a run: whether a later start resumes it, extends it, or must be refused.
 
-`settings.json` records every setting, and under `contents` a digest of the weights, of the tokenizer and of
-each target, with the numbers of the model's config. A later start may bring more texts, learning rates and
-seeds, since lanes do not depend on each other. Whatever else has changed, or is missing, is named. Paths
-say where contents came from; they may change as long as the contents do not.
+`settings.json` records every setting and, under `contents`, digests of the weights, the tokenizer and each
+target, and the model's config. A later start may add texts, learning rates and seeds, since lanes are
+independent. Any other difference is refused and named. Paths may change as long as contents stay the same.
 """
 
 from __future__ import annotations
@@ -21,27 +20,27 @@ from jaxcram.errors import UserError
 from jaxcram.results.rows import ROWS
 from jaxcram.results.table import Job
 
-FREE = {"token_budget", "remat", "log_every"}  # how a run fits its devices, and what is logged of it
-GROWING = {"learning_rates", "seeds"}  # lists that may gain values
-SOURCES = {"model", "texts", "split", "column", "num_samples", "offset"}  # where the contents came from
-PATHS = {"model", "texts"}  # recorded as they were given by earlier versions
+FREE = {"token_budget", "remat", "log_every"}  # may change: they do not affect the procedure
+GROWING = {"learning_rates", "seeds"}  # lists to which values may be added
+SOURCES = {"model", "texts", "split", "column", "num_samples", "offset"}  # replaced by digests of contents
+PATHS = {"model", "texts"}  # earlier versions recorded them as given, not as absolute paths
 CONTENTS = "contents"
-_SHOWN = 40  # characters of a text, to recognise it by
+_SHOWN = 40  # characters of a text that are shown to identify it
 _MOST_DIFFERENCES = 5
 _MISSING = "missing"
 
 
 def target_digest(text: str, tokens: Iterable[int]) -> str:
-    """A digest of a target: of its text and its token ids."""
+    """A digest of a target's text and token ids."""
     ids = np.asarray(list(tokens), np.int32)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass") + b"\0" + ids.tobytes()).hexdigest()[:16]
 
 
 def contents(model: Mapping[str, Any], targets: Mapping[int, tuple[str, np.ndarray]]) -> dict[str, Any]:
-    """What settings.json records of a run's contents.
+    """The entry `contents` of settings.json.
 
     Args:
-        model: digests of weights and tokenizer, and the config's numbers (see `jaxcram.models.port`).
+        model: digests of weights and tokenizer, and the config (see `jaxcram.models.port`).
         targets: text and token ids of every sample, by sample id.
     """
     texts = {
@@ -54,13 +53,13 @@ def contents(model: Mapping[str, Any], targets: Mapping[int, tuple[str, np.ndarr
 def agreed(
     path: Path, was: Mapping[str, Any], now: Mapping[str, Any], defaults: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The settings to be recorded for a run that goes on: the old ones, with whatever extends them.
+    """The settings to record for a run that resumes: the old ones, with added values.
 
     Args:
-        path: the run directory; what its finished lanes hold has to be what `now` asks for.
-        was: the recorded settings, perhaps of an earlier version.
+        path: the run directory; its finished lanes must match `now`.
+        was: the recorded settings, perhaps by an earlier version.
         now: those of this start.
-        defaults: what a setting is that `was` does not have.
+        defaults: values of settings that `was` does not have.
 
     Raises:
         UserError: `now` changes or lacks something; the message names each difference.
@@ -74,8 +73,8 @@ def agreed(
         more = len(differences) - _MOST_DIFFERENCES
         listed = "; ".join(differences[:_MOST_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
         raise UserError(
-            f"{path}: the run has other settings ({listed}); choose another directory, or what the run "
-            "was made with: texts, learning_rates and seeds may be added to it"
+            f"{path}: the run has other settings ({listed}); choose another directory or the run's own "
+            "settings; only texts, learning_rates and seeds may be added"
         )
     return {name: was[name] if name in FREE and name in was else value for name, value in now.items()}
 
@@ -84,7 +83,7 @@ def _settings_differ(path: Path, was: Mapping[str, Any], now: Mapping[str, Any])
     free = FREE
     if CONTENTS in was:
         free = FREE | SOURCES
-    elif CONTENTS in now and (path / "summary.json").exists():  # then the rows have the contents of all texts
+    elif CONTENTS in now and (path / "summary.json").exists():  # the rows of a finished run have all texts
         free = FREE | SOURCES - {"model"}
     old, new = dict(_leaves(was)), dict(_leaves(now))
     for name in sorted((old.keys() | new.keys()) - free):
@@ -99,7 +98,7 @@ def _settings_differ(path: Path, was: Mapping[str, Any], now: Mapping[str, Any])
 
 
 def _absolute(path: Any) -> Any:
-    """A path as this version records it; a name that is no path stays."""
+    """The absolute path, if it exists; else the name itself."""
     return str(Path(path).absolute()) if isinstance(path, str) and os.path.exists(path) else path
 
 
@@ -129,16 +128,16 @@ def _contents_differ(was: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator
 
 
 def model_differs(was: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """How a model differs from the one that a run was made with; what either does not tell is left out."""
+    """How a model differs from the one of a run, in the entries that both have."""
     old, new = dict(_leaves(was)), dict(_leaves(now))
     for name in sorted(old.keys() & new.keys()):
         if old[name] != new[name]:
             digest = isinstance(old[name], str)
-            yield f"model: other {name}" if digest else f"model: {name} was {old[name]}, is {new[name]}"
+            yield f"model: different {name}" if digest else f"model: {name} was {old[name]}, is {new[name]}"
 
 
 def _shards_differ(path: Path, now: Mapping[str, Any]) -> Iterator[str]:
-    """Finished lanes that are none of those asked for; shards that cannot be read are done again anyway."""
+    """Finished lanes that do not match `now`; unreadable shards are left out, as their lanes run again."""
     if CONTENTS not in now:
         return
     texts = now[CONTENTS]["texts"]
@@ -153,8 +152,8 @@ def _shards_differ(path: Path, now: Mapping[str, Any]) -> Iterator[str]:
         asked = texts.get(str(job.sample_id))
         lanes = job.learning_rate in now["learning_rates"] and job.seed in now["seeds"]
         if asked is None or not lanes:
-            yield f"rows/{file.name}: a lane that is not asked for"
+            yield f"rows/{file.name}: not one of this start's lanes"
         elif asked["digest"] != target_digest(row["text"] or "", row["target_ids"] or ()):
-            yield f"rows/{file.name}: made from {(row['text'] or '')[:_SHOWN]!r}, is {asked['begins']!r}"
+            yield f"rows/{file.name}: text was {(row['text'] or '')[:_SHOWN]!r}, is {asked['begins']!r}"
         elif row.get("weights_digest") and weights and row["weights_digest"] != weights:
-            yield f"rows/{file.name}: made with other weights"
+            yield f"rows/{file.name}: different weights"

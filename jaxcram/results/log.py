@@ -1,4 +1,4 @@
-"""The events of a run's log.jsonl, as far as they can be read: a killed process leaves half a line."""
+"""Reads a run's log.jsonl; malformed lines are skipped, since a killed process may leave half a line."""
 
 import datetime
 import json
@@ -8,12 +8,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-_MOST_BYTES = 1 << 26  # of a log
-_LAST_BYTES = 1 << 16  # of the log, in which its last line is
+_MOST_BYTES = 1 << 26  # read of a log
+_LAST_BYTES = 1 << 16  # read from its end to find the last line
 
 
 def load_events(path: Path) -> list[dict[str, Any]]:
-    """The events of a log file; one that is not there has none."""
+    """The events of a log file; none if it does not exist."""
     try:
         with path.open("rb") as log:
             return list(_events(log.read(_MOST_BYTES)))
@@ -22,7 +22,7 @@ def load_events(path: Path) -> list[dict[str, Any]]:
 
 
 def elapsed_s(log: IO[bytes]) -> float:
-    """The seconds of the starts before, as the last line of an open log says."""
+    """The time spent in earlier starts, in seconds, from the last line of an open log."""
     if not log.readable():
         return 0.0
     log.seek(max(0, log.seek(0, os.SEEK_END) - _LAST_BYTES))
@@ -32,7 +32,7 @@ def elapsed_s(log: IO[bytes]) -> float:
 
 
 def clock() -> str:
-    """The time now, ISO 8601 in UTC."""
+    """The current time, ISO 8601 in UTC."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
 
 

@@ -1,4 +1,4 @@
-"""Rows of lanes under way, in files that checkpoints share: each holds what came since the one before."""
+"""Rows of unfinished lanes, in files that checkpoints share: each file holds the rows new since the last."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jaxcram.results.table import Job, Row, ShardFormat
 
 @dataclasses.dataclass(frozen=True)
 class _File:
-    """A file of rows: its digest, and the keys of the lanes in it."""
+    """A file of rows: its digest, and the keys of its lanes."""
 
     digest: str
     lanes: frozenset[str]
@@ -25,38 +25,38 @@ class _File:
 
 
 class RowFiles:
-    """The files of one table, STEP.parquet for the checkpoint STEP that came with it.
+    """The row files of one table, named STEP.parquet after the checkpoint with which they were written.
 
     Args:
-        folder: where they are.
+        folder: of the files.
         shards: the format of the table.
     """
 
     def __init__(self, folder: Path, shards: ShardFormat) -> None:
         self.folder = folder
         self._shards = shards
-        self._files: dict[str, _File] = {}  # those that the newest checkpoint needs, by name
-        self._needed: list[set[str]] = []  # the same of each checkpoint since this start, in order
+        self._files: dict[str, _File] = {}  # files that the newest checkpoint needs, by name
+        self._needed: list[set[str]] = []  # files that each checkpoint of this start needs, in order
 
     @property
     def name(self) -> str:
-        """Of the table."""
+        """Name of the table."""
         return self._shards.name
 
     @property
     def digests(self) -> dict[str, str]:
-        """SHA-256 of the files that the newest checkpoint needs, by name, in order."""
+        """SHA-256 digests, by name and in order, of the files that the newest checkpoint needs."""
         return {name: file.digest for name, file in self._files.items()}
 
     def write(self, step: int, rows: Mapping[str, list[Row]]) -> None:
-        """Write the new rows of the lanes under way, and remove the files that no checkpoint needs any more.
+        """Write the new rows of the unfinished lanes, and remove files that no checkpoint needs any more.
 
         Args:
-            step: number of the checkpoint that is to be written.
-            rows: by key of every lane under way, those since the checkpoint before.
+            step: of the checkpoint that will be written next.
+            rows: rows since the previous checkpoint, by key of every unfinished lane.
 
         Raises:
-            OSError, UserError: the disk does not take it.
+            OSError, UserError: the file could not be written.
         """
         if len(self._needed) > 1:  # Orbax keeps the last two checkpoints
             self._remove_but(self._needed[-1] | self._needed[-2])
@@ -68,14 +68,14 @@ class RowFiles:
         self._needed.append(set(self._files))
 
     def read(self, digests: Mapping[str, str], counts: Mapping[str, int]) -> dict[str, list[Row]]:
-        """All rows of the lanes under way at a checkpoint, by key.
+        """All rows of the unfinished lanes of a checkpoint, by key.
 
         Args:
             digests: of the files that it needs, in order.
-            counts: by key, how many rows each lane has.
+            counts: number of rows of each lane, by key.
 
         Raises:
-            Exception: a file is missing or damaged, or they lack rows.
+            Exception: of any type, if a file is missing or damaged, or rows are missing.
         """
         rows: dict[str, dict[int, Row]] = {key: {} for key in counts}
         files = {}
@@ -85,16 +85,16 @@ class RowFiles:
             files[name] = _File.of(content, of_file)
             for row in of_file:
                 key, index = _key(row), row[self._shards.index]
-                # Rows beyond what the lane had, or of its life before it was started again, are of no use.
+                # Skip rows beyond the lane's count: they are from before the lane was started again.
                 if index < counts.get(key, 0):
                     rows[key][index] = row
         if any(len(rows[key]) != count for key, count in counts.items()):
-            raise ValueError(f"it lacks {self._shards.name}")
+            raise ValueError(f"missing {self._shards.name}")
         self._files = files
         return {key: [of_lane[i] for i in sorted(of_lane)] for key, of_lane in rows.items()}
 
     def settle(self, step: int) -> None:
-        """Go on from checkpoint `step`, the last one read (0: from none): what is newer is removed."""
+        """Resume from checkpoint `step`, the last one read (0: from none), and remove newer files."""
         if not step:
             self._files = {}
         self._remove_but({file.name for file in self.folder.iterdir() if _is_of(file, step)})
@@ -104,7 +104,7 @@ class RowFiles:
         documents.require_file(self.folder / name)
         content = (self.folder / name).read_bytes()
         if _digest(content) != digest:
-            raise ValueError(f"the digest of {name} is wrong")
+            raise ValueError(f"wrong digest of {name}")
         return content
 
     def _remove_but(self, names: set[str]) -> None:
@@ -114,7 +114,7 @@ class RowFiles:
 
 
 def _is_of(file: Path, step: int) -> bool:
-    """Whether a file came with checkpoint `step` or one before."""
+    """Whether a file was written with checkpoint `step` or an earlier one."""
     return file.stem.isdecimal() and int(file.stem) <= step
 
 

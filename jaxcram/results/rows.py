@@ -1,9 +1,9 @@
-"""The rows of a run: their columns.
+"""The columns of a run's rows.
 
-A row is a stage. The names are those of the published trajectories
-(`mrsndmn/progressive_cramming_trajectories`) wherever that data set has the column. What is constant over a
-run is repeated in every row, which Parquet's dictionaries make free on disk, so that tables of several runs
-can be put together; what is constant over a lane and long stands in the lane's first row only.
+A row is a stage. Names follow the published trajectories (`mrsndmn/progressive_cramming_trajectories`)
+wherever that data set has the column. Values that are constant over a run are repeated in every row, so that
+tables of several runs can be concatenated; Parquet's dictionaries make that cheap. Long values that are
+constant over a lane are only in the lane's first row.
 """
 
 from jaxcram.results.table import JOB_COLUMNS, Columns, ShardFormat

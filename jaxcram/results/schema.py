@@ -1,6 +1,6 @@
-"""What a finished run has to say before it is shown or decoded: its files may have come from anywhere.
+"""Validates a run's files before it is shown or decoded, since they may come from anywhere.
 
-Only what is read of summary.json, settings.json and the rows is asked for; whatever else is there stays.
+Only the values of summary.json, settings.json and the rows that are used are checked.
 """
 
 import math
@@ -28,7 +28,7 @@ _LANE = {
     **{f"{name}_accuracy": _NUMBER + _OR_NULL for name in _ACCURACIES},
     **{f"{name}_first_mismatch": _COUNT + _OR_NULL for name in _ACCURACIES},
 }
-_LANE_LATER = {  # what earlier versions did not write
+_LANE_LATER = {  # fields that earlier versions did not write
     **dict.fromkeys(("target_tokens", "decode_tokens", "tf_tokens", "bos_tokens"), _COUNT),
     "stop_reason": _WORD + _OR_NULL,
 }
@@ -55,7 +55,7 @@ _SUMMARY = {
     "mode": _WORD,
 }
 _SETTINGS = {"model": _TEXT, "dtype": _TEXT, "mode": _WORD}
-_MOST_PADDING = 4  # padded tokens per token of a target, and a few
+_MOST_PADDING = 4  # most padded tokens per token of a target
 _COUNTS = (
     "stage_seq_len",
     "exact_prefix",
@@ -74,17 +74,17 @@ _AGAIN = "remove it and start the run's command again"
 
 
 def check_files(path: Path, settings: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
-    """Refuses settings and a summary without the values that tables, figures and decoders read.
+    """Checks the values of settings and summary that tables, figures and decoders read.
 
     Raises:
-        UserError: a value is missing or of another type; it names the file and the value.
+        UserError: a value is missing or has the wrong type; the message names the file and the value.
     """
     _check(settings, _SETTINGS, f"{path / 'settings.json'}:", "restore it or take another run")
     file = path / "summary.json"
     _check(summary, _SUMMARY, f"{file}:", _AGAIN)
     lanes, example = summary.get("lanes"), summary.get("example")
     if not isinstance(lanes, list) or not lanes:
-        raise UserError(f"{file}: lanes should be a list of at least one lane; {_AGAIN}")
+        raise UserError(f"{file}: lanes should be a non-empty list; {_AGAIN}")
     for i, lane in enumerate(lanes):
         _check(lane, _LANE, f"{file}: lanes[{i}]", _AGAIN, _LANE_LATER)
     if example is not None:
@@ -92,10 +92,10 @@ def check_files(path: Path, settings: Mapping[str, Any], summary: Mapping[str, A
 
 
 def check_unfinished(path: Path, settings: Mapping[str, Any], lanes: Sequence[Mapping[str, Any]]) -> None:
-    """Refuses settings and rows of a run under way without the values that tables and figures read.
+    """Checks the values of settings and rows of an unfinished run that tables and figures read.
 
     Raises:
-        UserError: a value is missing or of another type.
+        UserError: a value is missing or has the wrong type.
     """
     _check(settings, _SETTINGS, f"{path / 'settings.json'}:", "restore it or take another run")
     for lane in lanes:
@@ -104,24 +104,24 @@ def check_unfinished(path: Path, settings: Mapping[str, Any], lanes: Sequence[Ma
 
 
 def check_samples(path: Path, summary: Mapping[str, Any], rows: "pa.Table") -> None:
-    """Refuses rows of texts that the summary does not have.
+    """Checks that the summary has every text of the rows.
 
     Raises:
-        UserError: there are such rows; it names the text.
+        UserError: it lacks one; the message names it.
     """
     unknown = set(rows["sample_id"].to_pylist()) - {lane["sample_id"] for lane in summary["lanes"]}
     if unknown:
         raise UserError(
-            f"{path / 'rows'}: has rows of sample {min(unknown)}, which summary.json has not; "
+            f"{path / 'rows'}: has rows of sample {min(unknown)}, which summary.json lacks; "
             "remove summary.json and start the run's command again"
         )
 
 
 def check_lane(where: Path, table: "pa.Table") -> None:
-    """Refuses the rows of a lane from which no text could be decoded, or only with memory beyond measure.
+    """Checks the rows of a lane before decoding, also so that no absurd size exhausts the device's memory.
 
     Raises:
-        UserError: a value is missing or beyond what a run writes.
+        UserError: a value is missing or out of range.
     """
     if missing := [name for name in (*_OTHER_COLUMNS, *_COUNTS) if name not in table.column_names]:
         raise UserError(f"{where}: a shard lacks the column {missing[0]}; {_WITHOUT}")
@@ -145,19 +145,19 @@ def check_lane(where: Path, table: "pa.Table") -> None:
                 )
         if row["bucket_lanes"] > max(1, _MOST_TOKENS // row["bucket_tokens"]):
             raise UserError(
-                f"{of_lane}: bucket_lanes = {row['bucket_lanes']} makes too large a pass; {_WITHOUT}"
+                f"{of_lane}: bucket_lanes = {row['bucket_lanes']} makes the pass too large; {_WITHOUT}"
             )
 
 
 def check_embeddings(where: Path, shapes: set[tuple[int, ...]], width: int) -> None:
-    """Refuses embeddings that are not all [K, D] of one K and the model's width D.
+    """Checks that all embeddings are [K, D] with one K and the model's width D.
 
     Raises:
-        UserError: they are of another shape.
+        UserError: they have another shape.
     """
     if len(shapes) > 1 or any(len(shape) != 2 or shape[1] != width for shape in shapes):
         raise UserError(
-            f"{where}: embeddings of {sorted(shapes)} are not of this model, which takes [K, {width}]; "
+            f"{where}: embeddings of shape {sorted(shapes)} do not fit this model, which needs [K, {width}]; "
             "give the run's own model and shards"
         )
 
@@ -165,7 +165,7 @@ def check_embeddings(where: Path, shapes: set[tuple[int, ...]], width: int) -> N
 def _check(
     values: Any, fields: Mapping[str, str], where: str, remedy: str, later: Mapping[str, str] | None = None
 ) -> None:
-    """Refuses values without all `fields`, or with one of them, or of `later`, that is of another kind."""
+    """Checks that all `fields` are present, and that they and those of `later` are of the right kind."""
     if not isinstance(values, dict):
         raise UserError(f"{where} should be an object; {remedy}")
     if absent := [name for name in fields if name not in values]:

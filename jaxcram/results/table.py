@@ -1,6 +1,6 @@
-"""Tables of a run: every finished lane has a shard of each, a Parquet file named by the lane's job.
+"""Tables of a run: every finished lane has one shard per table, a Parquet file named by the lane's job.
 
-What such a table holds is data, a `ShardFormat`: `results.rows.ROWS` and `results.curves.CURVES`.
+A table is described by a `ShardFormat`: `results.rows.ROWS` and `results.curves.CURVES`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Columns = Mapping[str, tuple[str, bool, str]]  # name -> (type, whether every row must have it, meaning)
 
-# Which lane a row is of; in every table.
+# The lane of a row; in every table.
 JOB_COLUMNS: dict[str, tuple[str, bool, str]] = {
     "sample_id": ("int64", True, "index of the text in its source"),
     "learning_rate": ("float64", True, "peak learning rate of the lane"),
@@ -32,7 +32,7 @@ Row = dict[str, Any]  # values by column; embeddings are arrays [K, D]
 
 @dataclass(frozen=True, order=True)
 class Job:
-    """What one lane works on. `key` names its shards: safe in a file name, and no two jobs share one."""
+    """The job of one lane. `key` names its shards: it is unique, and safe in a file name."""
 
     sample_id: int
     learning_rate: float
@@ -45,19 +45,19 @@ class Job:
 
     @classmethod
     def of_row(cls, row: Mapping[str, Any]) -> "Job":
-        """The job that a row is of."""
+        """The job of a row."""
         return cls(*(row[name] for name in JOB_COLUMNS))
 
 
 @dataclass(frozen=True, eq=False)
 class ShardFormat:
-    """What the shards of one table hold.
+    """The format of one table's shards.
 
     Attributes:
         name: of the table, and of its folder in the run directory.
-        columns: of the table, those of `JOB_COLUMNS` among them.
+        columns: of the table, including `JOB_COLUMNS`.
         index: the column that numbers the rows of a lane 0, 1, 2, ...
-        remedy: what to do about a damaged shard.
+        remedy: for a damaged shard, as error messages say it.
     """
 
     name: str
@@ -70,7 +70,7 @@ class ShardFormat:
 
     @cached_property
     def schema(self) -> "pa.Schema":
-        """The Arrow schema of the table; each field's metadata `doc` says what it means."""
+        """The Arrow schema of the table; each field's metadata has its meaning under `doc`."""
         import pyarrow as pa
 
         types = {
@@ -87,13 +87,14 @@ class ShardFormat:
         )
 
     def lane_table(self, job: Job, rows: Sequence[Mapping[str, Any]]) -> "pa.Table":
-        """The rows of one lane as a table; the columns of the job are filled in.
+        """The rows of one lane as a table, with the columns of its job.
 
         Raises:
-            ValueError: no row, an unknown column, a required value missing, or rows not numbered 0, 1, 2, ...
+            ValueError: there are no rows, a column is unknown, a required value is missing, or the rows are
+                not numbered 0, 1, 2, ...
         """
         if [row.get(self.index) for row in rows] != list(range(len(rows))) or not rows:
-            raise ValueError(f"{job.key}: {self.index} of a lane's {self.name} goes 0, 1, 2, ...")
+            raise ValueError(f"{job.key}: {self.index} of a lane's {self.name} must be 0, 1, 2, ...")
         of_job = {name: getattr(job, name) for name in JOB_COLUMNS}
         return self.table([{**row, **of_job} for row in rows])
 
@@ -101,7 +102,7 @@ class ShardFormat:
         """Rows of any lanes as a table; embeddings are arrays [K, D].
 
         Raises:
-            ValueError: an unknown column, or a required value is missing.
+            ValueError: a column is unknown, or a required value is missing.
         """
         import pyarrow as pa
 
@@ -117,19 +118,19 @@ class ShardFormat:
         return pa.Table.from_arrays(arrays, schema=self.schema)
 
     def rows(self, table: "pa.Table") -> list[dict[str, Any]]:
-        """The rows from which `table` makes a table, to the bit."""
+        """The rows of a table; the exact inverse of `table`."""
         embeddings = [name for name in self._names("embedding") if name in table.column_names]
         rows = table.drop_columns(embeddings).to_pylist()
         for name in embeddings:
             for row, value in zip(rows, table[name], strict=True):
-                vectors = value.values  # an array of its K lists of D numbers, or None
+                vectors = value.values  # K lists of D numbers, or None
                 row[name] = (
                     None if vectors is None else vectors.flatten().to_numpy().reshape(len(vectors), -1).copy()
                 )
         return rows
 
     def shard_bytes(self, table: "pa.Table") -> bytes:
-        """A table as a Parquet file, its pages checksummed."""
+        """A table as a Parquet file with page checksums."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -142,15 +143,15 @@ class ShardFormat:
         """The table of a shard, or some columns of it.
 
         Raises:
-            ValueError: the file is truncated, damaged or no shard.
-            StoppedError: the file has gone, with its directory or disk: no sign of damage.
+            ValueError: the file is truncated, damaged or not a shard.
+            StoppedError: the file has disappeared, with its directory or disk.
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         try:
             documents.require_file(path)
-            # An open file, as Arrow may take a path for a URI, and takes none that is no UTF-8.
+            # An open file, since Arrow may take a path for a URI, and refuses paths that are not UTF-8.
             with path.open("rb") as stored, pq.ParquetFile(stored, page_checksum_verification=True) as file:
                 self._check_types(path, file.schema_arrow)
                 table = file.read(columns=None if columns is None else list(columns))
@@ -161,14 +162,14 @@ class ShardFormat:
         except (pa.ArrowException, OSError, UnicodeDecodeError, UserError) as error:
             if not path.exists():
                 raise StoppedError(
-                    f"{path}: has gone; bring the disk or directory back, then start the same command again"
+                    f"{path}: has disappeared; restore the disk or directory, then start the command again"
                 ) from error
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ValueError(f"{path}: not a readable shard ({reason})") from error
 
     def _check_types(self, path: Path, schema: "pa.Schema") -> None:
         if len(set(schema.names)) < len(schema.names):
-            raise ValueError(f"{path}: two columns of one name")
+            raise ValueError(f"{path}: two columns have the same name")
         for field in self.schema:
             if field.name in schema.names and schema.field(field.name).type != field.type:
                 raise ValueError(
@@ -178,21 +179,21 @@ class ShardFormat:
                 raise ValueError(f"{path}: no column {field.name}")
 
     def shard_job(self, path: Path) -> Job:
-        """The job of a shard, after reading all of it but the embeddings.
+        """The job of a shard, after checking everything in it but the embeddings.
 
         Raises:
-            ValueError: the file is truncated, damaged, or holds another job than its name says.
+            ValueError: the file is truncated or damaged, or is of another job than its name says.
         """
         table = self.read_shard(path, [name for name in self.columns if name not in self._names("embedding")])
         empty = [name for name, (_, always, _) in self.columns.items() if always and table[name].null_count]
         if not table.num_rows or empty:
-            raise ValueError(f"{path}: no rows of a lane, or some without {', '.join(empty)}")
+            raise ValueError(f"{path}: no rows, or rows without {', '.join(empty)}")
         jobs = {Job.of_row(row) for row in table.select(list(JOB_COLUMNS)).to_pylist()}
         if len(jobs) > 1 or table[self.index].to_pylist() != list(range(table.num_rows)):
-            raise ValueError(f"{path}: the rows of several lanes, or not all of one")
+            raise ValueError(f"{path}: rows of several lanes, or not all rows of one")
         (job,) = jobs
         if job.key != path.stem:
-            raise ValueError(f"{path}: the rows of {job.key}")
+            raise ValueError(f"{path}: has the rows of {job.key}")
         return job
 
     def read_shards(self, folder: Path, columns: Sequence[str] | None) -> "pa.Table":
@@ -205,17 +206,17 @@ class ShardFormat:
 
         names = list(self.columns) if columns is None else list(columns)
         if unknown := [name for name in names if name not in self.columns]:
-            there = ", ".join(self.columns)
-            raise UserError(f"no column {unknown[0]!r} in the {self.name}; there are {there}")
+            known = ", ".join(self.columns)
+            raise UserError(f"no column {unknown[0]!r} in the {self.name}; choose from {known}")
         schema = pa.schema(self.schema.field(name) for name in names)
-        # Ordering whole shards leaves the embeddings where they are; sorting the table would copy them.
+        # Concatenating ordered shards does not copy the embeddings; sorting the table would.
         tables = [table for _, table in self.each_shard(folder, columns)]
         return pa.concat_tables([schema.empty_table(), *tables], promote_options="default").select(names)
 
     def each_shard(
         self, folder: Path, columns: Sequence[str] | None = None
     ) -> Iterator[tuple[Job, "pa.Table"]]:
-        """The lanes of a folder one by one, by sample, learning rate and seed; one at a time is in memory.
+        """Yields the lanes of a folder, by sample, learning rate and seed; only one is in memory at a time.
 
         Raises:
             UserError: a shard is damaged.
@@ -228,46 +229,44 @@ class ShardFormat:
 
 
 def stack_embeddings(column: "pa.ChunkedArray") -> np.ndarray:
-    """The embeddings of a table's column, float32 [R, K, D], over its R rows that have one.
+    """The embeddings in a column, float32 [R, K, D], of the R rows that have one.
 
     Raises:
-        UserError: no row has one, or they are of several shapes.
+        UserError: no row has one, or they have different shapes.
     """
     shape = _shape(column)
     if shape is None:
-        raise UserError("these rows keep no embedding; cram with trajectory=all or trajectory=horizon")
+        raise UserError("these rows have no embeddings; cram with trajectory=all or trajectory=horizon")
     return np.concatenate(
         [chunk.drop_null().flatten().flatten().to_numpy().reshape(-1, *shape) for chunk in column.chunks]
     )
 
 
 def _shape(column: "pa.ChunkedArray") -> tuple[int, int] | None:
-    """[K, D] of a column of embeddings, None where all are null; UserError where they differ."""
+    """[K, D] of a column of embeddings; None if all are null. Raises UserError if they differ."""
     shapes = set()
     for chunk in column.chunks:
         present = chunk.drop_null()
         vectors = present.flatten()
         if vectors.null_count or vectors.flatten().null_count:
-            raise UserError("these rows keep embeddings without numbers; they are of no run")
+            raise UserError("these rows have embeddings with null values; they are not from a run")
         shapes |= {
             (num_memory, width)
             for num_memory in present.value_lengths().unique().to_pylist()
             for width in vectors.value_lengths().unique().to_pylist() or [None]
         }
     if len(shapes) > 1 or any(not width for _, width in shapes):
-        raise UserError("these rows keep embeddings of several shapes; they are of no run, or of several")
+        raise UserError("these rows have embeddings of different shapes; they are not from one run")
     return next(iter(shapes), None)
 
 
 def _embedding_array(values: Sequence[np.ndarray | None]) -> "pa.Array":
-    """list<list<float>> of [K, D] arrays without a Python object for every number."""
+    """list<list<float>> of arrays [K, D], without creating a Python object for every number."""
     import pyarrow as pa
 
     present = [np.asarray(value, dtype=np.float32) for value in values if value is not None]
     if any(value.ndim != 2 or value.shape != present[0].shape for value in present):
-        raise ValueError(
-            f"embeddings of one shape [K, D] are expected, not {[value.shape for value in present]}"
-        )
+        raise ValueError(f"expected embeddings of one shape [K, D], not {[value.shape for value in present]}")
     num_memory, width = present[0].shape if present else (0, 0)
     numbers = pa.array(np.concatenate(present).reshape(-1) if present else np.empty(0, np.float32))
     vectors = pa.ListArray.from_arrays(

@@ -82,7 +82,7 @@ def test_a_cache_home_that_is_relative_counts_as_none(cache, monkeypatch, tmp_pa
     assert jax.config.jax_compilation_cache_dir == str(tmp_path / "home" / ".cache" / "jaxcram" / "xla")
 
 
-def test_without_a_home_the_cache_is_off_and_no_directory_is_made(cache, monkeypatch, tmp_path, caplog):
+def test_without_a_home_directory_the_cache_is_off(cache, monkeypatch, tmp_path, caplog):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(
         os.path, "expanduser", lambda path: path
@@ -91,20 +91,20 @@ def test_without_a_home_the_cache_is_off_and_no_directory_is_made(cache, monkeyp
     use_cache()
     assert jax.config.jax_compilation_cache_dir is None
     assert caplog.messages == [
-        "compiled programs are not kept for the next start: ~/.cache/jaxcram/xla cannot be written "
-        "(No such file or directory); JAX_COMPILATION_CACHE_DIR=DIR keeps them elsewhere"
+        "the compilation cache is off: ~/.cache/jaxcram/xla cannot be written "
+        "(No such file or directory); set JAX_COMPILATION_CACHE_DIR=DIR to use another directory"
     ]
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("kept", "why"), [("file", "Not a directory"), ("folder", "Permission denied")])
-def test_a_place_that_cannot_be_written_leaves_the_cache_off(cache, monkeypatch, tmp_path, caplog, kept, why):
+def test_an_unwritable_directory_turns_the_cache_off(cache, monkeypatch, tmp_path, caplog, kept, why):
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / kept))
     use_cache()
     assert jax.config.jax_compilation_cache_dir is None
     assert caplog.messages == [
-        f"compiled programs are not kept for the next start: {tmp_path / kept / 'jaxcram' / 'xla'} cannot be "
-        f"written ({why}); JAX_COMPILATION_CACHE_DIR=DIR keeps them elsewhere"
+        f"the compilation cache is off: {tmp_path / kept / 'jaxcram' / 'xla'} cannot be written ({why}); "
+        "set JAX_COMPILATION_CACHE_DIR=DIR to use another directory"
     ]

@@ -1,4 +1,4 @@
-"""The configuration of whoever calls changes nothing, and is there again afterwards."""
+"""The caller's JAX configuration does not change results, and is restored afterwards."""
 
 import os
 import subprocess
@@ -27,7 +27,7 @@ ODD = {  # public context managers of JAX
 
 
 def computed() -> list:
-    """What depends on one option or another."""
+    """Values each of which depends on one of the options."""
     key = jax.random.key(7)
     rows = jnp.ones((2, 3)) * jnp.arange(3.0)
     traced = []
@@ -43,7 +43,7 @@ def computed() -> list:
 
 
 @pytest.mark.parametrize("option", ODD)
-def test_what_a_thread_has_set_is_pinned_and_comes_back(option):
+def test_an_option_set_in_a_thread_is_pinned_and_restored(option):
     with configuration.pinned():
         plain = computed()
     before = getattr(jax.config, f"jax_{option}")
@@ -56,7 +56,7 @@ def test_what_a_thread_has_set_is_pinned_and_comes_back(option):
 
 
 @pytest.mark.parametrize("option", ODD)
-def test_what_the_process_has_set_is_pinned_in_threads_too(option):
+def test_an_option_set_for_the_process_is_pinned_in_every_thread(option):
     with configuration.threads(1) as threads:
         plain = threads.submit(computed).result()
     before = getattr(jax.config, f"jax_{option}")
@@ -72,7 +72,7 @@ def test_what_the_process_has_set_is_pinned_in_threads_too(option):
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2**31 - 1])
-def test_keys_are_those_of_jax_by_default(seed):
+def test_keys_equal_those_of_jax_under_its_defaults(seed):
     key = configuration.key(seed)
     np.testing.assert_array_equal(jax.random.key_data(key), jax.random.key_data(jax.random.key(seed)))
     np.testing.assert_array_equal(jax.random.key_data(key), [0, seed])
@@ -84,7 +84,7 @@ def test_keys_are_those_of_jax_by_default(seed):
         jax.config.update("jax_random_seed_offset", before)
 
 
-def test_what_reaches_the_compiler_is_recorded(monkeypatch):
+def test_compiler_options_that_differ_from_the_default_are_recorded(monkeypatch):
     monkeypatch.delenv("XLA_FLAGS", raising=False)
     before = jax.config.read("jax_disable_most_optimizations")
     try:
@@ -114,7 +114,7 @@ except UserError as error:
     ("name", "value"),
     [("JAX_PLATFORMS", "no_such"), ("JAX_PLATFORMS", "rocm"), ("JAX_PLATFORM_NAME", "no_such")],
 )
-def test_a_platform_that_is_not_there_is_named(name, value):
+def test_an_unavailable_platform_is_named(name, value):
     unset = {"JAX_PLATFORMS", "JAX_PLATFORM_NAME", "JAX_NUM_CPU_DEVICES"}
     environ = {other: set_to for other, set_to in os.environ.items() if other not in unset}
     done = subprocess.run(

@@ -1,9 +1,9 @@
-"""Which variables programs heed."""
+"""Which environment variables programs accept."""
 
 from jaxcram.devices import environment
 
 
-def test_what_could_change_results_is_removed_and_all_else_stays():
+def test_only_jax_variables_that_could_change_results_are_removed():
     kept = {
         "HOME": "/home/me",
         "JAX_PLATFORMS": "cpu",
@@ -14,7 +14,7 @@ def test_what_could_change_results_is_removed_and_all_else_stays():
         "JAX_DUMP_IR_TO": "/dump",
         "XLA_FLAGS": "--xla_dump_to=/dump",
     }
-    unheeded = {
+    unsafe = {
         "JAX_ENABLE_X64": "1",
         "JAX_DEFAULT_PRNG_IMPL": "rbg",
         "JAX_THREEFRY_PARTITIONABLE": "0",
@@ -24,12 +24,12 @@ def test_what_could_change_results_is_removed_and_all_else_stays():
         "JAX_DEBUG_NANS": "1",
         "JAX_AN_OPTION_THAT_IS_YET_TO_COME": "1",
     }
-    environ = kept | unheeded
-    assert environment.heed_only_harmless(environ) == sorted(unheeded)
+    environ = kept | unsafe
+    assert environment.remove_unsafe_variables(environ) == sorted(unsafe)
     assert environ == kept
 
 
-def test_flags_of_compilers_are_told_without_those_that_change_nothing():
+def test_compiler_flags_are_recorded_without_the_harmless_ones():
     environ = {
         "XLA_FLAGS": "--xla_force_host_platform_device_count=8 --xla_cpu_enable_fast_math=1  --xla_dump_to=/",
         "LIBTPU_INIT_ARGS": "",

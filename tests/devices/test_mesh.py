@@ -1,4 +1,4 @@
-"""Shapes of meshes as people write them, and what does not fit the devices that there are."""
+"""Mesh shapes: parsing, and errors where they do not fit the available devices."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ from tests.cli.conftest import tiny_model  # noqa: F401
         ("model:2,lanes:-1", MeshShape(lanes=-1, fsdp=1, model=2)),
     ],
 )
-def test_an_axis_that_is_left_out_keeps_its_default(text, shape):
+def test_omitted_axes_keep_their_defaults(text, shape):
     assert MeshShape.parse(text) == shape
     assert MeshShape.parse(str(shape)) == shape
 
@@ -33,42 +33,42 @@ def test_an_axis_that_is_left_out_keeps_its_default(text, shape):
 @pytest.mark.parametrize(
     "text", ["lanes", "lanes:", "lanes:two", "lanes:--1", "lanes:1,lanes:2", "rows:1", "lanes=1", "lanes:1.5"]
 )
-def test_what_cannot_be_read_says_how_to_write_it(text):
+def test_a_malformed_shape_names_the_syntax(text):
     with pytest.raises(UserError) as error:
         MeshShape.parse(text)
     assert str(error.value) == f"mesh {text!r}: write it as lanes:-1,model:1 or lanes:-1,fsdp:1"
 
 
-def test_a_number_of_5000_digits_is_no_number():
+def test_a_size_of_5000_digits_is_refused():
     with pytest.raises(UserError, match="mesh 'lanes:999"):
         MeshShape.parse("lanes:" + "9" * 5000)
 
 
 @pytest.mark.parametrize("text", ["model:0", "model:-1", "fsdp:0", "lanes:0", "lanes:-2"])
-def test_sizes_are_positive(text):
+def test_sizes_must_be_positive(text):
     with pytest.raises(UserError, match="sizes are positive"):
         MeshShape.parse(text)
 
 
-def test_weights_are_cut_in_one_way():
+def test_weights_are_sharded_over_one_axis_only():
     with pytest.raises(UserError, match="over model or over fsdp; leave one at 1"):
         MeshShape.parse("model:2,fsdp:2")
 
 
-def test_more_than_there_is_is_refused_with_the_number_of_devices():
+def test_a_mesh_larger_than_the_devices_is_refused():
     count = len(jax.devices())
     for shape in (MeshShape(model=count + 1), MeshShape(lanes=count + 1), MeshShape(lanes=count, fsdp=2)):
         with pytest.raises(UserError, match=f"mesh {shape} does not fit {count} devices"):
             shape.make()
 
 
-def test_lanes_take_all_devices_and_nothing_is_exchanged():
+def test_by_default_lanes_use_all_devices_without_collectives():
     made = MeshShape().make()
     assert mesh.places(made) == made.shape["lanes"] == len(jax.devices())
     assert not mesh.exchanges(made)
 
 
-def test_arrays_know_their_mesh():
+def test_the_mesh_of_arrays_is_found():
     made = MeshShape(lanes=1).make()
     assert mesh.of({"x": mesh.replicated(np.ones(3), made)}) == made
     plain = mesh.of([jnp.ones(3)])
@@ -76,8 +76,8 @@ def test_arrays_know_their_mesh():
 
 
 @pytest.mark.slow
-def test_every_core_is_a_device_of_a_run_from_the_command_line(tiny_model, own_devices, tmp_path):  # noqa: F811
-    """JAX counts its devices once, so whoever asks it too early leaves cores idle, and nobody notices."""
+def test_a_run_from_the_command_line_uses_every_core_as_a_device(tiny_model, own_devices, tmp_path):  # noqa: F811
+    """JAX counts its devices once: starting it before they are configured would leave cores idle."""
     code = "import sys; from jaxcram.cli.main import main; sys.exit(main())"
     flags = (f"--model={tiny_model}", f"--out={tmp_path / 'run'}", "--texts=stories:2", "--max_tokens=4")
     command = [sys.executable, "-c", code, "cram", *flags, "--max_steps=10"]
@@ -87,7 +87,7 @@ def test_every_core_is_a_device_of_a_run_from_the_command_line(tiny_model, own_d
     assert load_rows(tmp_path / "run", ["mesh"])["mesh"][0].as_py() == f"lanes:{cores},fsdp:1,model:1"
 
 
-def test_a_lone_device_is_all_of_its_mesh():
+def test_a_mesh_of_one_device_is_one_group_without_a_copy():
     made = MeshShape(lanes=1).make()
     tree = {"x": mesh.replicated(np.arange(3.0), made)}
     (part,) = mesh.apart(tree)

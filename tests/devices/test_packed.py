@@ -1,3 +1,5 @@
+"""Packing a pytree into one array per dtype, and back."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,23 +20,23 @@ def same(one, other):
         np.testing.assert_array_equal(x, y)
 
 
-@pytest.mark.parametrize("places", [1, 2, 4])
-def test_what_was_packed_comes_out_again_on_host_and_device(places):
-    packed = Packed.of(TREE, places)
+@pytest.mark.parametrize("shards", [1, 2, 4])
+def test_unpacking_inverts_packing_on_host_and_device(shards):
+    packed = Packed.of(TREE, shards)
     assert {dtype: row.shape for dtype, row in packed.rows.items()} == {
-        "int32": (places, 20 // places),
-        "float32": (places, 4 // places),
+        "int32": (shards, 20 // shards),
+        "float32": (shards, 4 // shards),
     }
     same(packed.unpack(), TREE)
     same(jax.jit(lambda packed: packed.unpack())(packed), TREE)
-    same(jax.device_get(jax.jit(lambda tree: Packed.of(tree, places))(TREE)).unpack(), TREE)
+    same(jax.device_get(jax.jit(lambda tree: Packed.of(tree, shards))(TREE)).unpack(), TREE)
 
 
-def test_a_row_has_what_one_place_needs():
+def test_a_row_holds_one_shard_of_every_leaf():
     first = Packed.of(TREE, 2).rows["int32"][0]
     assert first.tolist() == [*range(6), *range(4)]
 
 
-def test_the_host_packs_without_a_device():
+def test_numpy_arrays_are_packed_on_the_host():
     assert all(isinstance(row, np.ndarray) for row in Packed.of(TREE).rows.values())
     assert all(isinstance(row, jax.Array) for row in Packed.of(jax.tree.map(jnp.asarray, TREE)).rows.values())

@@ -1,4 +1,4 @@
-"""The names of JAX that are not public, one by one: which of them does this version no longer have?"""
+"""Every private name of JAX that is used exists in the installed version."""
 
 import importlib
 
@@ -8,7 +8,7 @@ from jaxcram.devices import private
 
 
 def found(name: str) -> object:
-    """What a dotted name means; its longest beginning that is a module is imported."""
+    """The object of a dotted name; its longest prefix that is a module is imported."""
     parts = name.split(".")
     for cut in range(len(parts), 0, -1):
         try:
@@ -22,11 +22,11 @@ def found(name: str) -> object:
 
 
 @pytest.mark.parametrize("name", private.NAMES)
-def test_it_is_still_there(name):
+def test_the_name_exists(name):
     found(name)
 
 
-def test_one_process_is_number_0_of_1():
+def test_a_single_process_has_rank_0_of_1():
     assert (private.process_id(), private.num_processes(), private.coordination_client()) == (0, 1, None)
 
 

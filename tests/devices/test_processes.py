@@ -1,4 +1,4 @@
-"""Several real processes as one run, on CPU: the same rows as one process, mistakes told once, lost peers."""
+"""Several real processes as one run, on CPU: the same rows as one process, one error line, lost processes."""
 
 import contextlib
 import json
@@ -28,7 +28,7 @@ FLAGS = (
     "--log_every=3",
 )
 LONGER = ("--max_steps=4000", "--max_steps_per_token=2000", "--checkpoint_minutes=10")
-# What Gloo, which carries the collectives on CPU, says on stdout, from several threads at once.
+# Output on stdout, from several threads at once, of Gloo, which runs the collectives on CPU.
 GLOO = re.compile(
     r"(\[Gloo\] Rank | is connected to | peer ranks\. |Expected number of connected peer ranks is : |\d|\s)*"
 )
@@ -48,7 +48,7 @@ def start(model: Path, out: Path, *flags: str, devices: int) -> subprocess.Popen
 
 
 def free_port() -> int:
-    """One below those that the system gives to whoever asks for any: nobody else gets it meanwhile."""
+    """A free port below the ephemeral range, so that the system gives it to no other program."""
     while True:
         port = random.randrange(20_000, 30_000)
         with socket.socket() as free, contextlib.suppress(OSError):
@@ -57,7 +57,7 @@ def free_port() -> int:
 
 
 def start_all(model: Path, out: Path, count: int, *flags: str, of_each: list | None = None) -> list:
-    """Several processes of two devices each as one run; `of_each` are further flags, one for each."""
+    """Starts processes of two devices each as one run; `of_each` holds one further flag per process."""
     port = free_port()
     shared = [*flags, f"--coordinator_address=127.0.0.1:{port}", f"--num_processes={count}"]
     own = of_each or [""] * count
@@ -68,7 +68,7 @@ def start_all(model: Path, out: Path, count: int, *flags: str, of_each: list | N
 
 
 def ends(started: list[subprocess.Popen]) -> list[tuple[int, str, str]]:
-    """(exit code, stdout, stderr) of each, without what libraries say."""
+    """(exit code, stdout, stderr) of each, without the output of libraries."""
     found = []
     for process in started:
         try:
@@ -81,7 +81,7 @@ def ends(started: list[subprocess.Popen]) -> list[tuple[int, str, str]]:
 
 
 def wait_for_progress(out: Path, starts: int = 1) -> None:
-    """Until the run in `out` has done a chunk or more since its last start."""
+    """Waits until the run in `out` has completed a chunk since its last start."""
     log, deadline = out / "log.jsonl", time.monotonic() + 300
     last = '"event": "start"'
     while not (log.exists() and "progress" in (log.read_text().split(last) + [""] * starts)[starts]):
@@ -94,8 +94,8 @@ def rows(out: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("count", [pytest.param(2, marks=pytest.mark.optimised), 4])
-def test_processes_together_have_the_rows_of_one(count, tiny_model, tmp_path):  # noqa: F811
-    """All columns to the bit, those that say on which devices they were measured included."""
+def test_several_processes_write_the_same_rows_as_one(count, tiny_model, tmp_path):  # noqa: F811
+    """All columns are bitwise equal, including those that name the devices."""
     alone, together = tmp_path / "alone", tmp_path / "together"
     one = start(tiny_model, alone, devices=2 * count)
     (code, _, err), first, *others = ends([one, *start_all(tiny_model, together, count)])
@@ -111,16 +111,16 @@ def test_processes_together_have_the_rows_of_one(count, tiny_model, tmp_path):  
     assert len(of_together["devices"]) == len(of_alone["devices"]) == 2 * count
 
 
-def test_one_process_finishes_what_two_have_left(tiny_model, tmp_path):  # noqa: F811
-    """On as many devices to the same bits; on others every row says where it was measured."""
+def test_one_process_finishes_an_interrupted_run_of_two(tiny_model, tmp_path):  # noqa: F811
+    """Bitwise equal on the same number of devices; on fewer, every row records its mesh."""
     alone, left, fewer = tmp_path / "alone", tmp_path / "left", tmp_path / "fewer"
     started = start_all(tiny_model, left, 2, *LONGER)
     wait_for_progress(left)
-    started[1].send_signal(signal.SIGTERM)  # one is told, all of them stop
+    started[1].send_signal(signal.SIGTERM)  # to one; all of them stop
     assert [code for code, _, _ in ends(started)] == [143, 143]
     started = start_all(tiny_model, left, 2, *LONGER)
     wait_for_progress(left, starts=2)
-    for process in started:  # as a terminal does
+    for process in started:  # as Ctrl-C in a terminal does
         process.send_signal(signal.SIGINT)
     (code, _, err), second = ends(started)
     assert (code, second[0], second[2].count("jaxcram")) == (130, 130, 0)
@@ -143,7 +143,7 @@ def test_one_process_finishes_what_two_have_left(tiny_model, tmp_path):  # noqa:
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "message"),
     [
         (
             ["--model=no/such/directory"] * 2,
@@ -155,18 +155,18 @@ def test_one_process_finishes_what_two_have_left(tiny_model, tmp_path):  # noqa:
         ),
     ],
 )
-def test_a_mistake_in_any_process_is_told_once_and_nothing_is_computed(flags, said, tiny_model, tmp_path):  # noqa: F811
+def test_a_user_error_in_any_process_is_reported_once(flags, message, tiny_model, tmp_path):  # noqa: F811
     out = tmp_path / "run"
     first, second = ends(start_all(tiny_model, out, 2, of_each=flags))
-    told = [line for line in first[2].splitlines() if line.startswith("jaxcram")]
-    assert len(told) == 1
-    assert told[0].startswith(f"jaxcram cram: error: {said}")
+    errors = [line for line in first[2].splitlines() if line.startswith("jaxcram")]
+    assert len(errors) == 1
+    assert errors[0].startswith(f"jaxcram cram: error: {message}")
     assert (first[0], second[0], second[2].count("jaxcram")) == (2, 2, 0)
     assert not out.exists()
 
 
-def test_a_process_that_dies_ends_the_other_with_one_line(tiny_model, tmp_path):  # noqa: F811
-    """Process 0 is killed, and in another run process 1 crashes: that stays a crash, and is no lost peer."""
+def test_a_lost_process_ends_the_other_with_one_line(tiny_model, tmp_path):  # noqa: F811
+    """In one run process 0 is killed; in another process 1 crashes, and is not reported as a lost process."""
     runs = [tmp_path / "first", tmp_path / "second"]
     pairs = [start_all(tiny_model, out, 2, *ENDLESS) for out in runs]
     for out in runs:
@@ -178,8 +178,8 @@ def test_a_process_that_dies_ends_the_other_with_one_line(tiny_model, tmp_path):
     assert time.monotonic() - died < 60
     assert (crashed[0], crashed[2].count("jaxcram: error")) == (-signal.SIGABRT, 0), crashed
     for (code, _, err), line in (
-        (second_left, "process 1 ends because process 0 is gone"),
-        (first_left, "process 0 ends because process 1 has died (no sign of life for 22 s)"),
+        (second_left, "process 1 ends because process 0 is lost"),
+        (first_left, "process 0 ends because process 1 is lost (no heartbeat for 22 s)"),
     ):
         assert (code, err.count("Traceback")) == (75, 0), err
         remedy = "what is finished was kept: start all processes again"

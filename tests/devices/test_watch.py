@@ -1,4 +1,4 @@
-"""The signs of life of processes: what a process makes of those of the others."""
+"""Heartbeats: how a process reacts to those of the others."""
 
 import sys
 import time
@@ -10,25 +10,25 @@ from jaxcram.devices import private, watch
 
 
 class Service:
-    """Keys and values as JAX's coordination service has them, of two processes, without the service."""
+    """A stand-in for JAX's coordination service."""
 
     def __init__(self) -> None:
-        self.said: dict[str, str] = {}
+        self.states: dict[str, str] = {}
         self.slow = 0.0
         self.ended: list[tuple] = []
 
     def key_value_set(self, key: str, value: str, allow_overwrite: bool) -> None:
         if value not in ("", "0"):
             time.sleep(self.slow)
-        self.said[key] = value
+        self.states[key] = value
 
     def key_value_dir_get(self, prefix: str) -> list[tuple[str, str]]:
-        return list(self.said.items())
+        return list(self.states.items())
 
 
 @pytest.fixture
 def service(monkeypatch):
-    """The service; how a process would end stands in `ended`."""
+    """The service; `ended` records the calls of `watch.end`."""
     service = Service()
 
     def end(*how: Any) -> None:
@@ -46,25 +46,25 @@ ends_thread = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadEx
 
 @ends_thread
 @pytest.mark.parametrize("code", [1, 2, 75, 130])
-def test_what_one_process_leaves_with_all_end_with(code, service):
+def test_all_processes_end_with_the_exit_code_of_the_first(code, service):
     watching = watch.Watch()
-    service.said["jaxcram/alive/1"] = f"left {code}"
+    service.states["jaxcram/alive/1"] = f"left {code}"
     watching._thread.join(20)
     assert service.ended == [(f"ends because process 1 ended with exit code {code}", code)]
 
 
 @ends_thread
-def test_a_process_that_falls_silent_is_dead(service):
-    service.said["jaxcram/alive/1"] = "7"
+def test_a_process_without_heartbeats_counts_as_lost(service):
+    service.states["jaxcram/alive/1"] = "7"
     watch.Watch()._thread.join(20)
-    assert service.ended == [("ends because process 1 has died (no sign of life for 0 s)", 75)]
+    assert service.ended == [("ends because process 1 is lost (no heartbeat for 0 s)", 75)]
 
 
-def test_nothing_is_said_after_the_last_word(service):
+def test_no_heartbeat_overwrites_the_final_state(service):
     service.slow = 0.2
     watching = watch.Watch()
-    time.sleep(0.1)  # a beat is under way
+    time.sleep(0.1)  # a heartbeat is in progress
     watching.stop()
     time.sleep(0.3)
-    assert service.said == {"jaxcram/alive/0": ""}
+    assert service.states == {"jaxcram/alive/0": ""}
     assert service.ended == []

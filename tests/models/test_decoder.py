@@ -130,8 +130,8 @@ def test_rematerialisation_changes_no_gradient(decoder: Decoder):
     assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(stored[0].layers))
 
 
-def test_layers_that_lie_apart_say_the_same_without_a_scan(decoder: Decoder):
-    apart, x_BxTxD = decoder.apart(), inputs(4)
+def test_unstacked_layers_give_the_same_results_without_a_scan(decoder: Decoder):
+    unstacked, x_BxTxD = decoder.unstacked(), inputs(4)
     knockout_BxL = jnp.array([[0, 0, 0], [1, 1, 1], [0, 1, 0], [1, 0, 1]], bool)
 
     @jax.jit
@@ -144,37 +144,37 @@ def test_layers_that_lie_apart_say_the_same_without_a_scan(decoder: Decoder):
 
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5),
-        everything(apart, x_BxTxD),
+        everything(unstacked, x_BxTxD),
         everything(decoder, x_BxTxD),
     )
-    scans = ["scan[" in str(jax.make_jaxpr(everything)(model, x_BxTxD)) for model in (decoder, apart)]
+    scans = ["scan[" in str(jax.make_jaxpr(everything)(model, x_BxTxD)) for model in (decoder, unstacked)]
     assert scans == [True, False]
 
 
 @pytest.mark.optimised
-def test_recomputation_saves_memory_where_layers_lie_apart():
+def test_remat_saves_device_memory_with_unstacked_layers():
     config = dataclasses.replace(CONFIGS["llama"], width=64, mlp_width=512, num_layers=6)
-    apart, x_BxTxD = random_decoder(config, seed=0).apart(), jnp.ones((4, 128, 64))
+    unstacked, x_BxTxD = random_decoder(config, seed=0).unstacked(), jnp.ones((4, 128, 64))
 
     def compiled(remat: bool) -> Any:
         gradient = jax.jit(jax.grad(lambda x, decoder: jnp.sum(decoder(x, remat=remat) ** 2)))
-        return gradient.lower(x_BxTxD, apart).compile()
+        return gradient.lower(x_BxTxD, unstacked).compile()
 
     frugal, quick = compiled(True), compiled(False)
     assert frugal.memory_analysis().temp_size_in_bytes < quick.memory_analysis().temp_size_in_bytes / 2
-    np.testing.assert_allclose(frugal(x_BxTxD, apart), quick(x_BxTxD, apart), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(frugal(x_BxTxD, unstacked), quick(x_BxTxD, unstacked), rtol=1e-4, atol=1e-6)
 
 
-def test_few_small_layers_lie_apart_on_cpu_alone(monkeypatch):
+def test_only_few_small_layers_on_cpu_are_unstacked(monkeypatch):
     def decoder(**changes: int) -> Decoder:
         return Decoder(dataclasses.replace(CONFIGS["llama"], **changes), rngs=nnx.Rngs(0))
 
     shallow = decoder(num_layers=FEW_LAYERS)
-    assert shallow.for_backend().is_apart
-    assert not decoder(num_layers=FEW_LAYERS + 1).for_backend().is_apart
-    assert not decoder(num_layers=1, mlp_width=SMALL_LAYER // 48).for_backend().is_apart
+    assert shallow.for_backend().is_unstacked
+    assert not decoder(num_layers=FEW_LAYERS + 1).for_backend().is_unstacked
+    assert not decoder(num_layers=1, mlp_width=SMALL_LAYER // 48).for_backend().is_unstacked
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert not shallow.for_backend().is_apart
+    assert not shallow.for_backend().is_unstacked
 
 
 def test_bfloat16_is_kept_throughout_and_follows_fp32(config: DecoderConfig):

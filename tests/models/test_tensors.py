@@ -61,12 +61,12 @@ def test_shards_beside_one_file_are_two_checkpoints(llama: Path):
     shard(llama, single=True)
     assert message(llama) == (
         f"{llama}: more than one checkpoint: {INDEX} with {FIRST}, {SECOND}, and model.safetensors; "
-        "which is meant is unknown, so remove the other (with its index)"
+        "remove the one that is not meant (with its index)"
     )
     (llama / INDEX).unlink()
     assert message(llama) == (
         f"{llama}: more than one checkpoint: model.safetensors, and {FIRST}, {SECOND}; "
-        "which is meant is unknown, so remove the other (with its index)"
+        "remove the one that is not meant (with its index)"
     )
     (llama / "model.safetensors").unlink()
     assert message(llama) == f"{llama}: has {FIRST}, {SECOND}, but no {INDEX}; give a whole checkpoint"
@@ -92,7 +92,7 @@ def test_a_tensor_in_two_files_is_told(llama: Path):
 def test_an_adapter_beside_the_weights_is_told(llama: Path, adapter: str):
     (llama / adapter).write_text("{}")
     assert message(llama) == (
-        f"{llama}: {adapter} is beside model.safetensors: whether the adapter is meant is unknown; "
+        f"{llama}: has the adapter {adapter} beside model.safetensors; "
         "merge it into the weights, or remove it"
     )
 

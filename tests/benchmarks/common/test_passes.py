@@ -54,7 +54,7 @@ def test_pass_flops_are_the_matrix_products_of_the_traced_pass(llama, num_layers
         model, one_pass(model, bucket, num_memory)[1]
     )
     assert passes.pass_flops(model, bucket, num_memory) == product_flops(traced.jaxpr)
-    assert passes.pass_flops(model.apart(), bucket, num_memory) == product_flops(traced.jaxpr)
+    assert passes.pass_flops(model.unstacked(), bucket, num_memory) == product_flops(traced.jaxpr)
 
 
 @pytest.mark.optimised
