@@ -1,4 +1,4 @@
-"""JSON: untrusted files, with limits on size and depth and only OSError or ValueError; our values as bytes."""
+"""JSON: untrusted files, limited in size and depth, with OSError or ValueError only; our values as bytes."""
 
 import errno
 import json

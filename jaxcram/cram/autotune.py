@@ -28,7 +28,7 @@ from jaxcram.models.decoder import Decoder
 from jaxcram.results import disk
 
 # Used where nothing was measured. A pass of the bundled model takes 0.12 ms + 0.034 ms per token on one kind
-# of CPU core and 0.30 ms + 0.028 ms per token on another, and the 2 ms around a chunk of 16 passes add 0.12 ms
+# of CPU core and 0.30 ms + 0.028 ms on another, and the 2 ms around a chunk of 16 passes add 0.12 ms
 # per pass: knees of 7 and 15 tokens.
 DEFAULT_COST = {"cpu": PassCost(192, 10.0)}
 ACCELERATOR_COST = PassCost(16_384, 1024.0)

@@ -24,7 +24,7 @@ class Llama3Scaling:
     original_max_position_embeddings: int
 
     def __call__(self, frequencies: np.ndarray) -> np.ndarray:
-        """Divides frequencies below the low cut-off by `factor`, keeps those above the high one, blends between."""
+        """Frequencies divided by `factor` below the low cut-off, kept above the high one, blended between."""
         turns = self.original_max_position_embeddings * frequencies / (2 * np.pi)
         blend = (turns - self.low_freq_factor) / (self.high_freq_factor - self.low_freq_factor)
         blend = np.clip(blend, 0.0, 1.0)
