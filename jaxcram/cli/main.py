@@ -106,7 +106,9 @@ def _settle(name: str) -> None:
         raise UserError(
             f"the current directory is gone ({error.strerror}); cd to one that is there"
         ) from error
-    if removed := environment.heed_only_harmless(os.environ):
+    if "jax" not in sys.modules and (
+        removed := environment.heed_only_harmless(os.environ)
+    ):  # else it is read
         print(
             f"jaxcram {name}: not heeded, for results must not depend on it: {' '.join(removed)}",
             file=sys.stderr,
