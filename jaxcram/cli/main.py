@@ -111,7 +111,7 @@ def _prepare_environment(name: str) -> None:
         raise UserError(
             f"the current directory no longer exists ({error.strerror}); change to another one"
         ) from error
-    if removed := environment.remove_unsafe_variables(os.environ):
+    if "jax" not in sys.modules and (removed := environment.remove_unsafe_variables(os.environ)):
         print(
             f"jaxcram {name}: ignoring variables that could change results: {' '.join(removed)}",
             file=sys.stderr,
