@@ -13,7 +13,7 @@ from tokenizers import models, pre_tokenizers
 
 from jaxcram import api, decode, forward
 from jaxcram.cli import cram as cram_program
-from jaxcram.cram import lanes
+from jaxcram.cram import chunk
 from jaxcram.cram.groups import DeviceGroups
 from jaxcram.cram.settings import CramSettings, OptimizerSettings, StageSettings
 from jaxcram.cram.start import initial_embeddings
@@ -165,14 +165,14 @@ def test_other_settings_in_the_same_directory_are_refused(run, model, texts):
 
 def test_an_interrupted_run_keeps_its_finished_lanes(model, texts, tmp_path, monkeypatch, run):
     out = tmp_path / "interrupted"
-    original = lanes.run_chunk
+    original = chunk.run_chunk
 
     def interrupting(*arguments):
         if len(list((out / "rows").glob("*.parquet"))) >= 2:
             raise KeyboardInterrupt
         return original(*arguments)
 
-    monkeypatch.setattr(lanes, "run_chunk", interrupting)
+    monkeypatch.setattr(chunk, "run_chunk", interrupting)
     with pytest.raises(KeyboardInterrupt):
         api.cram(model, texts, out=out, settings=SETTINGS, verbose=False)
     part = api.load_run(out)
@@ -186,14 +186,14 @@ def test_an_interrupted_run_keeps_its_finished_lanes(model, texts, tmp_path, mon
         [whole[key][name] for name in same] for key in keys
     ]
     assert {lane["exact_accuracy"] for lane in ended} == {None}
-    monkeypatch.setattr(lanes, "run_chunk", original)
+    monkeypatch.setattr(chunk, "run_chunk", original)
     finished = api.cram(model, texts, out=out, settings=SETTINGS, verbose=False)
     assert finished.summary["lanes"] == run.summary["lanes"]
     assert rows_by_lane(finished) == rows_by_lane(run)
 
 
 def test_out_of_memory_halves_the_budget_tells_and_goes_on(model, texts, tmp_path, monkeypatch, run):
-    original, tried = lanes.run_chunk, []
+    original, tried = chunk.run_chunk, []
 
     def small_device(model_, seats, bucket, *others):
         tried.append(bucket.tokens * bucket.lanes)
@@ -201,7 +201,7 @@ def test_out_of_memory_halves_the_budget_tells_and_goes_on(model, texts, tmp_pat
             raise JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
         return original(model_, seats, bucket, *others)
 
-    monkeypatch.setattr(lanes, "run_chunk", small_device)
+    monkeypatch.setattr(chunk, "run_chunk", small_device)
     finished = api.cram(model, texts, out=tmp_path / "small", settings=SETTINGS)
     assert tried[0] == 64
     assert max(tried[1:]) <= 32
@@ -220,7 +220,7 @@ def test_memory_that_runs_out_inside_a_chunk_loses_nothing(
 
     A device says so at once, or, as most do, when what the chunk has measured is read.
     """
-    run_chunk, wait, large = lanes.run_chunk, DeviceGroups.wait, []
+    run_chunk, wait, large = chunk.run_chunk, DeviceGroups.wait, []
 
     def check(bucket):
         large.append(bucket.tokens * bucket.lanes > 32)
@@ -238,7 +238,7 @@ def test_memory_that_runs_out_inside_a_chunk_loses_nothing(
         return chunk, result
 
     if at_once:
-        monkeypatch.setattr(lanes, "run_chunk", started)
+        monkeypatch.setattr(chunk, "run_chunk", started)
     else:
         monkeypatch.setattr(DeviceGroups, "wait", read)
     smaller = dataclasses.replace(SETTINGS, stages=dataclasses.replace(STAGES, max_steps=60))
@@ -261,7 +261,7 @@ def test_no_room_at_all_is_the_users_error(model, texts, tmp_path, monkeypatch):
     def no_device(*arguments):
         raise JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
 
-    monkeypatch.setattr(lanes, "run_chunk", no_device)
+    monkeypatch.setattr(chunk, "run_chunk", no_device)
     for remat, remedy in ((None, "dtype=bfloat16"), (True, "dtype=bfloat16"), (False, "remat")):
         settings = dataclasses.replace(SETTINGS, remat=remat)
         with pytest.raises(UserError, match=f"out of device memory with one lane in a pass: use {remedy}"):
@@ -269,7 +269,7 @@ def test_no_room_at_all_is_the_users_error(model, texts, tmp_path, monkeypatch):
 
 
 def test_one_lane_that_does_not_fit_is_recomputed(model, texts, tmp_path, monkeypatch):
-    original, tried = lanes.run_chunk, []
+    original, tried = chunk.run_chunk, []
 
     def small_device(model_, seats, bucket, settings, *others):
         tried.append((bucket.lanes, settings.remat))
@@ -277,7 +277,7 @@ def test_one_lane_that_does_not_fit_is_recomputed(model, texts, tmp_path, monkey
             raise JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
         return original(model_, seats, bucket, settings, *others)
 
-    monkeypatch.setattr(lanes, "run_chunk", small_device)
+    monkeypatch.setattr(chunk, "run_chunk", small_device)
     finished = api.cram(model, texts, out=tmp_path / "out", settings=SETTINGS, verbose=False)
     assert tried[0] == (4, False)
     assert set(tried[tried.index((1, True)) :]) == {(1, True)}
@@ -289,7 +289,7 @@ def test_other_runtime_errors_are_not_swallowed(model, texts, tmp_path, monkeypa
     def broken(*arguments):
         raise JaxRuntimeError("INTERNAL: something else")
 
-    monkeypatch.setattr(lanes, "run_chunk", broken)
+    monkeypatch.setattr(chunk, "run_chunk", broken)
     with pytest.raises(JaxRuntimeError, match="INTERNAL"):
         api.cram(model, texts, out=tmp_path / "broken", settings=SETTINGS, verbose=False)
 

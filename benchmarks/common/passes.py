@@ -126,7 +126,7 @@ def full_bucket(
     def chunk() -> Tally:
         nonlocal pool
         start = time.perf_counter()
-        pool, result = jax.block_until_ready(lanes.run_chunk(model, pool, bucket, settings, devices))
+        pool, result = jax.block_until_ready(chunk.run_chunk(model, pool, bucket, settings, devices))
         wall_s = time.perf_counter() - start
         result = jax.device_get(result).unpack()
         passes_R = result.passes

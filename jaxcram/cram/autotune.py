@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.errors import JaxRuntimeError
 
-from jaxcram.cram import lanes
+from jaxcram.cram import chunk, lanes
 from jaxcram.cram.lanes import Bucket, PassSettings
 from jaxcram.cram.scheduler import PassCost
 from jaxcram.cram.settings import CramSettings, StageSettings, TokenBudget
@@ -173,7 +173,7 @@ def _seconds(model: Decoder, bucket: Bucket, num_memory: int, remat: bool) -> fl
     def chunks(group: Decoder, pool: Packed[lanes.Lanes], count: int = 1) -> Packed[lanes.Lanes]:
         abstract = mesh.of(group).abstract_mesh
         for _ in range(count):
-            pool, _ = lanes.run_chunk(group, pool, bucket, settings, abstract)
+            pool, _ = chunk.run_chunk(group, pool, bucket, settings, abstract)
         return jax.block_until_ready(pool)
 
     pools = [chunks(group, fresh(group)) for group in groups]  # the first call compiles

@@ -12,9 +12,10 @@ import numpy as np
 from jax.errors import JaxRuntimeError
 
 from jaxcram.cram import autotune, lanes, pass_bytes, snapshot
+from jaxcram.cram.chunk import ChunkResult
 from jaxcram.cram.curves import LaneCurve
 from jaxcram.cram.groups import Chunk, DeviceGroups
-from jaxcram.cram.lanes import ChunkResult, Lanes, PassSettings, Record
+from jaxcram.cram.lanes import Lanes, PassSettings, Record
 from jaxcram.cram.progress import Progress
 from jaxcram.cram.rows import Ended, LaneRows
 from jaxcram.cram.scheduler import Plan, Scheduler

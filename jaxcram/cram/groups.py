@@ -20,8 +20,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxcram.cram import lanes
-from jaxcram.cram.lanes import Bucket, ChunkResult, Lanes, Limits, PassSettings
+from jaxcram.cram import chunk
+from jaxcram.cram.chunk import ChunkResult, Limits
+from jaxcram.cram.lanes import Bucket, Lanes, PassSettings
 from jaxcram.cram.scheduler import Scheduler, Turn
 from jaxcram.cram.stages import Stop
 from jaxcram.devices import configuration, mesh
@@ -214,7 +215,7 @@ class DeviceGroups:
         with self._compiling[turn.bucket]:  # so that no two threads compile the same program
             chunks = [
                 # The abstract mesh: a chunk is traced once for all groups.
-                lanes.run_chunk(
+                chunk.run_chunk(
                     *(member.model, own.lanes, turn.bucket, settings, member.mesh.abstract_mesh),
                     Limits(turn.floor, quorum, own.active),
                 )

@@ -1,8 +1,7 @@
-"""Lanes on the device: one pass, and a chunk of passes in one device loop.
+"""Lanes on the device, and one pass over them.
 
-A lane is one problem: a text, a learning rate, a seed. The pool holds all lanes of a run, on the host; a
-chunk is sent those of one bucket, runs passes over them, and reports what they have come to. Prefix lengths,
-step counts and schedules are arrays: growth changes a number, never a shape.
+A lane is one problem: a text, a learning rate, a seed. Prefix lengths, step counts and positions in the
+schedule are arrays: growth changes a number, never a shape.
 """
 
 from __future__ import annotations
@@ -13,16 +12,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
-from jax.sharding import AbstractMesh, Mesh
 
 from jaxcram.cram import objective, optimizer, stages
 from jaxcram.cram.parametrization import Direct, Parametrization, Params
 from jaxcram.cram.settings import Objective, OptimizerSettings, StageSettings
 from jaxcram.cram.stages import Progress, Stop
-from jaxcram.devices.mesh import exchanges, places, replicate, spread
-from jaxcram.devices.packed import Packed
 from jaxcram.forward import predict
 from jaxcram.models.decoder import Decoder
 
@@ -127,25 +122,6 @@ class Record(NamedTuple):
     mem: jax.Array
 
 
-class ChunkResult(NamedTuple):
-    """What a chunk reports beside its lanes; S seats, device by device, on R devices.
-
-    Attributes:
-        passes: passes that each place of the mesh ran [R].
-        lane_steps, useful_tokens: steps taken, and tokens of unfinished lanes' prefixes, by device [R].
-        active: lanes that can go on after it, by device [R].
-        state: of the seated lanes after the chunk, [S, ..].
-        records: of every seat and pass, [S, P, ..]; those of a device are filled up to its number of passes.
-    """
-
-    passes: jax.Array
-    lane_steps: jax.Array
-    useful_tokens: jax.Array
-    active: jax.Array
-    state: State
-    records: Record
-
-
 def init_pool(problem: Problem, params: Params, settings: PassSettings) -> Lanes:
     """A pool of fresh lanes; see `Lanes` for the shapes."""
     full = settings.stages.mode == "full"
@@ -235,97 +211,6 @@ def one_pass(model: Decoder, lanes: Lanes, length: int, settings: PassSettings) 
     return after, record
 
 
-def _active(progress: Progress, length: int) -> jax.Array:
+def can_go_on(progress: Progress, length: int) -> jax.Array:
+    """Which lanes are running and fit into passes of `length` tokens [B]."""
     return (progress.stop == Stop.RUNNING) & (progress.prefix <= length)
-
-
-class Limits(NamedTuple):
-    """When a chunk ends; numbers, so that choosing them anew compiles nothing.
-
-    Attributes:
-        floor: a device stops as soon as fewer of its lanes than this can go on.
-        quorum: with fewer lanes than this that can go on at its start, the chunk is empty.
-        active: how many can, where seats on other meshes count too.
-    """
-
-    floor: jax.Array | int = 1
-    quorum: jax.Array | int = 0
-    active: jax.Array | np.int32 = np.int32(0)
-
-
-ALL = Limits()  # every pass, as long as any lane can go on
-
-
-@functools.partial(jax.jit, static_argnames=("bucket", "settings", "mesh"), donate_argnames="seats")
-def run_chunk(
-    model: Decoder,
-    seats: Packed[Lanes],
-    bucket: Bucket,
-    settings: PassSettings,
-    mesh: Mesh | AbstractMesh,
-    limits: Limits = ALL,
-) -> tuple[Packed[Lanes], Packed[ChunkResult]]:
-    """Run passes over lanes, on every place of the mesh over its own share of them.
-
-    Args:
-        model: the frozen decoder.
-        seats: the lanes, `bucket.lanes` for each place of the mesh in turn, whole on every device; donated,
-            so the caller's arrays are gone.
-        bucket: the padded shape; one trace each.
-        settings: the procedure.
-        mesh: that of the model; its devices do not matter.
-        limits: when to stop early.
-
-    Returns:
-        The lanes after the chunk, and the chunk's result, both whole on every device.
-    """
-    lanes = replicate(seats.unpack(), mesh)  # or XLA would count over devices what each has
-    active = jnp.maximum(jnp.sum(_active(lanes.progress, bucket.tokens)), limits.active)
-    passes = jnp.where(active >= limits.quorum, settings.chunk_passes, 0)
-    # Devices that share a model exchange something in every pass, so none of them may stop on its own.
-    floor = 0 if exchanges(mesh) else limits.floor
-
-    def share(model: Decoder, lanes: Lanes) -> ChunkResult:
-        result = _passes(model, lanes, bucket.tokens, settings, passes, floor)
-        here = lanes.problem.length.shape[0] // bucket.lanes
-        return result._replace(passes=jnp.full(here, result.passes))
-
-    result = spread(share, mesh)(model, lanes)
-    after = Packed.of(lanes._replace(**result.unpack().state._asdict()), places(mesh))
-    # Whole on every device, as they came: otherwise the donated buffers would not fit them.
-    return replicate(after, mesh), result
-
-
-def _passes(
-    model: Decoder,
-    lanes: Lanes,
-    length: int,
-    settings: PassSettings,
-    passes: jax.Array,
-    floor: jax.Array | int,
-) -> ChunkResult:
-    """The part of a chunk of one place on the `lanes` axis."""
-    blank = jax.eval_shape(lambda x: one_pass(model, x, length, settings)[1], lanes)
-    records = jax.tree.map(
-        lambda x: jnp.zeros((x.shape[0], settings.chunk_passes, *x.shape[1:]), x.dtype), blank
-    )
-    zero = jnp.zeros((), jnp.int32)
-
-    def go_on(carry: tuple) -> jax.Array:
-        done, _, _, lanes, _ = carry
-        return (done < passes) & (jnp.sum(_active(lanes.progress, length)) >= floor)
-
-    def step(carry: tuple) -> tuple:
-        done, lane_steps, useful, lanes, records = carry
-        active_B = _active(lanes.progress, length)
-        after, record = one_pass(model, lanes, length, settings)
-        records = jax.tree.map(lambda all_, one: all_.at[:, done].set(one), records, record)
-        lane_steps += jnp.sum(after.progress.total_steps - lanes.progress.total_steps)
-        useful += jnp.sum(jnp.where(active_B, lanes.progress.prefix, 0))
-        return done + 1, lane_steps, useful, after, records
-
-    done, lane_steps, useful, lanes, records = jax.lax.while_loop(
-        go_on, step, (zero, zero, zero, lanes, records)
-    )
-    active = jnp.sum(_active(lanes.progress, length))
-    return ChunkResult(done, lane_steps[None], useful[None], active[None], lanes.state, records)

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcram.cram import lanes, objective, optimizer
+from jaxcram.cram import chunk, lanes, objective, optimizer
 from jaxcram.devices import mesh
 from jaxcram.devices.packed import Packed
 from jaxcram.forward import predict
@@ -45,8 +45,8 @@ def engines_step(model, mem_1xKxD, opt, tokens_1xT, n, total, peak, settings):
     seats = Packed.of(pool._replace(opt=opt, progress=progress))
     devices = mesh.of(model)
     bucket = lanes.Bucket(tokens_1xT.shape[1], 1)
-    after, _ = lanes.run_chunk(
-        model, mesh.replicated(seats, devices), bucket, settings, devices.abstract_mesh, lanes.Limits()
+    after, _ = chunk.run_chunk(
+        model, mesh.replicated(seats, devices), bucket, settings, devices.abstract_mesh, chunk.Limits()
     )
     after = after.unpack()
     return after.params, after.opt, int(after.progress.total_steps[0]) - total

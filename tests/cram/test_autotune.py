@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from jax.errors import JaxRuntimeError
 
-from jaxcram.cram import autotune, lanes
+from jaxcram.cram import autotune, chunk, lanes
 from jaxcram.cram.engine import Engine
 from jaxcram.cram.settings import CramSettings, StageSettings, TokenBudget
 from jaxcram.cram.start import jobs_of
@@ -100,14 +100,14 @@ def test_a_cache_that_cannot_be_written_stops_nothing(tiny, clock, tmp_path, mon
 def test_a_pass_is_really_timed(tiny, monkeypatch):
     monkeypatch.setattr(autotune, "ROUND_S", 0.0)
     chunks = []
-    run_chunk = lanes.run_chunk
+    run_chunk = chunk.run_chunk
 
     def watched(*arguments):
         pool, result = run_chunk(*arguments)
         chunks.append(int(result.unpack().passes[0]))
         return pool, result
 
-    monkeypatch.setattr(lanes, "run_chunk", watched)
+    monkeypatch.setattr(chunk, "run_chunk", watched)
     assert autotune._seconds(tiny, lanes.Bucket(8, 2), 1, False) > 0
     assert chunks == [4] * 5  # one compiles, one tells how many make a round, and there are three rounds
 
@@ -120,7 +120,7 @@ def test_a_pass_is_timed_while_every_core_runs_one(tiny, monkeypatch):
     of = autotune.mesh.of
     monkeypatch.setattr(autotune.mesh, "of", mock.Mock(side_effect=[whole, *[of(tiny)] * 20]))
     both = threading.Barrier(2, timeout=60)
-    chunks, run_chunk = [], lanes.run_chunk
+    chunks, run_chunk = [], chunk.run_chunk
 
     def together(*arguments):
         chunks.append(threading.current_thread())
@@ -128,7 +128,7 @@ def test_a_pass_is_timed_while_every_core_runs_one(tiny, monkeypatch):
             both.wait()
         return run_chunk(*arguments)
 
-    monkeypatch.setattr(lanes, "run_chunk", together)
+    monkeypatch.setattr(chunk, "run_chunk", together)
     assert autotune._seconds(tiny, lanes.Bucket(8, 2), 1, False) > 0
     assert [thread is threading.main_thread() for thread in chunks] == [True] * 2 + [False] * 8
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxcram import api
-from jaxcram.cram import groups, lanes
+from jaxcram.cram import chunk, groups, lanes
 from jaxcram.cram.lanes import Bucket, PassSettings
 from jaxcram.cram.scheduler import PassCost, Plan, Scheduler
 from jaxcram.cram.settings import StageSettings
@@ -33,10 +33,10 @@ def seats_of(model, pool, slots, length=48):
     return mesh.replicated(Packed.of(seats), mesh.of(model))
 
 
-def run_chunk(model, pool, slots, bucket, settings, limits=lanes.ALL):
+def run_chunk(model, pool, slots, bucket, settings, limits=chunk.ALL):
     """A chunk over some lanes of a pool; the pool after it, and what the chunk reports."""
     seats = seats_of(model, pool, slots, bucket.tokens)
-    after, result = lanes.run_chunk(model, seats, bucket, settings, mesh.of(model), limits)
+    after, result = chunk.run_chunk(model, seats, bucket, settings, mesh.of(model), limits)
     slots = jnp.asarray(slots)
     state = jax.tree.map(lambda x, y: x.at[slots].set(y, mode="drop"), pool.state, after.unpack().state)
     return pool._replace(**state._asdict()), result.unpack()
@@ -71,7 +71,7 @@ def test_one_trace_a_bucket(tiny, samples, monkeypatch):
         traced.append((length, state.problem.length.shape[0]))
         return original(model, state, length, settings)
 
-    monkeypatch.setattr(lanes, "one_pass", counting)
+    monkeypatch.setattr(chunk, "one_pass", counting)
     settings = PassSettings(stages=StageSettings(max_steps_per_token=20), chunk_passes=11)  # nobody else's
     pool = pool_of(tiny, samples, settings=settings)
     for bucket in (Bucket(16, 2), Bucket(24, 2)):
@@ -98,7 +98,7 @@ def test_a_lane_that_is_not_finite_ends_and_the_others_go_on(tiny, samples):
     poisoned = clean._replace(params=clean.params.at[1].set(jnp.nan))
     # The lane's end closes the first chunk, so a second one follows; the clean lanes need as many passes.
     for slots in ([0, 1, 2], [0, 3, 2]):
-        until_one_leaves = lanes.Limits(floor=len({*slots} - {3}))
+        until_one_leaves = chunk.Limits(floor=len({*slots} - {3}))
         poisoned, result = run_chunk(tiny, poisoned, slots, Bucket(16, 3), SETTINGS, until_one_leaves)
         if slots[1] == 1:
             assert int(result.passes[0]) == 1
@@ -120,7 +120,7 @@ def test_the_chunk_ends_when_fewer_lanes_than_the_floor_can_go_on(tiny, samples)
         jnp.arange(3),
         Bucket(16, 3),
         settings,
-        lanes.Limits(floor=3),
+        chunk.Limits(floor=3),
     )
     # Whoever spends three steps on a stage ends in the pass after them; three of three are needed to go on.
     first_end = min(
@@ -153,7 +153,7 @@ def test_without_its_quorum_a_chunk_does_nothing(tiny, samples):
     pool = pool_of(tiny, samples)
     missing = pool._replace(progress=pool.progress._replace(prefix=jnp.array([1, 17, 1])))
     for state, passes in ((pool, SETTINGS.chunk_passes), (missing, 0)):
-        after, result = run_chunk(tiny, state, [0, 1, 2], Bucket(16, 3), SETTINGS, lanes.Limits(quorum=3))
+        after, result = run_chunk(tiny, state, [0, 1, 2], Bucket(16, 3), SETTINGS, chunk.Limits(quorum=3))
         assert int(result.passes[0]) == passes
         assert all(same_lane(after, 0, state, 0)) == (passes == 0)
 
@@ -180,9 +180,9 @@ def test_a_lane_has_the_same_bits_in_every_seat_of_the_buckets_that_runs_have(le
 def test_seats_are_donated_and_go_on_in_their_own_memory(tiny, samples):
     seats = seats_of(tiny, pool_of(tiny, samples), [0, 1, 2], 16)
     given = (Bucket(16, 3), SETTINGS, mesh.of(tiny))
-    aliased = lanes.run_chunk.lower(tiny, seats, *given).compile().memory_analysis().alias_size_in_bytes
+    aliased = chunk.run_chunk.lower(tiny, seats, *given).compile().memory_analysis().alias_size_in_bytes
     assert aliased == sum(leaf.nbytes for leaf in jax.tree.leaves(seats))
-    after, _ = lanes.run_chunk(tiny, seats, *given)
+    after, _ = chunk.run_chunk(tiny, seats, *given)
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(seats))
     assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(after))
 

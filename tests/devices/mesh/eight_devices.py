@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxcram.cram import lanes
+from jaxcram.cram import chunk, lanes
 from jaxcram.cram.engine import Engine
 from jaxcram.cram.groups import DeviceGroups
 from jaxcram.cram.rows import Ended
@@ -76,7 +76,7 @@ def collectives(model: Decoder) -> dict[str, dict[str, int]]:
         procedure,
     )
     packed = mesh.replicated(Packed.of(pool, mesh.places(devices)), devices)
-    program = lanes.run_chunk.lower(model, packed, lanes.Bucket(16, 2), procedure, devices).compile()
+    program = chunk.run_chunk.lower(model, packed, lanes.Bucket(16, 2), procedure, devices).compile()
     text = program.as_text()
     blocks = dict(re.findall(r"^(?:ENTRY )?%?([\w.-]+) \(.*?\{\n(.*?)^\}", text, re.MULTILINE | re.DOTALL))
     inside: set[str] = set()
@@ -214,7 +214,7 @@ def main(folder: Path, programs_on: Sequence[str]) -> dict:
     for text in ("lanes:1", "lanes:2", "lanes:4"):
         ended = crammed(on(text, checkpoints["llama"]), texts, settings(0.1, 1.0, steps=30))
         found["rows"][text] = written(ended)
-        found["programs"][text] = lanes.run_chunk._cache_size()
+        found["programs"][text] = chunk.run_chunk._cache_size()
     with taken_in_at_random():
         ended = crammed(on("lanes:4", checkpoints["llama"]), texts, settings(0.1, 1.0, steps=30))
         found["rows"]["lanes:4, in any order"] = written(ended)
