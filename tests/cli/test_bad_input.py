@@ -94,7 +94,7 @@ def test_no_tokenizer(case, refusal):
     )
 
 
-def test_a_family_that_is_not_there(case, refusal):
+def test_an_unknown_model_family(case, refusal):
     file = case.model / "config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"model_type": "mamba"}))
     assert refusal() == f"{file}: model_type = 'mamba' is not a family here; families: gpt_neox, llama"

@@ -93,7 +93,7 @@ def test_a_dry_run_prints_the_exact_commands_and_does_nothing(argv, lines, sweep
     assert sorted(ROOT.iterdir()) == before
 
 
-def test_the_commands_of_the_page_are_right(sweep_program, capsys):
+def test_the_commands_in_the_readme_are_right(sweep_program, capsys):
     """All of its sweeps are accepted, whatever the target."""
     blocks = (ROOT / "launch" / "README.md").read_text().replace("\\\n", " ").split("```bash\n")[1:]
     lines = "".join(block.split("```")[0] for block in blocks)
@@ -165,7 +165,9 @@ def test_a_mistake_is_one_line(argv, complaint, sweep_program, capsys, tmp_path)
     assert capsys.readouterr() == ("", f"sweep.py: error: {complaint}\n")
 
 
-def test_runs_go_to_their_directories_and_a_failure_is_told_at_the_end(sweep_program, stub, tmp_path, capsys):
+def test_runs_have_their_directories_and_failures_are_listed_at_the_end(
+    sweep_program, stub, tmp_path, capsys
+):
     fails = 'if [[ $* == *--mode=full* ]]; then echo "out of luck" >&2; exit 2; fi'
     program, root = stub("my jaxcram", RECORD + fails), tmp_path / "the runs"
     code = sweep_program(
@@ -195,9 +197,7 @@ def test_runs_go_to_their_directories_and_a_failure_is_told_at_the_end(sweep_pro
         ('[[ $(wc -l <"$out.starts") == 2 ]] || exit 75', 2, 0),
     ],
 )
-def test_only_what_can_be_resumed_is_started_again(
-    ending, starts, code, sweep_program, stub, tmp_path, capsys
-):
+def test_only_resumable_exit_codes_are_restarted(ending, starts, code, sweep_program, stub, tmp_path, capsys):
     program = stub("jaxcram-stub", RECORD + 'echo started >>"$out.starts"\n' + ending)
     root = tmp_path / "runs"
     assert (
@@ -210,7 +210,7 @@ def test_only_what_can_be_resumed_is_started_again(
 
 
 @pytest.mark.parametrize(("root", "why"), [("file", "File exists"), ("file/runs", "Not a directory")])
-def test_a_root_that_takes_no_runs_is_one_line(root, why, sweep_program, tmp_path, capsys):
+def test_an_impossible_root_is_one_line(root, why, sweep_program, tmp_path, capsys):
     (tmp_path / "file").touch()
     assert sweep_program(f"--root={tmp_path}/{root}", "--program=true") == 2
     assert capsys.readouterr() == (
@@ -227,7 +227,7 @@ def test_a_root_that_is_read_only_is_one_line(sweep_program, tmp_path, monkeypat
     )
 
 
-def test_a_log_that_cannot_be_written_fails_its_run_alone(sweep_program, stub, tmp_path, capsys):
+def test_an_unwritable_log_fails_only_its_run(sweep_program, stub, tmp_path, capsys):
     program, log = stub("jaxcram-stub", RECORD), tmp_path / "bundled-full-lr0.1.log"
     log.mkdir()
     code = sweep_program(
@@ -241,7 +241,7 @@ def test_a_log_that_cannot_be_written_fails_its_run_alone(sweep_program, stub, t
 
 
 @pytest.mark.parametrize(("parallel", "most"), [(1, 1), (2, 2)])
-def test_so_many_runs_at_a_time(parallel, most, sweep_program, stub, tmp_path):
+def test_at_most_parallel_runs_at_a_time(parallel, most, sweep_program, stub, tmp_path):
     """Each waits a while for as many as may be there; the third one for nobody."""
     body = f"""
 root=${{out%/*}} tries=0

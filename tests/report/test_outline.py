@@ -32,7 +32,7 @@ PLAN = Outline(
 )
 
 
-def test_a_run_says_what_it_is_going_to_do():
+def test_the_outline_of_a_new_run():
     assert report.outline(PLAN) == [
         "model     jaxcram:mini-llama, float32; 657K parameters, 4 layers of width 128",
         "devices   2 x cpu (AMD EPYC)",
@@ -45,7 +45,7 @@ def test_a_run_says_what_it_is_going_to_do():
     ]
 
 
-def test_a_run_that_goes_on_says_what_is_there_already():
+def test_the_outline_of_a_resumed_run():
     settings = CramSettings(
         stages=StageSettings(mode="full", max_steps=1), seeds=(0, 1), learning_rates=(0.1,), num_memory=4
     )
@@ -93,7 +93,7 @@ def test_a_duration(seconds, text):
     assert report.duration(seconds) == text
 
 
-def test_where_stderr_is_no_terminal_progress_is_a_line_every_ten_seconds(tmp_path, capsys):
+def test_without_a_terminal_progress_is_a_line_every_ten_seconds(tmp_path, capsys):
     progress = Progress(lanes=8, alive=6, token_budget=192, remat=False, exact_tokens=41)
     shown = report.Bar(visible=True, clock=lambda: progress.seconds)
     with RunDirectory.open(tmp_path / "run", {}) as directory, shown:

@@ -55,7 +55,7 @@ def test_rows_and_the_constants_of_the_run_come_back(tmp_path):
     assert rows == [(3, 1, "float32", 5), (3, 2, "float32", 5), (4, 1, "float32", 5)]
 
 
-def test_a_lane_that_does_not_fit_leaves_no_shard(tmp_path):
+def test_an_invalid_lane_leaves_no_shard(tmp_path):
     with RunDirectory.open(tmp_path, SETTINGS) as run:
         with pytest.raises(ValueError, match="unknown columns"):
             run.write_lane(JOB, [{**stage_rows(1)[0], "lr": 1}])
@@ -120,7 +120,7 @@ def test_a_finished_lane_has_its_curve(tmp_path):
     assert load_curves(tmp_path, ["step"])["step"].to_pylist() == [0, 10, 20]
 
 
-def test_a_damaged_curve_is_told_with_its_remedy(tmp_path):
+def test_a_damaged_curve_is_reported_with_its_remedy(tmp_path):
     with RunDirectory.open(tmp_path, SETTINGS) as run:
         run.write_lane(JOB, stage_rows(1), points(3))
         run.write_lane(Job(4, 0.1, 0), stage_rows(1), points(1))
@@ -169,7 +169,7 @@ def put_another_job(shard: Path, job: Job = Job(9, 0.1, 0)) -> None:  # noqa: B0
 @pytest.mark.parametrize(
     "damage", [truncate, flip_a_byte, put_another_job, lambda shard: shard.write_bytes(b"")]
 )
-def test_a_damaged_shard_is_set_aside_reported_and_done_again(tmp_path, caplog, damage):
+def test_a_damaged_shard_is_moved_aside_reported_and_redone(tmp_path, caplog, damage):
     with RunDirectory.open(tmp_path, SETTINGS) as run:
         run.write_lane(JOB, stage_rows(2))
         run.write_lane(Job(9, 0.1, 0), stage_rows(2))
@@ -238,7 +238,7 @@ def test_a_directory_of_something_else_is_refused_and_left_alone(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_a_start_that_was_killed_before_its_settings_were_written_is_taken_up(tmp_path):
+def test_a_start_killed_before_writing_its_settings_is_resumed(tmp_path):
     (tmp_path / "run.lock").write_text("1")
     (tmp_path / ".settings.json.tmp").write_text('{"mod')
     with RunDirectory.open(tmp_path, SETTINGS):
@@ -278,7 +278,7 @@ def test_an_output_directory_without_permission_is_refused():
             os.chmod(name, 0o755)
 
 
-def test_a_full_disk_leaves_what_is_whole(tmp_path):
+def test_a_full_disk_keeps_complete_files(tmp_path):
     big = stage_rows(10, np.random.default_rng(0).random((10, 10_000)))
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     with RunDirectory.open(tmp_path, SETTINGS) as run:
@@ -306,7 +306,7 @@ def test_a_full_disk_leaves_what_is_whole(tmp_path):
     assert load_rows(tmp_path)["stage_index"].to_pylist() == [0, 1, *range(10)]
 
 
-def test_a_directory_that_has_gone_stops_the_run_and_names_the_file(tmp_path):
+def test_a_missing_directory_stops_the_run_and_names_the_file(tmp_path):
     path = tmp_path / "run"
     with RunDirectory.open(path, SETTINGS) as run:
         shutil.rmtree(path)
@@ -323,7 +323,7 @@ def test_a_directory_that_has_gone_stops_the_run_and_names_the_file(tmp_path):
 # Summary and log
 
 
-def test_the_summary_says_nothing_that_json_cannot(tmp_path):
+def test_the_summary_is_strict_json(tmp_path):
     with RunDirectory.open(tmp_path, SETTINGS) as run:
         with pytest.raises(UserError, match=r"no summary\.json in it; the run is not finished"):
             load_summary(tmp_path)
@@ -369,7 +369,7 @@ def test_the_log_is_read_as_far_as_it_can_be(tmp_path):
     assert 3 <= load_log(tmp_path)[-1]["elapsed_s"] < 6
 
 
-def test_a_path_that_is_no_run_is_refused(tmp_path):
+def test_a_path_that_is_not_a_run_is_refused(tmp_path):
     for path in (tmp_path, tmp_path / "absent"):
         for load in (load_rows, load_settings, load_summary):
             with pytest.raises(UserError) as refusal:
@@ -379,7 +379,7 @@ def test_a_path_that_is_no_run_is_refused(tmp_path):
             )
 
 
-def test_how_a_run_fits_its_devices_may_change_between_two_starts(tmp_path):
+def test_pass_settings_may_change_between_two_starts(tmp_path):
     settings = {"learning_rates": [0.1], "token_budget": 0, "remat": None}
     with RunDirectory.open(tmp_path / "run", settings):
         pass

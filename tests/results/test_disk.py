@@ -29,7 +29,9 @@ from jaxcram.results import disk
         (errno.ENOTDIR, disk.opening, 2, "choose another directory"),
     ],
 )
-def test_a_mistake_at_the_start_is_told_from_a_disk_that_fails_later(tmp_path, number, context, code, remedy):
+def test_user_errors_at_the_start_are_distinguished_from_later_disk_failures(
+    tmp_path, number, context, code, remedy
+):
     with pytest.raises(UserError) as error, context(tmp_path):
         raise OSError(number, os.strerror(number))
     why = os.strerror(number)

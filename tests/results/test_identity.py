@@ -58,7 +58,7 @@ def shards(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in (folder / "run" / "rows").iterdir()}
 
 
-def test_contents_elsewhere_are_the_same_run(folder):
+def test_the_same_contents_under_another_path_are_the_same_run(folder):
     before = shards(folder)
     run = again(folder)
     assert shards(folder) == before
@@ -94,7 +94,7 @@ def test_a_text_that_was_edited_after_its_target_is_the_same_target(folder):
     again(folder)
 
 
-def test_a_text_in_between_moves_those_after_it(folder):
+def test_an_inserted_text_shifts_those_after_it(folder):
     (folder / "texts.txt").write_text("\n\n".join([TEXTS[0], "A new one.", TEXTS[1]]))
     assert refused(folder) == "texts: sample 1 was 'Nobo', is 'A ne'"
 
@@ -139,7 +139,7 @@ def test_rows_of_another_run_among_those_of_this_are_refused(folder, made, tiny_
     assert refused(folder) == "rows/sample00000-lr0.1-seed0.parquet: a lane that is not asked for"
 
 
-def test_a_lane_that_is_missing_is_run_and_the_others_stay(folder):
+def test_a_missing_lane_is_run_and_the_others_are_kept(folder):
     before = shards(folder)
     shard = folder / "run" / "rows" / "sample00001-lr0.5-seed0.parquet"
     shard.unlink()
@@ -160,7 +160,7 @@ def stored(path: Path) -> list:
     return list(open_tensors(path).values())
 
 
-def test_the_digest_does_not_depend_on_how_weights_are_cut_into_files(tiny_model, tmp_path):  # noqa: F811
+def test_the_digest_does_not_depend_on_the_division_into_files(tiny_model, tmp_path):  # noqa: F811
     tensors = load_file(tiny_model / "model.safetensors")
     names, weight_map = sorted(tensors), {}
     for part, chosen in enumerate((names[:3], names[3:])):

@@ -19,7 +19,7 @@ from tests.text.test_sources import WRITERS, read, refusal, write_csv
 # Mistakes
 
 
-def test_counts_that_the_source_cannot_give(tmp_path):
+def test_counts_beyond_the_source_are_refused(tmp_path):
     file = tmp_path / "a.txt"
     file.write_text("one\n\ntwo\n\nthree\n")
     assert refusal(file, 4) == f"num_samples=4: texts={file} holds only 3 texts; lower it"
@@ -56,14 +56,14 @@ def test_an_empty_text_is_named_by_its_sample(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", WRITERS)
-def test_a_missing_column_is_named_with_those_that_are_there(tmp_path, kind):
+def test_a_missing_column_is_named_with_the_existing_ones(tmp_path, kind):
     file = tmp_path / f"a.{kind}"
     WRITERS[kind](file, ["x"], column="body")
     where = {"jsonl": f"{file}: line 1", "csv": f"{file}", "parquet": f"{file}"}[kind]
     assert refusal(file) == f"{where}: no column 'text'; it has id, body"
 
 
-def test_a_column_of_numbers_is_no_text(tmp_path):
+def test_a_column_of_numbers_is_refused(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "one"}\n{"text": 2}\n')
     assert refusal(tmp_path / "a.jsonl").endswith("line 2: column 'text' holds int, not text; mend it")
     pq.write_table(pa.table({"text": [1]}), tmp_path / "a.parquet")
@@ -71,7 +71,7 @@ def test_a_column_of_numbers_is_no_text(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.csv", "d/a.txt"])
-def test_bytes_that_are_no_utf8_are_located(tmp_path, name):
+def test_invalid_utf8_is_located(tmp_path, name):
     content = {
         "a.txt": "\ufeffé\n\n",
         "a.jsonl": '{"text": "é"}\n',
@@ -91,7 +91,7 @@ def test_the_byte_position_counts_the_byte_order_mark(tmp_path):
     assert "(byte 5)" in refusal(tmp_path / "a.txt")
 
 
-def test_lines_that_are_no_json_objects_are_numbered(tmp_path):
+def test_lines_that_are_not_json_objects_are_numbered(tmp_path):
     file = tmp_path / "a.jsonl"
     file.write_text('{"text": "one"}\n\n{"text": \n')
     assert refusal(file).startswith(f"{file}: line 3 is not valid JSON (Expecting value")
@@ -113,7 +113,7 @@ def test_a_table_of_another_format_is_refused(tmp_path):
     )
 
 
-def test_directories_that_are_no_source(tmp_path):
+def test_directories_without_texts_are_refused(tmp_path):
     kinds = ".txt, .jsonl, .ndjson, .json, .csv, .tsv, .parquet"
     assert refusal(tmp_path) == f"texts={tmp_path}: no {kinds} file in it"
     (tmp_path / "a.md").write_text("x")
@@ -128,7 +128,7 @@ def test_directories_that_are_no_source(tmp_path):
 @pytest.mark.parametrize(
     "spec", ["absent.txt", "/absent/dir", "./absent", "a/b/c", "~/absent", "Once upon a time", ""]
 )
-def test_a_path_that_does_not_exist_is_said_so_without_asking_the_hub(spec, monkeypatch):
+def test_a_missing_path_is_reported_without_asking_the_hub(spec, monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     assert refusal(spec, 1) == f"texts={spec!r}: no such file or directory; check the path"
 
@@ -141,7 +141,7 @@ def test_a_text_in_place_of_a_path_is_refused_in_one_line(monkeypatch):
     assert len(message) < 200
 
 
-def test_a_long_path_is_told_whole():
+def test_a_long_path_is_reported_completely():
     missing = f"/absent/{'long' * 20}/missing.txt"
     assert refusal(missing, 1) == f"texts={missing!r}: no such file or directory; check the path"
 
@@ -149,7 +149,7 @@ def test_a_long_path_is_told_whole():
 @pytest.mark.parametrize(
     "uri", ["s3://bucket/a.txt", "gs://bucket", "hf://datasets/owner/name", "HTTPS://x.org/a"]
 )
-def test_a_uri_is_refused_with_what_to_do(uri):
+def test_a_uri_is_refused_with_a_remedy(uri):
     scheme = uri.split(":")[0].lower()
     assert refusal(uri) == (
         f"texts={uri}: {scheme}:// is not supported; use a local disk, and give a path there"
@@ -174,7 +174,7 @@ def given_refusal(given) -> str:
     return str(error.value)
 
 
-def test_what_is_no_sequence_of_texts_is_refused_by_its_sample():
+def test_invalid_sequences_of_texts_are_refused_with_the_sample():
     for wrong, shown in (
         (None, "None"),
         (b"x", "b'x'"),
@@ -257,7 +257,7 @@ def test_a_hub_data_set_that_cannot_be_read(monkeypatch):
         ),
     ],
 )
-def test_the_hub_is_asked_once_and_not_for_long(monkeypatch, answer, message):
+def test_the_hub_is_asked_once_with_a_timeout(monkeypatch, answer, message):
     serve(monkeypatch, None)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     asked = []
@@ -272,7 +272,7 @@ def test_the_hub_is_asked_once_and_not_for_long(monkeypatch, answer, message):
 
 
 @pytest.mark.slow
-def test_without_a_network_the_hub_is_one_clear_line_too():
+def test_without_a_network_the_error_is_one_line():
     body = """
 from jaxcram.errors import UserError
 from jaxcram.text.sources import load_texts

@@ -22,7 +22,7 @@ def targets(texts, tokenizer, **options):
     return tokenize([Text(7 + index, text) for index, text in enumerate(texts)], tokenizer, **options)
 
 
-def test_targets_hold_the_tokens_and_the_number_of_their_text(make):
+def test_targets_have_the_tokens_and_the_sample_id(make):
     tokenizer = load_tokenizer(make("BOS"))
     samples = targets(["The cat", TRICKY], tokenizer)
     assert [sample.sample_id for sample in samples] == [7, 8]
@@ -44,7 +44,7 @@ def test_a_truncated_target_keeps_its_first_tokens_and_their_text(make):
     assert (same.text, same.tokens.tolist()) == (whole.text, whole.tokens.tolist())
 
 
-def test_targets_too_short_to_cram(make):
+def test_targets_too_short_are_refused(make):
     tokenizer = load_tokenizer(make("BOS"))
     assert targets(["a"], tokenizer)[0].tokens.tolist() == [0, *tokenizer.encode("a", bos=False)]
     assert refusal(targets, ["The cat", "a"], tokenizer, bos=False) == (
@@ -56,7 +56,7 @@ def test_targets_too_short_to_cram(make):
 
 
 @pytest.mark.parametrize("num_memory", [1, 4])
-def test_targets_longer_than_the_model(make, num_memory):
+def test_targets_longer_than_the_model_are_refused(make, num_memory):
     tokenizer = load_tokenizer(make("none"))
     text = "Zq" * 20
     length = len(tokenizer.encode(text))
@@ -71,7 +71,7 @@ def test_targets_longer_than_the_model(make, num_memory):
     assert len(cut.tokens) == length - 1
 
 
-def test_more_memory_than_the_model_has_positions_for(make):
+def test_too_many_memory_embeddings_are_refused(make):
     tokenizer = load_tokenizer(make("none"))
     assert refusal(targets, ["The cat"], tokenizer, max_positions=512, num_memory=600) == (
         "num_memory=600: the model has 512 positions, and a text needs one too; lower it to 511"
@@ -101,7 +101,7 @@ def words(unk_special: bool = True, unigram: bool = False) -> Tokenizer:
 
 
 @pytest.mark.parametrize("unk_special", [True, False])
-def test_unknown_tokens_are_told_with_their_texts(caplog, unk_special):
+def test_texts_with_unknown_tokens_are_named(caplog, unk_special):
     samples = targets(["one two", "one 2 three 4", "one two three", "ONE two"], words(unk_special))
     assert [sample.restored for sample in samples] == [True, False, True, False]
     assert caplog.messages == [
@@ -120,7 +120,7 @@ def test_a_text_of_nothing_but_unknown_tokens_is_refused(unigram):
     )
 
 
-def test_of_a_cut_text_only_what_was_kept_counts(caplog):
+def test_only_the_kept_part_of_a_truncated_text_counts(caplog):
     tokenizer = words()
     (sample,) = targets(["one two 3"], tokenizer, max_tokens=2)
     assert (sample.text, sample.restored, caplog.messages) == ("one two", True, [])
@@ -130,7 +130,7 @@ def test_of_a_cut_text_only_what_was_kept_counts(caplog):
     assert "nothing but unknown tokens" in refusal(targets, ["1 2 three"], tokenizer, max_tokens=2)
 
 
-def test_characters_that_the_tokenizer_drops_are_told(caplog):
+def test_texts_with_dropped_characters_are_named(caplog):
     backend = Backend(models.BPE(vocab={"a": 0, "b": 1}, merges=[]))
     tokenizer = Tokenizer(backend, name="ab", bos_token=None, eos_token=None)
     backend.decoder = decoders.Fuse()
@@ -140,7 +140,7 @@ def test_characters_that_the_tokenizer_drops_are_told(caplog):
     ]
 
 
-def test_texts_of_every_script_are_given_back_by_bytes(make, caplog):
+def test_texts_of_every_script_are_restored_by_byte_tokens(make, caplog):
     tokenizer = load_tokenizer(make("BOS and EOS"))
     (text,) = targets(["naïve 日本 😀 \t\n x"], tokenizer)
     assert text.restored
@@ -150,7 +150,7 @@ def test_texts_of_every_script_are_given_back_by_bytes(make, caplog):
     assert not targets([f"a {EOS} b"], tokenizer)[0].restored  # the spelt token is left out of texts
 
 
-def test_importing_texts_and_results_stays_light():
+def test_importing_texts_and_results_loads_nothing_slow():
     heavy = "{'jax', 'torch', 'transformers', 'datasets', 'pyarrow', 'huggingface_hub', 'pandas'}"
     modules = "jaxcram.text.tokens, jaxcram.results.directory"
     body = f"import sys, {modules}; print(sorted({heavy} & set(sys.modules)))"
