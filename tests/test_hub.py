@@ -53,6 +53,6 @@ def test_a_name_that_can_only_be_a_path_is_not_requested_from_the_hub(monkeypatc
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     for name in ("models/a/b", "./m", "~/m", "m", "/m", "a b/c"):
         with pytest.raises(
-            UserError, match=r"is no directory and no Hub name \(owner/name\); check its path"
+            UserError, match=r"is neither a directory nor a Hub name \(owner/name\); check its path"
         ):
             hub.model_directory(name, ["*"])

@@ -63,9 +63,9 @@ def test_one_value_is_a_tuple_of_one():
         (["--rate=1"], "Unknown command line flag 'rate'. Did you mean: rates"),
         (["--zzz"], "Unknown command line flag 'zzz'"),
         (["--steps"], "Missing value for flag --steps"),
-        (["--run=r", "more"], "argument 'more' belongs to no flag; write --name=value"),
-        (["more", "--run=r"], "argument 'more' belongs to no flag; write --name=value"),
-        (["--steps=3"], "--run is needed; write --run=VALUE"),
+        (["--run=r", "more"], "unexpected argument 'more'; write flags as --name=value"),
+        (["more", "--run=r"], "unexpected argument 'more'; write flags as --name=value"),
+        (["--steps=3"], "--run is required; write --run=VALUE"),
         (["--flagfile=none"], "cannot read the --flagfile none (No such file or directory); check its path"),
     ],
 )
@@ -85,7 +85,7 @@ def test_a_flagfile_is_read_at_its_position_and_later_flags_win(tmp_path):
 
 @pytest.mark.parametrize("broken", [{"What": {"run": Doc("r")}}, {**TOPICS, "More": {"nothing": Doc("n")}}])
 def test_fields_and_documented_flags_must_match(broken):
-    with pytest.raises(ValueError, match="Command: fields and explained flags differ"):
+    with pytest.raises(ValueError, match="Command: fields and documented flags differ"):
         flags.parse(Command, broken, ["--run=r"])
 
 
@@ -93,7 +93,7 @@ def test_the_help_has_unit_and_default_within_100_columns():
     assert flags.explain(Command, TOPICS).splitlines() == [
         "",
         "What:",
-        "  --run                     Directory of the run [must be given]",
+        "  --run                     Directory of the run [required]",
         "  --[no]bos                 Begin with BOS [default: as the tokenizer says]",
         "",
         "How:",
@@ -131,10 +131,10 @@ def test_a_positional_field_is_an_argument_or_a_flag(arguments):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "RUN is needed; write it after the program's name, or --run=VALUE"),
-        (["--steps=1"], "RUN is needed; write it after the program's name, or --run=VALUE"),
-        (["a", "--run=b"], "run is given twice, as 'a' and as --run; leave one of them out"),
-        (["a", "b"], "argument 'b' belongs to no flag; write --name=value"),
+        ([], "RUN is required; write it after the program's name, or --run=VALUE"),
+        (["--steps=1"], "RUN is required; write it after the program's name, or --run=VALUE"),
+        (["a", "--run=b"], "run is given twice, as 'a' and as --run; remove one of them"),
+        (["a", "b"], "unexpected argument 'b'; write flags as --name=value"),
     ],
 )
 def test_a_positional_field_given_twice_is_an_error(arguments, message):
@@ -150,5 +150,5 @@ def test_a_positional_tuple_takes_all_arguments():
     assert flags.parse(OfRuns, topics, ["--", "--c"]) == OfRuns(("--c",))
     assert flags.parse(OfRuns, topics, ["--runs=a,b"]) == OfRuns(("a", "b"))
     assert flags.usage(OfRuns) == "RUNS... --flags"
-    line = "  RUNS... or --runs         Directories [must be given]"
+    line = "  RUNS... or --runs         Directories [required]"
     assert line in flags.explain(OfRuns, topics).splitlines()

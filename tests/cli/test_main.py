@@ -31,11 +31,14 @@ def test_version(capsys):
     [
         (
             ["cran"],
-            "jaxcram: error: no program 'cran'; there are cram, decode, generate, pretrain, show. "
+            "jaxcram: error: unknown program 'cran'; choose one of cram, decode, generate, pretrain, show. "
             "Did you mean cram?",
         ),
-        (["42"], "jaxcram: error: no program '42'; there are cram, decode, generate, pretrain, show"),
-        (["generate"], "jaxcram generate: error: --prompt is needed; write --prompt=VALUE"),
+        (
+            ["42"],
+            "jaxcram: error: unknown program '42'; choose one of cram, decode, generate, pretrain, show",
+        ),
+        (["generate"], "jaxcram generate: error: --prompt is required; write --prompt=VALUE"),
         (
             ["generate", "--promt=Once"],
             "jaxcram generate: error: Unknown command line flag 'promt'. Did you mean: prompt",
@@ -69,7 +72,7 @@ def test_srun_task_0_reports_common_errors_and_each_task_its_own(capsys, monkeyp
     assert (code, line.count("\n")) == (2, 1)
     assert line.startswith(f"jaxcram generate: error: cannot read the --flagfile {tmp_path}/no.flags (")
     monkeypatch.setenv("SLURM_PROCID", "0")
-    assert told() == (2, "jaxcram generate: error: --prompt is needed; write --prompt=VALUE\n")
+    assert told() == (2, "jaxcram generate: error: --prompt is required; write --prompt=VALUE\n")
 
 
 def test_an_interrupt_reports_what_is_kept_and_exits_with_130(capsys, monkeypatch):
@@ -78,7 +81,7 @@ def test_an_interrupt_reports_what_is_kept_and_exits_with_130(capsys, monkeypatc
 
     monkeypatch.setattr(generate, "run", interrupted)
     assert main.main(["generate", "--prompt=Once"]) == 130
-    assert capsys.readouterr().err == "jaxcram generate: interrupted; nothing is kept\n"
+    assert capsys.readouterr().err == "jaxcram generate: interrupted; nothing was saved\n"
 
 
 @pytest.mark.parametrize("buffered", ["", "1"])
@@ -106,12 +109,12 @@ def test_a_broken_pipe_is_not_an_error(buffered):
         (
             signal.SIGINT,
             ["--prompt=Once upon"],
-            "interrupted; go on with: jaxcram generate '--prompt=Once upon' --out='runs/a b'",
+            "interrupted; resume with: jaxcram generate '--prompt=Once upon' --out='runs/a b'",
         ),
         (
             signal.SIGTERM,
             ["--prompt=Once", "--max_new_tokens=3"],
-            "terminated; go on with: jaxcram generate --prompt=Once --max_new_tokens=3 --out='runs/a b'",
+            "terminated; resume with: jaxcram generate --prompt=Once --max_new_tokens=3 --out='runs/a b'",
         ),
     ],
 )

@@ -191,8 +191,8 @@ def test_a_run_prints_its_directory_first_and_the_path_of_its_trace(
         "texts     2, of 7 to 16, mean 11.5 tokens",
         "lanes     4: 2 texts x 2 learning rates (0.1, 1) x 1 seed",
         "procedure progressive: 1 token, then 1 more a stage; at most 50 steps a stage, 200 a lane",
-        "objective cross_entropy of 1 vector a text; AdamW, cosine schedule",
-        "passes    at most 192 tokens on a device: 1 x 16 (lanes x tokens)",
+        "objective cross_entropy, 1 vector per text; AdamW, cosine schedule",
+        "passes    at most 192 tokens per device: 1 x 16 (lanes x tokens)",
         f"out       {tmp_path / 'run'}",
     ]
     (own,) = {file.parent for file in traces.rglob("*.xplane.pb")} - {earlier}
@@ -252,7 +252,7 @@ def test_an_unfinished_run_is_shown_and_decoded_so_far(run, tmp_path, capsys):
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == "not finished: 2 of 4 lanes have ended"
     assert [line.split()[:3] for line in printed[2:4]] == [["text", "0.1", "1"], ["text", "1", "1"]]
-    assert "no sample: nothing is decoded before the run is finished" in printed
+    assert "no example: lanes are decoded when the run is finished" in printed
     assert printed[-3:] == [
         f"figure    {part / 'figure.png'}",
         f"rows      {part / 'rows'} (Parquet, a file a lane, a row a stage)",

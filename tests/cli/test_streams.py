@@ -17,7 +17,7 @@ with streams.reliable():
     print("after", file=sys.stderr)
 """
 FULL = (
-    "stdout cannot be written (No space left on device); make room or send it elsewhere, then start the same "
+    "stdout cannot be written (No space left on device); free disk space or redirect it, then start the same "
     "command again"
 )
 needs_full = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
@@ -48,7 +48,7 @@ def test_a_full_disk_under_stdout_is_one_line(buffered):
 def test_a_full_disk_under_stdout_does_not_fail_saved_work(buffered):
     assert shell(SAY, "before", "2>&1 >/dev/full", PYTHONUNBUFFERED=buffered) == (
         0,
-        f"the work is done and kept, but {FULL}\nafter\n",
+        f"the work is done and saved, but {FULL}\nafter\n",
     )
 
 
@@ -108,5 +108,5 @@ def test_a_deleted_current_directory_is_one_line(tmp_path):
         capture_output=True,
         text=True,
     )
-    said = "the current directory is gone (No such file or directory); cd to one that is there"
+    said = "the current directory no longer exists (No such file or directory); change to another one"
     assert (done.returncode, done.stderr) == (2, f"jaxcram generate: error: {said}\n")

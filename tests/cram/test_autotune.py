@@ -144,12 +144,12 @@ def test_the_cost_is_measured_once_and_then_read(tiny, clock, cache):
     said: list[str] = []
     first, told = autotune.pass_cost(tiny, 1, False, said.append)
     assert "measured in" in told
-    assert said == ["measuring how many tokens a pass should hold on this device, once"]
+    assert said == ["measuring once how many tokens a pass should hold on this device"]
     measured = len(clock)
     again, told = autotune.pass_cost(tiny, 1, False, said.append)
     assert len(said) == 1
     assert (again, len(clock)) == (first, measured)
-    assert told.startswith("token budget 1024; starting a pass costs as much as 100 of its tokens")
+    assert told.startswith("token budget 1024; the fixed cost of a pass equals 100 tokens")
     (file,) = cache.glob("pass_cost_*.json")
     assert json.loads(file.read_text()) == {"token_budget": 1024, "knee": pytest.approx(100.0)}
     autotune.pass_cost(tiny, 2, False)

@@ -51,7 +51,7 @@ def test_a_run_too_short_for_a_trace_warns(tmp_path, caplog, monkeypatch, chunks
     with Profile(str(tmp_path)) as trace:
         for _ in range(chunks):
             trace.after_chunk()
-    told = f"no passes in the trace in {tmp_path}: it begins after 2 chunks of them, and there were {chunks}"
+    told = f"the trace in {tmp_path} has no passes: it begins after 2 chunks, and the run had {chunks}"
     assert caplog.messages == ([told] if chunks < 3 else [])
 
 
@@ -65,5 +65,5 @@ def test_a_second_profiler_is_an_error(tmp_path):
 
 def test_an_impossible_trace_directory_is_refused_at_once(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"profile_dir .*file/trace: cannot be made \(Not a directory\)"):
+    with pytest.raises(UserError, match=r"profile_dir .*file/trace: cannot be created \(Not a directory\)"):
         Profile(str(tmp_path / "file" / "trace"))

@@ -26,7 +26,7 @@ def refuse(line):
 
 def test_a_result_or_a_clear_refusal_is_accepted():
     assert verdict(lambda folder: None) == []
-    assert verdict(refuse("config.json: bad; mend it")) == []
+    assert verdict(refuse("config.json: bad; correct it")) == []
 
 
 @pytest.mark.parametrize(

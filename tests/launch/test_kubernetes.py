@@ -100,7 +100,7 @@ def test_the_template_is_a_document_too():
         (TPU, "--accelerator=tpu-v5-lite-podslice needs a --topology such as 4x4"),
         (f"{GPU} --topology=4x4", "--accelerator=nvidia-h200-141gb has no --topology"),
         (f"{GPU} --hosts=0", "--devices=8 --hosts=0: at least 1 of each is needed"),
-        (GPU.replace("--claim=c", ""), "--claim is needed; write --claim=VALUE"),
+        (GPU.replace("--claim=c", ""), "--claim is required; write --claim=VALUE"),
     ],
 )
 def test_invalid_pods_are_refused(target_flags, complaint):

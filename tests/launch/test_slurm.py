@@ -109,8 +109,8 @@ def test_only_resumable_exit_codes_are_requeued(ending, starts, code, slurm, stu
     assert (slurm / "code").read_text() == f"{code}\n"
     if code == 143:
         assert (slurm / "log").read_text().splitlines() == [
-            *["slurm.sbatch: exit code 143; queued again"] * 2,
-            "slurm.sbatch: exit code 143 after 2 restarts; the same command goes on",
+            *["slurm.sbatch: exit code 143; requeued"] * 2,
+            "slurm.sbatch: exit code 143 after 2 restarts; the same command resumes",
         ]
 
 
@@ -128,7 +128,7 @@ def test_sigterm_to_the_batch_shell_waits_for_the_processes(slurm, stub, monkeyp
     assert shell.poll() is None
     (slurm / "end").touch()
     out, _ = shell.communicate(timeout=30)
-    assert (shell.returncode, out) == (143, "slurm.sbatch: exit code 143; queued again\n")
+    assert (shell.returncode, out) == (143, "slurm.sbatch: exit code 143; requeued\n")
     assert (slurm / "requeued").exists()
 
 

@@ -147,7 +147,7 @@ GPUS = "--target=kubernetes --target_flags=--image=i --claim=c --devices=8 --acc
             "/data/bundled-progressive-lr0.01_0.1_0.5_1: on a TPU slice only runs/ is kept; give a --root "
             "under it",
         ),
-        (["--target=kubernetes"], "--image is needed; write --image=VALUE"),
+        (["--target=kubernetes"], "--image is required; write --image=VALUE"),
         ([*GPUS.split(" ", 1), "--root=/data"], "/data/bundled-progressive-lr0.01_0.1_0.5_1: on Kubernetes "
          "--root is a path in the volume; make it relative"),
         (["--program=/no/such/jaxcram"], None),
@@ -215,7 +215,7 @@ def test_an_impossible_root_is_one_line(root, why, sweep_program, tmp_path, caps
     assert sweep_program(f"--root={tmp_path}/{root}", "--program=true") == 2
     assert capsys.readouterr() == (
         "",
-        f"sweep.py: error: --root={tmp_path}/{root} takes no runs ({why}); choose another directory\n",
+        f"sweep.py: error: --root={tmp_path}/{root} cannot be written ({why}); choose another directory\n",
     )
 
 
@@ -223,7 +223,7 @@ def test_a_root_that_is_read_only_is_one_line(sweep_program, tmp_path, monkeypat
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write wherever it likes
     assert sweep_program(f"--root={tmp_path}", "--program=true") == 2
     assert capsys.readouterr().err == (
-        f"sweep.py: error: --root={tmp_path} takes no runs (Permission denied); choose another directory\n"
+        f"sweep.py: error: --root={tmp_path} cannot be written (Permission denied); choose another directory\n"
     )
 
 
@@ -282,7 +282,7 @@ def test_a_signal_reaches_the_runs_and_nothing_new_starts(stub, tmp_path):
     assert sweeping.returncode == 128 + signal.SIGTERM
     assert err.splitlines() == [
         "failed: bundled-progressive-lr0.1: exit code 143",
-        "interrupted, 1 not started; the same command goes on",
+        "interrupted, 1 not started; the same command resumes",
     ]
     assert (first / "told").exists()
     assert not (root / "bundled-progressive-lr0.2").exists()

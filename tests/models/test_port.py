@@ -228,7 +228,9 @@ def test_an_unknown_dtype_is_refused(llama: Path):
 
 @pytest.mark.parametrize("name", ["no/such/directory", "/no/such", "nosuch", "", "a b/c"])
 def test_an_invalid_name_is_refused_without_the_network(name: str):
-    assert message(name) == f"model {name!r} is no directory and no Hub name (owner/name); check its path"
+    assert (
+        message(name) == f"model {name!r} is neither a directory nor a Hub name (owner/name); check its path"
+    )
 
 
 def test_a_hub_name_is_downloaded_without_pickles(llama: Path, monkeypatch: pytest.MonkeyPatch):
@@ -250,7 +252,7 @@ def test_an_unreachable_hub_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     assert message("owner/model").startswith(
-        "model 'owner/model' is not a directory, and the Hub did not give it: "
+        "model 'owner/model' is not a directory, and the Hub did not provide it: "
     )
 
 

@@ -75,7 +75,7 @@ def test_shards_beside_one_file_are_two_checkpoints(llama: Path):
 def test_a_shard_of_another_save_is_refused(llama: Path):
     shard(llama)
     shutil.copy(llama / FIRST, llama / "model-00001-of-00003.safetensors")
-    assert f"with {FIRST}, {SECOND}, and model-00001-of-00003.safetensors; which is meant" in message(llama)
+    assert f"with {FIRST}, {SECOND}, and model-00001-of-00003.safetensors; remove the one" in message(llama)
 
 
 def test_a_tensor_in_two_files_is_refused(llama: Path):

@@ -38,9 +38,9 @@ def test_the_outline_of_a_new_run():
         "devices   2 x cpu (AMD EPYC)",
         "texts     3, of 235 to 429, mean 317.3 tokens",
         "lanes     12: 3 texts x 4 learning rates (0.01, 0.1, 0.5, 1) x 1 seed",
-        "procedure progressive: 1 token, then 1 more a stage; at most 1000 steps a stage, 10000 a lane",
-        "objective cross_entropy of 1 vector a text; AdamW, cosine schedule",
-        "passes    at most 192 tokens on a device: 2 x 16, 1 x 24 (lanes x tokens)",
+        "procedure progressive: 1 token, then 1 more per stage; at most 1000 steps per stage, 10000 per lane",
+        "objective cross_entropy, 1 vector per text; AdamW, cosine schedule",
+        "passes    at most 192 tokens per device: 2 x 16, 1 x 24 (lanes x tokens)",
         "out       runs/a",
     ]
 
@@ -66,10 +66,10 @@ def test_the_outline_of_a_resumed_run():
         "devices   2 x cpu (AMD EPYC), in 2 processes",
         "texts     200, of 17 tokens",
         "lanes     400: 200 texts x 1 learning rate (0.1) x 2 seeds; 7 are finished; "
-        "3 go on from a checkpoint",
-        "procedure full: the whole text at once, at most 1 step a lane",
-        "objective cross_entropy of 4 vectors a text; AdamW, cosine schedule",
-        "passes    how many tokens they should hold is measured at the start, or known from before",
+        "3 resume from a checkpoint",
+        "procedure full: the whole text at once, at most 1 step per lane",
+        "objective cross_entropy, 4 vectors per text; AdamW, cosine schedule",
+        "passes    the token budget is measured at the start, unless it was measured before",
         "out       runs/a",
     ]
 
@@ -81,7 +81,7 @@ def test_long_lists_are_cut():
     lanes, passes_line = report.outline(plan)[3], report.outline(plan)[6]
     assert lanes == ("lanes     24: 3 texts x 8 learning rates (0.01, 0.02, 0.03, 0.04, 0.05, ...) x 1 seed")
     assert passes_line == (
-        "passes    at most 192 tokens on a device: 1 x 16, 1 x 24, 1 x 32, 1 x 48, ..., 1 x 96 "
+        "passes    at most 192 tokens per device: 1 x 16, 1 x 24, 1 x 32, 1 x 48, ..., 1 x 96 "
         "(lanes x tokens)"
     )
 

@@ -250,7 +250,7 @@ def test_disk_space_is_checked_before_orbax_writes(directory, monkeypatch):
         checkpoints.save(FIRST)
     assert str(stop.value) == (
         f"{directory.path}/checkpoints: cannot be written (Disk quota exceeded); "
-        "make room, then start the same command again: what is whole was kept"
+        "free disk space, then start the same command again: finished results are kept"
     )
     assert list((directory.path / "checkpoints" / "state").iterdir()) == []
 

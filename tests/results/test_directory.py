@@ -315,7 +315,7 @@ def test_a_missing_directory_stops_the_run_and_names_the_file(tmp_path):
             run.write_lane(JOB, stage_rows(2))
     assert str(stop.value) == (
         f"{path}/rows/{JOB.key}.parquet: cannot be written (No such file or directory); bring the disk or "
-        "directory back, then start the same command again: what is whole was kept"
+        "directory back, then start the same command again: finished results are kept"
     )
     assert stop.value.exit_code == 75
 
@@ -400,6 +400,6 @@ def test_lanes_of_other_processes_are_awaited(tmp_path):
         writer.join()
         (tmp_path / "run").rename(tmp_path / "away")
         directory.await_lanes([])
-        with pytest.raises(StoppedError, match="bring the disk or directory back"):
+        with pytest.raises(StoppedError, match="restore the disk or directory"):
             directory.await_lanes(["two"])
         (tmp_path / "away").rename(tmp_path / "run")

@@ -137,7 +137,7 @@ def test_a_shard_that_disappears_while_reading_is_not_taken_for_damaged(tmp_path
     listed = list(shard.parent.glob("*.parquet"))
     shard.parent.rename(tmp_path / "away")
     monkeypatch.setattr(type(shard), "glob", lambda *_: listed)
-    with pytest.raises(StoppedError, match=f"{JOB.key}.parquet: has gone; bring the disk or directory back"):
+    with pytest.raises(StoppedError, match=f"{JOB.key}.parquet: has gone; restore the disk or directory"):
         list(ROWS.each_shard(shard.parent))
 
 

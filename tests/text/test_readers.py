@@ -104,7 +104,7 @@ def test_a_row_with_a_wrong_number_of_cells_is_refused_with_its_line(tmp_path, r
     file.write_text(f"id,text\n{rows}\n")
     assert refusal(file) == (
         f"{file}: line {line} has {cells}, but the header has 2; "
-        "write every cell, and put those that hold ',' in quotes (\"...\")"
+        "write every cell, and quote those that contain ',' in quotes (\"...\")"
     )
 
 
@@ -159,24 +159,24 @@ def test_json_holds_objects_or_strings(tmp_path, content, texts):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('["one", {"text": ]', "row 1 is not valid JSON (Expecting value); mend it"),
-        ('["one" "two"]', "row 1 is not valid JSON (expecting ',' or ']' after an element); mend it"),
-        ('["one",', "row 1 is not valid JSON (Expecting value); mend it"),
-        ('["one"', "row 1 is not valid JSON (the array has no end); mend it"),
+        ('["one", {"text": ]', "row 1 is not valid JSON (Expecting value); correct it"),
+        ('["one" "two"]', "row 1 is not valid JSON (expecting ',' or ']' after an element); correct it"),
+        ('["one",', "row 1 is not valid JSON (Expecting value); correct it"),
+        ('["one"', "row 1 is not valid JSON (the array is not closed); correct it"),
         ('["one", 2]', "row 1 is neither a JSON object nor a string; write an array of either"),
         ("[null]", "row 0 is neither a JSON object nor a string; write an array of either"),
         ("[[]]", "row 0 is neither a JSON object nor a string; write an array of either"),
         (
             '{"text": "a", "text": "b"}',
-            "row 0 is not valid JSON (the key 'text' stands there twice); mend it",
+            "row 0 is not valid JSON (duplicate key 'text'); correct it",
         ),
-        ('[{"text": ["a"]}]', "row 0: column 'text' holds list, not text; mend it"),
+        ('[{"text": ["a"]}]', "row 0: column 'text' holds list, not text; correct it"),
         ('{"id": 1}', "row 0: no column 'text'; it has id"),
-        ('["a\\ud800"]', "row 0: half a surrogate pair (character 1); mend it"),
-        ("[" * 200, "row 0 is not valid JSON (Expecting value); mend it"),
+        ('["a\\ud800"]', "row 0: unpaired surrogate (character 1); correct it"),
+        ("[" * 200, "row 0 is not valid JSON (Expecting value); correct it"),
         (
             '{"text": ' + "[" * 200 + "]" * 200 + "}",
-            "row 0 is not valid JSON (nested more than 100 deep); mend it",
+            "row 0 is not valid JSON (nested more than 100 deep); correct it",
         ),
     ],
 )
@@ -230,4 +230,4 @@ def test_every_arrow_string_is_text(tmp_path, array):
 def test_no_other_arrow_type_is_text(tmp_path, array):
     file = tmp_path / "a.parquet"
     pq.write_table(pa.table({"text": array}), file)
-    assert refusal(file) == f"{file}: column 'text' holds {array.type}, not text; mend it"
+    assert refusal(file) == f"{file}: column 'text' holds {array.type}, not text; correct it"

@@ -129,7 +129,7 @@ def test_a_warning_names_the_ignored_files_of_a_directory(tmp_path, caplog):
         (tmp_path / name).write_text("{}")
     assert read(tmp_path) == [(0, "one")]
     assert caplog.messages == [
-        f"texts={tmp_path}: 5 of its files are not read: README, c.parquet.gz, notes.md, sub/b.jsonl.lz4, "
+        f"texts={tmp_path}: 5 of its files are ignored: README, c.parquet.gz, notes.md, sub/b.jsonl.lz4, "
         "sub/dataset_info.json"
     ]
     for number in range(9):
@@ -137,7 +137,7 @@ def test_a_warning_names_the_ignored_files_of_a_directory(tmp_path, caplog):
     caplog.clear()
     read(tmp_path)
     assert caplog.messages == [
-        f"texts={tmp_path}: 14 of its files are not read: {', '.join(f'{n}.md' for n in range(9))}, README, "
+        f"texts={tmp_path}: 14 of its files are ignored: {', '.join(f'{n}.md' for n in range(9))}, README, "
         "and 4 more"
     ]
 
@@ -198,8 +198,8 @@ def test_stories_are_endless_or_counted():
     assert read("stories", 2, offset=10) == [(10, expected[10]), (11, expected[11])]
     assert read("stories:3") == list(enumerate(expected[:3]))
     assert refusal("stories:3", 4) == "num_samples=4: texts=stories:3 holds only 3 texts; lower it"
-    assert refusal("stories") == "texts=stories has no end; say num_samples=N, or texts=stories:N"
-    assert refusal("stories:all", 2) == "texts=stories:all: a number is to follow stories:, as in stories:100"
+    assert refusal("stories") == "texts=stories has no end; give num_samples=N, or texts=stories:N"
+    assert refusal("stories:all", 2) == "texts=stories:all: write a number after stories:, as in stories:100"
 
 
 def test_the_kind_of_a_text_is_known_for_the_package_s_own():

@@ -35,8 +35,8 @@ def test_counts_beyond_the_source_are_refused(tmp_path):
     file.write_text("one\n")
     assert refusal(file, 2) == f"num_samples=2: texts={file} holds only 1 text; lower it"
     assert refusal(file, 1, offset=1) == f"offset=1: texts={file} holds only 1 text; lower the offset"
-    assert refusal(file, 0) == "num_samples=0: at least 1 is needed"
-    assert refusal(file, 1, offset=-1) == "offset=-1: it counts the texts to leave out, so 0 is the least"
+    assert refusal(file, 0) == "num_samples=0 must be at least 1"
+    assert refusal(file, 1, offset=-1) == "offset=-1 must be 0 or greater"
     assert refusal(file, 1, split="test").startswith("split=test: only Hub data sets have splits")
 
 
@@ -44,7 +44,7 @@ def test_counts_beyond_the_source_are_refused(tmp_path):
 def test_a_source_without_any_text(tmp_path, name):
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_bytes(b"\n\n" if name == "a.txt" else b"")
-    assert refusal(tmp_path / name) == f"texts={tmp_path / name}: there is no text in it"
+    assert refusal(tmp_path / name) == f"texts={tmp_path / name} has no text; give another source"
 
 
 @pytest.mark.parametrize("kind", WRITERS)
@@ -65,9 +65,11 @@ def test_a_missing_column_is_named_with_the_existing_ones(tmp_path, kind):
 
 def test_a_column_of_numbers_is_refused(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "one"}\n{"text": 2}\n')
-    assert refusal(tmp_path / "a.jsonl").endswith("line 2: column 'text' holds int, not text; mend it")
+    assert refusal(tmp_path / "a.jsonl").endswith("line 2: column 'text' holds int, not text; correct it")
     pq.write_table(pa.table({"text": [1]}), tmp_path / "a.parquet")
-    assert refusal(tmp_path / "a.parquet").endswith("a.parquet: column 'text' holds int64, not text; mend it")
+    assert refusal(tmp_path / "a.parquet").endswith(
+        "a.parquet: column 'text' holds int64, not text; correct it"
+    )
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.csv", "d/a.txt"])
@@ -82,7 +84,7 @@ def test_invalid_utf8_is_located(tmp_path, name):
     (tmp_path / name).write_bytes(content.encode() + b"ab\xe9\n")
     position = len(content.encode()) + 2
     assert refusal(tmp_path / name) == (
-        f"{tmp_path / name}: not UTF-8 (byte {position}); convert it, say with iconv -t UTF-8"
+        f"{tmp_path / name}: not UTF-8 (byte {position}); convert it, for example with iconv -t UTF-8"
     )
 
 
@@ -96,9 +98,9 @@ def test_lines_that_are_not_json_objects_are_numbered(tmp_path):
     file.write_text('{"text": "one"}\n\n{"text": \n')
     assert refusal(file).startswith(f"{file}: line 3 is not valid JSON (Expecting value")
     file.write_text('{"text": "one"}\n["two"]\n')
-    assert refusal(file) == f"{file}: line 2 is not a JSON object; write one a line"
+    assert refusal(file) == f"{file}: line 2 is not a JSON object; write one per line"
     file.write_text('{"text": "ab\\ud800"}\n')
-    assert refusal(file) == f"{file}: line 1: half a surrogate pair (character 2); mend it"
+    assert refusal(file) == f"{file}: line 1: unpaired surrogate (character 2); correct it"
 
 
 def test_a_table_of_another_format_is_refused(tmp_path):
@@ -109,7 +111,7 @@ def test_a_table_of_another_format_is_refused(tmp_path):
     (tmp_path / "a.docx").write_text("x")
     assert refusal(tmp_path / "a.docx") == (
         f"texts={tmp_path / 'a.docx'}: not one of .txt, .jsonl, .ndjson, .json, .csv, .tsv, .parquet, "
-        "nor one of these compressed (.gz, .bz2, .xz, .zst; .parquet is not to be); convert or rename it"
+        "nor one of these compressed (.gz, .bz2, .xz, .zst; not .parquet); convert or rename it"
     )
 
 
@@ -121,7 +123,7 @@ def test_directories_without_texts_are_refused(tmp_path):
     (tmp_path / "a.txt").write_text("x")
     write_csv(tmp_path / "b.csv", ["x"])
     assert refusal(tmp_path) == (
-        f"texts={tmp_path}: both .txt files and tables in it (a.txt, b.csv); keep one kind"
+        f"texts={tmp_path}: has both .txt files and tables (a.txt, b.csv); keep only one kind"
     )
 
 
@@ -193,7 +195,7 @@ def test_invalid_sequences_of_texts_are_refused_with_the_sample():
         )
     assert given_refusal(np.array([["x"]])).startswith("texts: neither a source nor a list of texts")
     assert given_refusal([]) == "texts: the list is empty; give at least one text"
-    assert given_refusal(["\ud800"]) == "texts: entry 0: half a surrogate pair (character 0); mend it"
+    assert given_refusal(["\ud800"]) == "texts: entry 0: unpaired surrogate (character 0); correct it"
 
 
 # The Hub
@@ -239,7 +241,7 @@ def test_a_hub_data_set_that_cannot_be_read(monkeypatch):
     assert refusal("owner/name", 1) == "texts=owner/name: row 0: no column 'text'; it has id, content"
     monkeypatch.setitem(sys.modules, "datasets", None)  # as if it were not installed
     assert refusal("owner/name", 1) == (
-        "texts=owner/name: no such file, and Hub data sets need another package; pip install datasets"
+        "texts=owner/name: no such file, and Hub data sets need the package datasets; pip install datasets"
     )
 
 
@@ -248,7 +250,7 @@ def test_a_hub_data_set_that_cannot_be_read(monkeypatch):
     [
         (
             HfHubHTTPError("404 Client Error\nmore", response=SimpleNamespace(headers={}, request=None)),
-            "no such file or directory, and no data set of the Hub (404 Client Error more); check the name",
+            "no such file or directory, nor a data set of the Hub (404 Client Error more); check the name",
         ),
         (
             ConnectionError("timed out"),

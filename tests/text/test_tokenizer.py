@@ -130,7 +130,7 @@ def test_without_a_tokenizer_config_there_is_no_bos_to_force(make):
     tokenizer = load_tokenizer(directory)
     assert tokenizer.bos_id is None
     assert refusal(tokenizer.encode, "x", bos=True) == (
-        f"{directory}: the tokenizer names no BOS token; leave out bos"
+        f"{directory}: the tokenizer has no BOS token; omit bos"
     )
 
 
@@ -151,7 +151,7 @@ def test_directories_without_a_tokenizer_are_refused(tmp_path):
     )
     for name in (str(tmp_path / "absent"), "./absent", "", "a/b/c", str(tmp_path / "tokenizer.model")):
         assert refusal(load_tokenizer, name) == (
-            f"model {name!r} is no directory and no Hub name (owner/name); check its path"
+            f"model {name!r} is neither a directory nor a Hub name (owner/name); check its path"
         )
 
 
@@ -266,5 +266,5 @@ def test_an_unreachable_hub_name_is_one_line(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     assert refusal(load_tokenizer, "nobody/nothing").startswith(
-        "model 'nobody/nothing' is not a directory, and the Hub did not give it: "
+        "model 'nobody/nothing' is not a directory, and the Hub did not provide it: "
     )

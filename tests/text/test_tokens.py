@@ -51,7 +51,7 @@ def test_targets_too_short_are_refused(make):
         "sample 8: 'a' has fewer than 2 tokens (1); give a longer text"
     )
     assert refusal(targets, ["The cat"], tokenizer, max_tokens=1) == (
-        "max_tokens=1: a target has at least 2 tokens"
+        "max_tokens=1: a target needs at least 2 tokens"
     )
 
 
@@ -64,8 +64,8 @@ def test_targets_longer_than_the_model_are_refused(make, num_memory):
     (fits,) = targets([text], tokenizer, max_positions=room, num_memory=num_memory)
     assert len(fits.tokens) == length
     assert refusal(targets, [text], tokenizer, max_positions=room - 1, num_memory=num_memory) == (
-        f"sample 7: {length} tokens after {num_memory} memory embeddings take {room} positions, "
-        f"the model has {room - 1}; cut the texts with max_tokens={length - 1}"
+        f"sample 7: {length} tokens after {num_memory} memory embeddings need {room} positions, "
+        f"the model has {room - 1}; truncate the texts with max_tokens={length - 1}"
     )
     (cut,) = targets([text], tokenizer, max_positions=room - 1, num_memory=num_memory, max_tokens=length - 1)
     assert len(cut.tokens) == length - 1
@@ -74,7 +74,7 @@ def test_targets_longer_than_the_model_are_refused(make, num_memory):
 def test_too_many_memory_embeddings_are_refused(make):
     tokenizer = load_tokenizer(make("none"))
     assert refusal(targets, ["The cat"], tokenizer, max_positions=512, num_memory=600) == (
-        "num_memory=600: the model has 512 positions, and a text needs one too; lower it to 511"
+        "num_memory=600: the model has 512 positions, and a text needs at least one; lower it to 511"
     )
     assert refusal(targets, ["The cat"], tokenizer, max_positions=512, num_memory=512).startswith(
         "num_memory=512"
@@ -105,7 +105,7 @@ def test_texts_with_unknown_tokens_are_named(caplog, unk_special):
     samples = targets(["one two", "one 2 three 4", "one two three", "ONE two"], words(unk_special))
     assert [sample.restored for sample in samples] == [True, False, True, False]
     assert caplog.messages == [
-        "2 of 4 texts cannot come back as they are, as their tokens do not decode to them: "
+        "2 of 4 texts cannot be restored exactly, since their tokens do not decode to them: "
         "sample 8 (2 of 4 tokens unknown); sample 10 (1 of 2 tokens unknown)"
     ]
 
@@ -127,7 +127,7 @@ def test_only_the_kept_part_of_a_truncated_text_counts(caplog):
     (sample,) = targets(["one 2 three"], tokenizer, max_tokens=2)
     assert (sample.text, sample.restored) == ("one", False)
     assert caplog.messages[0].endswith("sample 7 (1 of 2 tokens unknown)")
-    assert "nothing but unknown tokens" in refusal(targets, ["1 2 three"], tokenizer, max_tokens=2)
+    assert "has only unknown tokens" in refusal(targets, ["1 2 three"], tokenizer, max_tokens=2)
 
 
 def test_texts_with_dropped_characters_are_named(caplog):
@@ -136,7 +136,7 @@ def test_texts_with_dropped_characters_are_named(caplog):
     backend.decoder = decoders.Fuse()
     assert [sample.restored for sample in targets(["ab", "acb"], tokenizer)] == [True, False]
     assert caplog.messages == [
-        "1 of 2 texts cannot come back as they are, as their tokens do not decode to them: sample 8"
+        "1 of 2 texts cannot be restored exactly, since their tokens do not decode to them: sample 8"
     ]
 
 
