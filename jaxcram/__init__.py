@@ -6,12 +6,15 @@ Where things are. A module imports only from rooms below its own (tests/test_arc
 
     cli/       the programs: flags -> settings -> a call of api
     api        the Python interface: load, cram, decode, generate
+    runs       runs on disk as Python values: rows, curves, table, decoded texts
+    loading    a model with its tokenizer, by path or Hub name
     report/    text output: outline, progress, table, example
-    options    the keyword settings of api.cram, same names as the flags
+    options    the keyword settings of api.cram, with the names of the flags
     train/     pretraining of small decoders
-    cram/      the engine: settings, parametrisation, objective, optimiser, stages, the pass over lanes, the
+    cram/      cramming: settings, parametrisation, objective, optimiser, stages, the pass over lanes, the
                scheduler, and the loop of a run
     figures/   matplotlib figures from rows
+    analysis/  numbers computed from rows, such as the correlation of steps with surprisal
     decode     greedy decoding of texts from embeddings
     forward    one forward pass over memory and text
     models/    decoders, one file per family; loading, saving and sharding of checkpoints
@@ -20,9 +23,11 @@ Where things are. A module imports only from rooms below its own (tests/test_arc
     devices/   environment, JAX's configuration, compilation cache, device mesh, processes
     hub, documents, errors   Hub names, untrusted JSON files, errors
 
-So a new model family is a file in models/, a new source of texts goes into text/sources.py, a new form of the
-trained parameters is a class in cram/parametrization.py, a new loss goes into cram/objective.py, a new figure
-is a file in figures/, a new column a line of results/rows.py, and a new program a file in cli/.
+So a new model family is a file in models/ and an entry in models/registry.py; a new source of texts goes into
+text/sources.py; a new form of the trained parameters is a class in cram/parametrization.py, a new loss goes
+into cram/objective.py, a new optimiser or schedule into cram/optimizer.py, and a new rule of growing or
+stopping into cram/stages.py; a new statistic of runs is a function in analysis/, a new figure a file in
+figures/, a new column a line of results/rows.py, and a new program a file in cli/.
 
 Shapes are part of array names, as in `mem_BxKxD`:
 

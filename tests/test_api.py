@@ -158,8 +158,8 @@ def test_other_settings_in_the_same_directory_are_refused(run, model, texts):
     with pytest.raises(UserError) as error:
         api.cram(model, texts, out=run.path, settings=SETTINGS, num_memory=2, verbose=False)
     assert str(error.value) == (
-        f"{run.path}: the run has other settings (num_memory: was 1, is 2); choose another directory, or "
-        "what the run was made with: texts, learning_rates and seeds may be added to it"
+        f"{run.path}: the run has other settings (num_memory: was 1, is 2); choose another directory or the "
+        "run's own settings; only texts, learning_rates and seeds may be added"
     )
 
 

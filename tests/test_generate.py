@@ -107,6 +107,6 @@ def test_invalid_prompts_are_refused_before_the_model_is_loaded(tmp_path: Path):
         return refusal(api.cram, str(tmp_path / "absent"), texts, out=tmp_path / "run")
 
     assert cram(["x", None]).startswith("texts: entry 1 is None, not a text")
-    assert cram(None).startswith("texts: neither a source nor a list of texts, but NoneType")
+    assert cram(None).startswith("texts: NoneType is neither a source nor a list of texts")
     assert cram([]) == "texts: the list is empty; give at least one text"
     assert not (tmp_path / "run").exists()

@@ -118,7 +118,7 @@ def test_a_text_that_is_not_utf8(case, refusal):
 def test_a_text_longer_than_the_model_s_positions(case, refusal):
     case.texts.write_text("x" * 49)
     assert refusal() == (
-        "sample 0: 49 tokens after 1 memory embeddings take 49 positions, the model has 48; "
+        "sample 0: 49 tokens after 1 memory embeddings need 49 positions, the model has 48; "
         "truncate the texts with max_tokens=48"
     )
 
@@ -164,8 +164,8 @@ def test_an_output_directory_of_a_run_with_other_settings(case, refusal, monkeyp
         assert main.main(case.arguments("--max_steps=5")) == 130
     capsys.readouterr()
     assert refusal("--max_steps=7") == (
-        f"{case.out}: the run has other settings (max_steps: was 5, is 7); choose another directory, or what "
-        "the run was made with: texts, learning_rates and seeds may be added to it"
+        f"{case.out}: the run has other settings (max_steps: was 5, is 7); choose another directory or the run's own "
+        "settings; only texts, learning_rates and seeds may be added"
     )
 
 

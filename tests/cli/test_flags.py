@@ -104,7 +104,7 @@ def test_the_help_has_unit_and_default_within_100_columns():
         "  --limit                   Texts [texts; default: all]",
         "",
         "From a file:",
-        "  --flagfile=PATH           Read flags from a file, one --name=value a line; # starts a comment",
+        "  --flagfile=PATH           Read flags from a file, one --name=value per line; # starts a comment",
     ]
 
 

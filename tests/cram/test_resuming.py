@@ -136,7 +136,9 @@ def test_minutes_out_of_range_are_refused(minutes):
 
 def test_arrays_of_another_version_are_refused(model):  # noqa: F811
     jobs, sample = [LANE], Sample(LANE.sample_id, "", np.array([1, 2], np.int32))
-    with pytest.raises(UserError, match="from another version of jaxcram; remove the run's folder checkpoints"):
+    with pytest.raises(
+        UserError, match="from another version of jaxcram; remove the run's folder checkpoints"
+    ):
         Engine(model.decoder, [sample], SETTINGS, jobs, 1, accumulated(FIRST))
 
 

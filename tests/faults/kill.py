@@ -142,7 +142,11 @@ class Campaign:
             "in a write": (at(lambda: child.limit_files(size)), {-signal.SIGXFSZ}, ""),
             "by the clock": (lambda: child.by_the_clock(seconds), {-signal.SIGKILL}, ""),
             "full disk": (at(lambda: child.limit_files(size)), {75}, "free disk space, then start the same"),
-            "vanished directory": (at(lambda: out.exists() and out.rename(away)), {75}, "bring the disk or"),
+            "vanished directory": (
+                at(lambda: out.exists() and out.rename(away)),
+                {75},
+                "restore the disk or",
+            ),
             "SIGINT": (at(lambda: os.kill(os.getpid(), signal.SIGINT)), {130}, "interrupted; "),
             "SIGTERM": (
                 at(lambda: os.kill(os.getpid(), signal.SIGTERM)),

@@ -223,7 +223,8 @@ def test_a_root_that_is_read_only_is_one_line(sweep_program, tmp_path, monkeypat
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write wherever it likes
     assert sweep_program(f"--root={tmp_path}", "--program=true") == 2
     assert capsys.readouterr().err == (
-        f"sweep.py: error: --root={tmp_path} cannot be written (Permission denied); choose another directory\n"
+        f"sweep.py: error: --root={tmp_path} cannot be written (Permission denied); "
+        "choose another directory\n"
     )
 
 

@@ -135,7 +135,7 @@ def test_any_damage_to_the_newest_is_reported_and_the_previous_one_used(director
                 assert_same(found, accumulated(FIRST))
                 (line,) = told(caplog)
                 assert line.startswith(f"{folder}: checkpoint 2 is damaged (")
-                assert line.endswith("); going on from checkpoint 1")
+                assert line.endswith("); using checkpoint 1 instead")
                 assert not (folder / "state" / "2").exists()
                 outcomes["before"] += 1
             shutil.rmtree(folder)
@@ -179,8 +179,8 @@ def test_without_an_intact_checkpoint_the_lanes_start_again(directory, caplog):
     with lane_checkpoints(directory, 1.0) as checkpoints:
         assert checkpoints.newest() is None
         assert [record.getMessage().split(": ", 1)[1] for record in caplog.records] == [
-            "checkpoint 2 is damaged (the digest of 00000001.parquet is wrong); its lanes start again",
-            "checkpoint 1 is damaged (the digest of 00000001.parquet is wrong); its lanes start again",
+            "checkpoint 2 is damaged (wrong digest of 00000001.parquet); its lanes start again",
+            "checkpoint 1 is damaged (wrong digest of 00000001.parquet); its lanes start again",
         ]
         assert list((directory.path / "checkpoints" / "rows").iterdir()) == []
         checkpoints.save(FIRST)
@@ -235,7 +235,7 @@ def test_a_missing_folder_stops_with_a_line_that_names_the_file(directory):
         with pytest.raises(StoppedError) as stop:
             checkpoints.save(SECOND)
     assert str(stop.value).startswith(
-        f"{folder}/rows/00000002.parquet: cannot be written (No such file or directory); bring the disk"
+        f"{folder}/rows/00000002.parquet: cannot be written (No such file or directory); restore the disk"
     )
 
 

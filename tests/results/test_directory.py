@@ -107,7 +107,7 @@ def test_curves_come_back_by_lane_and_step(tmp_path):
         for sample, step in ((3, 0), (3, 10), (4, 0))
     ]
     assert load_curves(tmp_path, ["step"]).to_pydict() == {"step": [0, 10, 0]}
-    with pytest.raises(UserError, match="no column 'steps' in the curves; there are sample_id, "):
+    with pytest.raises(UserError, match="no column 'steps' in the curves; choose from sample_id, "):
         load_curves(tmp_path, ["steps"])
 
 
@@ -220,8 +220,8 @@ def test_other_settings_are_refused_with_each_difference(tmp_path):
     assert str(refusal.value) == (
         f"{tmp_path}: the run has other settings (caps.token: was 1000, is 5.5; "
         'learning_rates: 0.5 missing; loss: was absent, is "hinge"; '
-        'model: was "models/x", is "models/y"; old: was true, is absent); choose another directory, or what '
-        "the run was made with: texts, learning_rates and seeds may be added to it"
+        'model: was "models/x", is "models/y"; old: was true, is absent); choose another directory or the run\'s own '
+        "settings; only texts, learning_rates and seeds may be added"
     )
     assert (tmp_path / "settings.json").read_bytes() == before
     RunDirectory.open(tmp_path, {**SETTINGS, "old": True}).close()  # and the refusal let go of the lock
@@ -291,7 +291,9 @@ def test_a_full_disk_keeps_complete_files(tmp_path):
                 lambda: run.write_lane(JOB, big),
                 lambda: run.write_summary({"lanes": ["x" * 100_000]}),
             ):
-                with pytest.raises(StoppedError, match=r"cannot be written \(File too large\); make room"):
+                with pytest.raises(
+                    StoppedError, match=r"cannot be written \(File too large\); free disk space"
+                ):
                     write()
             run.log({"event": "too long", "text": "x" * 100_000})
         finally:
@@ -314,7 +316,7 @@ def test_a_missing_directory_stops_the_run_and_names_the_file(tmp_path):
         with pytest.raises(StoppedError) as stop:
             run.write_lane(JOB, stage_rows(2))
     assert str(stop.value) == (
-        f"{path}/rows/{JOB.key}.parquet: cannot be written (No such file or directory); bring the disk or "
+        f"{path}/rows/{JOB.key}.parquet: cannot be written (No such file or directory); restore the disk or "
         "directory back, then start the same command again: finished results are kept"
     )
     assert stop.value.exit_code == 75

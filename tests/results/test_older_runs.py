@@ -49,7 +49,7 @@ def test_a_finished_one_extends(older):
 
 def test_a_finished_one_without_recorded_contents_is_compared_with_its_rows(older):
     (older / "texts.txt").write_text("Once upon a time\n\nA cat went out.\n")
-    with pytest.raises(UserError, match=r"seed0.parquet: made from 'The lamp', is 'A cat"):
+    with pytest.raises(UserError, match=r"seed0.parquet: text was 'The lamp', is 'A cat"):
         api.cram(None, "texts.txt", out="finished", **FINISHED)
 
 

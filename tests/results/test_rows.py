@@ -104,7 +104,7 @@ def test_only_the_requested_columns_are_read_in_order(through_disk):
         "steps": [0, 0, 1],
         "sample_id": [0, 1, 1],
     }
-    with pytest.raises(UserError, match="no column 'horizon' in the rows; there are sample_id, "):
+    with pytest.raises(UserError, match="no column 'horizon' in the rows; choose from sample_id, "):
         through_disk({}, ["horizon"])
 
 
@@ -137,7 +137,9 @@ def test_a_shard_that_disappears_while_reading_is_not_taken_for_damaged(tmp_path
     listed = list(shard.parent.glob("*.parquet"))
     shard.parent.rename(tmp_path / "away")
     monkeypatch.setattr(type(shard), "glob", lambda *_: listed)
-    with pytest.raises(StoppedError, match=f"{JOB.key}.parquet: has gone; restore the disk or directory"):
+    with pytest.raises(
+        StoppedError, match=f"{JOB.key}.parquet: has disappeared; restore the disk or directory"
+    ):
         list(ROWS.each_shard(shard.parent))
 
 
@@ -168,8 +170,8 @@ def test_the_schema_has_the_published_columns():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda rows: rows.clear(), "stage_index of a lane's rows goes 0, 1, 2"),
-        (lambda rows: rows.reverse(), "stage_index of a lane's rows goes 0, 1, 2"),
+        (lambda rows: rows.clear(), "stage_index of a lane's rows must be 0, 1, 2"),
+        (lambda rows: rows.reverse(), "stage_index of a lane's rows must be 0, 1, 2"),
         (lambda rows: rows[1].update(lr=1), r"unknown columns \['lr'\]"),
         (lambda rows: rows[1].pop("steps"), "a row without steps"),
         (lambda rows: rows[1].update(embedding=np.zeros((2, 4))), "one shape"),

@@ -104,7 +104,7 @@ def test_a_row_with_a_wrong_number_of_cells_is_refused_with_its_line(tmp_path, r
     file.write_text(f"id,text\n{rows}\n")
     assert refusal(file) == (
         f"{file}: line {line} has {cells}, but the header has 2; "
-        "write every cell, and quote those that contain ',' in quotes (\"...\")"
+        "write every cell, and quote those that contain ',' (\"...\")"
     )
 
 

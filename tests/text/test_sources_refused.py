@@ -190,10 +190,12 @@ def test_invalid_sequences_of_texts_are_refused_with_the_sample():
         )
     for wrong, name in ((None, "NoneType"), (5, "int"), ({"a": "b"}, "dict"), ({"a"}, "set")):
         assert given_refusal(wrong) == (
-            f"texts: neither a source nor a list of texts, but {name}; "
+            f"texts: {name} is neither a source nor a list of texts; "
             'give "bundled", a path, or a list of strings'
         )
-    assert given_refusal(np.array([["x"]])).startswith("texts: neither a source nor a list of texts")
+    assert given_refusal(np.array([["x"]])).startswith(
+        "texts: ndarray is neither a source nor a list of texts"
+    )
     assert given_refusal([]) == "texts: the list is empty; give at least one text"
     assert given_refusal(["\ud800"]) == "texts: entry 0: unpaired surrogate (character 0); correct it"
 

@@ -115,8 +115,8 @@ def test_a_text_of_nothing_but_unknown_tokens_is_refused(unigram):
     tokenizer = words(unigram=unigram)
     assert tokenizer.unk_id == 0
     assert refusal(targets, ["one two", "日本 ΩβΓ"], tokenizer) == (
-        "sample 8: '日本 ΩβΓ' is nothing but unknown tokens to this tokenizer; "
-        "leave it out, or take a model whose tokenizer knows its characters"
+        "sample 8: '日本 ΩβΓ' has only unknown tokens in this tokenizer; "
+        "remove it, or use a model whose tokenizer knows its characters"
     )
 
 
