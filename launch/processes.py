@@ -1,4 +1,4 @@
-"""Several commands, so many at a time: started, started again where that helps, and reported."""
+"""Runs several commands, a limited number at a time, restarts those that can resume, and reports them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
-# Exit codes of `jaxcram cram` after which the same command goes on: a lost peer or a full disk, and SIGTERM.
+# Exit codes of `jaxcram cram` after which the same command resumes: lost process or full disk, and SIGTERM.
 RESUMABLE = (75, 143)
-NOT_STARTED = 2  # the exit code of a job that could not be started: no start after it would help
+NOT_STARTED = 2  # exit code of a job that could not be started; restarting would not help
 POLL_S = 0.05
 
 
@@ -24,9 +24,9 @@ class Job:
     """One command.
 
     Attributes:
-        name: what reports call it.
+        name: in reports.
         argv: the command.
-        log: file that its output is appended to; None leaves it on the terminal.
+        log: file to which its output is appended; None leaves it on the terminal.
     """
 
     name: str
@@ -38,32 +38,32 @@ class Job:
 class _Started:
     process: subprocess.Popen[bytes]
     job: Job
-    restarts: int  # that are left
+    restarts: int  # restarts left
     since: float
 
 
 @dataclasses.dataclass
 class Outcome:
-    """Exit codes by name, of jobs that ended for good; and the signal that cut the others off, or 0."""
+    """Exit codes by name of the jobs that have ended, and the signal that stopped the others, or 0."""
 
     codes: dict[str, int] = dataclasses.field(default_factory=dict)
     signal: int = 0
 
     @property
     def failed(self) -> dict[str, int]:
-        """The jobs that did not end well; a negative code is a signal's number."""
+        """The jobs that failed; a negative code is minus a signal's number."""
         return {name: code for name, code in self.codes.items() if code}
 
 
 def resumable(code: int) -> bool:
-    """Whether starting the same command again can help; never after a mistake (2) or a bug (1)."""
+    """Whether restarting the same command can help; never after a user error (2) or a bug (1)."""
     return code in RESUMABLE or code < 0
 
 
 def run_all(jobs: Sequence[Job], *, parallel: int, restarts: int, env: Mapping[str, str]) -> Outcome:
     """Run all jobs, `parallel` at a time, each restarted at most `restarts` times.
 
-    SIGINT and SIGTERM are passed on to the running jobs, as often as they come; then nothing new starts.
+    Every SIGINT and SIGTERM is passed on to the running jobs; after the first, no new job is started.
     """
     outcome, waiting = Outcome(), collections.deque((job, restarts) for job in jobs)
     running: list[_Started] = []
@@ -78,7 +78,7 @@ def run_all(jobs: Sequence[Job], *, parallel: int, restarts: int, env: Mapping[s
                 job, left = waiting.popleft()
                 try:
                     running.append(_start(job, left, env))
-                except OSError as error:  # of its log, or of the program
+                except OSError as error:  # its log or the program cannot be opened
                     print(f"{job.name}: cannot be started ({error})", flush=True)
                     outcome.codes[job.name] = NOT_STARTED
             time.sleep(POLL_S)
@@ -105,7 +105,7 @@ def _start(job: Job, restarts: int, env: Mapping[str, str]) -> _Started:
             job.log.parent.mkdir(parents=True, exist_ok=True)
             output = stack.enter_context(job.log.open("ab"))
             print(f"{job.name}: started, log in {job.log}", flush=True)
-        # A session of its own, so that the terminal's Ctrl-C reaches it once, through us.
+        # A new session, so that Ctrl-C in the terminal reaches the job once, through this process.
         process = subprocess.Popen(
             job.argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=env, start_new_session=True
         )
@@ -129,7 +129,7 @@ def _report(one: _Started) -> None:
 
 @contextlib.contextmanager
 def _caught(*signums: int) -> Iterator[collections.deque[int]]:
-    """The signals that came and were not yet looked at, instead of what they would have done."""
+    """A queue of the signals that arrived while the context is open, in place of their usual effect."""
     arrived: collections.deque[int] = collections.deque()
 
     def note(signum: int, frame: FrameType | None) -> None:

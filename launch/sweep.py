@@ -1,14 +1,14 @@
-"""A grid of models, modes and learning rates, each point a run of `jaxcram cram` in a directory of its own.
+"""A grid of models, modes and learning rates; each point is a run of `jaxcram cram` in its own directory.
 
     python launch/sweep.py --models=smollm2_135m,pythia_160m --modes=progressive,full \
         --learning_rates=0.1,0.5 --root=runs/grid --target=local --parallel=2 -- --num_samples=10
 
-What follows -- are further flags of `jaxcram cram`, the same for every run. The learning rates of a model and
-mode are lanes of one run, because lanes share passes; --split_learning_rates makes them runs of their own.
-Started again, the same command finishes what is missing: every run resumes from its directory.
+Further flags of `jaxcram cram`, for every run, follow --. The learning rates of a model and mode are lanes of
+one run, because lanes share passes; --split_learning_rates makes one run of each. Started again, the same
+command resumes every unfinished run from its directory.
 
-Exit codes: 0 all runs were done (or handed to Slurm or Kubernetes); 1 some failed; 2 a mistake in what was
-asked; 130 and 143 ended by SIGINT and SIGTERM, after the runs that were under way.
+Exit codes: 0 all runs are finished (or submitted to Slurm or Kubernetes); 1 some failed; 2 a user error; 130
+and 143 ended by SIGINT and SIGTERM, after the running runs have ended.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ OF_THE_GRID = ("model", "mode", "learning_rates", "out")
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-    """What is swept."""
+    """The grid."""
 
     models: tuple[str, ...] = ("bundled",)
     modes: tuple[str, ...] = ("progressive",)
@@ -62,7 +62,7 @@ class Command:
         if self.target not in targets.COMMANDS:
             raise UserError(f"--target={self.target} is unknown: choose one of {', '.join(targets.COMMANDS)}")
         if self.parallel < 1:
-            raise UserError(f"--parallel={self.parallel}: at least 1 run at a time is needed")
+            raise UserError(f"--parallel={self.parallel} must be at least 1")
 
 
 TOPICS = {
@@ -72,9 +72,9 @@ TOPICS = {
         ),
         "modes": Doc("progressive, full, or both"),
         "learning_rates": Doc(
-            "Peaks of the learning-rate schedule, commas between them", "per step", "each model's own"
+            "Peaks of the learning-rate schedule, comma-separated", "per step", "each model's own"
         ),
-        "split_learning_rates": Doc("A run for each learning rate; otherwise they are lanes of one run"),
+        "split_learning_rates": Doc("One run for each learning rate; otherwise they are lanes of one run"),
         "root": Doc("Directory of the runs' directories"),
     },
     "Start": {
@@ -84,9 +84,9 @@ TOPICS = {
             "--hosts, --devices, --spot, --checkout; quoted as for a shell"
         ),
         "parallel": Doc("Runs at a time, for local and tpu", "runs"),
-        "restarts": Doc("Restarts of one run after preemption, a lost peer or a signal", "restarts"),
-        "program": Doc("What is started; a path where jaxcram is not on the PATH"),
-        "dry_run": Doc("Print the commands, one a line, and do nothing"),
+        "restarts": Doc("Restarts of one run after preemption, a lost process or a signal", "restarts"),
+        "program": Doc("The program; a path if jaxcram is not on the PATH"),
+        "dry_run": Doc("Print the commands, one per line, and do nothing"),
     },
 }
 
@@ -95,11 +95,11 @@ def expand(grid: Grid, extra: Sequence[str]) -> list[Run]:
     """The runs of a grid, in the order models, modes, learning rates.
 
     Args:
-        grid: what is swept.
+        grid: the models, modes and learning rates.
         extra: further flags of `jaxcram cram`, for every run.
 
     Raises:
-        UserError: cram would refuse a run, or two runs would share a directory.
+        UserError: the flags of a run are invalid, or two runs would share a directory.
     """
     for word in extra:
         name = word.lstrip("-").partition("=")[0]
@@ -135,7 +135,7 @@ def _runs_of(model: str, mode: str, grid: Grid, extra: tuple[str, ...]) -> Itera
 
 
 def _flagfile(model: str) -> Path | None:
-    """The flagfile that `model` means, or None where it is a value of --model."""
+    """The flagfile of `model`, or None if it is a value of --model."""
     if model.endswith(".flags"):
         return Path(model)
     named = CONFIGS / f"{model}.flags"
@@ -145,17 +145,19 @@ def _flagfile(model: str) -> Path | None:
     if "/" in model:
         return None
     known = ", ".join(sorted(file.stem for file in CONFIGS.glob("*.flags")))
-    raise UserError(f"--models: {model!r} is no flagfile of configs/ ({known}), and no model without a /")
+    raise UserError(
+        f"--models: {model!r} is neither a flagfile of configs/ ({known}) nor a model (owner/name or a path)"
+    )
 
 
 def main(command: Command, extra: Sequence[str]) -> int:
-    """Print or start the runs; the exit code."""
+    """Prints or starts the runs; returns the exit code."""
     start, target = command.start, command.target
     runs = expand(command.grid, extra)
     commands = {run: targets.COMMANDS[target](run, start) for run in runs}
     if target == "kubernetes":
         for run in runs:
-            targets.jobset(run, start)  # what cannot be rendered is refused in a dry run too
+            targets.jobset(run, start)  # raises errors in a dry run too
     if command.dry_run:
         print("\n".join(map(shlex.join, commands.values())))
         return 0
@@ -163,12 +165,12 @@ def main(command: Command, extra: Sequence[str]) -> int:
     if target == "kubernetes":
         targets.write_manifests(runs, start)
     waits = target in ("local", "tpu")
-    # The environment that this interpreter belongs to comes first, so its jaxcram needs no activation.
+    # This interpreter's environment comes first, so that its jaxcram is found without activation.
     env = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"}
     program = next(iter(commands.values()))[0]
     if shutil.which(program, path=env["PATH"]) is None:
         raise UserError(
-            f"{program} is not an executable on the PATH; install it, or --dry_run shows the commands"
+            f"{program} is not an executable on the PATH; install it, or use --dry_run to see the commands"
         )
     outcome = processes.run_all(
         [Job(run.name, argv, Path(f"{run.out}.log") if waits else None) for run, argv in commands.items()],
@@ -176,7 +178,7 @@ def main(command: Command, extra: Sequence[str]) -> int:
         restarts=start.restarts if target == "local" else 0,
         env=env,
     )
-    return _told(outcome, len(runs))
+    return _report(outcome, len(runs))
 
 
 def _make_root(root: str) -> None:
@@ -186,22 +188,23 @@ def _make_root(root: str) -> None:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise UserError(
-            f"--root={root} takes no runs ({error.strerror}); choose another directory"
+            f"--root={root} cannot be written ({error.strerror}); choose another directory"
         ) from error
 
 
-def _told(outcome: processes.Outcome, count: int) -> int:
+def _report(outcome: processes.Outcome, count: int) -> int:
+    """Prints the failed runs; returns the exit code."""
     for name, code in outcome.failed.items():
         print(f"failed: {name}: {processes.ended(code)}", file=sys.stderr)
     if outcome.signal:
         left = count - len(outcome.codes)
-        print(f"interrupted, {left} not started; the same command goes on", file=sys.stderr)
+        print(f"interrupted, {left} not started; the same command resumes", file=sys.stderr)
         return 128 + outcome.signal
     return 1 if outcome.failed else 0
 
 
 def start() -> int:
-    """Read the command line and do what it says; a mistake of the user is one line and exit code 2."""
+    """Parses the command line and runs `main`; a user error is one line and exit code 2."""
     ours = sys.argv[1:]
     cut = ours.index("--") if "--" in ours else len(ours)
     ours, extra = ours[:cut], ours[cut + 1 :]

@@ -1,4 +1,4 @@
-"""Where runs go: the command that starts one run on this machine, Slurm, a TPU slice or Kubernetes."""
+"""Targets of a sweep: the command that starts a run on this machine, Slurm, a TPU slice or Kubernetes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from jaxcram.errors import UserError
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 LAUNCH = CHECKOUT / "launch"
-RESULTS = "/results"  # where pods find the volume
+RESULTS = "/results"  # mount point of the volume in pods
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,28 +37,28 @@ class Run:
     out: str
 
     def arguments(self, checkout: PurePosixPath | None = None) -> tuple[str, ...]:
-        """`cram` and its flags; with `checkout`, the flagfile's path is that of a checkout there.
+        """`cram` and its flags; with `checkout`, the flagfile's path is relative to the checkout there.
 
         Raises:
-            UserError: the flagfile is outside the checkout, and so not there.
+            UserError: the flagfile is outside the checkout, so it does not exist there.
         """
         first = []
         if self.flagfile is not None:
-            place: PurePosixPath | Path = self.flagfile
+            path: PurePosixPath | Path = self.flagfile
             if checkout is not None:
                 absolute = self.flagfile.resolve()
                 if not absolute.is_relative_to(CHECKOUT):
                     raise UserError(
-                        f"{self.flagfile} is not in the checkout, which is all that travels there"
+                        f"{self.flagfile} is not in the checkout, and nothing else is copied to the workers"
                     )
-                place = checkout / absolute.relative_to(CHECKOUT).as_posix()
-            first = [f"--flagfile={place}"]
+                path = checkout / absolute.relative_to(CHECKOUT).as_posix()
+            first = [f"--flagfile={path}"]
         return ("cram", *first, *self.flags, f"--out={self.out}")
 
 
 @dataclasses.dataclass(frozen=True)
 class Start:
-    """How the runs of a sweep are started: the flags of `sweep.py` that the targets share."""
+    """The flags of `sweep.py` on how runs are started, shared by all targets."""
 
     program: str = "jaxcram"
     restarts: int = 3
@@ -66,10 +66,10 @@ class Start:
 
     def __post_init__(self) -> None:
         if self.restarts < 0:
-            raise UserError(f"--restarts={self.restarts}: 0 or more are possible")
+            raise UserError(f"--restarts={self.restarts} must be 0 or greater")
 
     def words(self) -> list[str]:
-        """`target_flags`, split as a shell does."""
+        """`target_flags`, split as by a shell."""
         try:
             return shlex.split(self.target_flags)
         except ValueError as error:
@@ -79,12 +79,12 @@ class Start:
 def local(run: Run, start: Start) -> tuple[str, ...]:
     """The program itself."""
     if start.target_flags:
-        raise UserError("--target_flags has no meaning for --target=local; cram's own flags go after --")
+        raise UserError("--target_flags does not apply to --target=local; write flags of cram after --")
     return (start.program, *run.arguments())
 
 
 def slurm(run: Run, start: Start) -> tuple[str, ...]:
-    """A batch job whose steps are the run's processes; its log is beside the run's directory."""
+    """A Slurm batch job that runs the processes; its log is beside the run's directory."""
     return (
         *("sbatch", f"--job-name={run.name}", f"--output={run.out}.log", *start.words()),
         *(str(LAUNCH / "slurm.sbatch"), f"--restarts={start.restarts}", start.program, *run.arguments()),
@@ -92,9 +92,9 @@ def slurm(run: Run, start: Start) -> tuple[str, ...]:
 
 
 def tpu(run: Run, start: Start) -> tuple[str, ...]:
-    """A TPU slice of the run's own, made, used, collected from and given back by `tpu_pod.sh`."""
+    """A TPU slice for this run, which `tpu_pod.sh` creates and deletes."""
     if PurePosixPath(run.out).parts[0] != "runs":
-        raise UserError(f"{run.out}: on a TPU slice only runs/ is kept; give a --root under it")
+        raise UserError(f"{run.out}: on a TPU slice only runs/ is kept; choose a --root under it")
     return (
         *(str(LAUNCH / "tpu_pod.sh"), f"--name={dns_name(run.name)}", f"--restarts={start.restarts}"),
         *(*start.words(), "--", *run.arguments(PurePosixPath())[1:]),
@@ -102,13 +102,13 @@ def tpu(run: Run, start: Start) -> tuple[str, ...]:
 
 
 def kubernetes(run: Run, start: Start) -> tuple[str, ...]:
-    """`kubectl` with the manifest that `jobset` renders."""
+    """`kubectl` with the manifest from `jobset`."""
     return ("kubectl", "apply", f"--filename={run.out}.yaml")
 
 
 @dataclasses.dataclass(frozen=True)
 class Pods:
-    """The pods of a JobSet: what --target_flags says for Kubernetes."""
+    """The pods of a JobSet, from --target_flags."""
 
     image: str
     claim: str
@@ -121,7 +121,7 @@ class Pods:
 
     def __post_init__(self) -> None:
         if self.devices < 1 or self.hosts < 1:
-            raise UserError(f"--devices={self.devices} --hosts={self.hosts}: at least 1 of each is needed")
+            raise UserError(f"--devices={self.devices} --hosts={self.hosts} must be at least 1")
         if self.is_tpu != (self.topology is not None):
             needs = "needs a --topology such as 4x4" if self.is_tpu else "has no --topology"
             raise UserError(f"--accelerator={self.accelerator} {needs}")
@@ -143,12 +143,12 @@ class Pods:
 PODS_TOPICS = {
     "Pods of a JobSet": {
         "image": Doc("Container image with a checkout and the program"),
-        "claim": Doc("PersistentVolumeClaim for the results; many pods write to it"),
+        "claim": Doc("PersistentVolumeClaim for the results, to which all pods write"),
         "accelerator": Doc("Label of the nodes, such as tpu-v5-lite-podslice or nvidia-h200-141gb"),
         "devices": Doc("Accelerators of one pod", "devices"),
         "hosts": Doc("Pods of one run", "pods"),
         "topology": Doc("Label of a TPU slice, such as 4x4", unset="none, for GPUs"),
-        "spot": Doc("Take spot nodes"),
+        "spot": Doc("Use spot nodes"),
         "checkout": Doc("Path of the checkout in the image"),
     }
 }
@@ -157,17 +157,17 @@ PODS_TOPICS = {
 def jobset(run: Run, start: Start) -> str:
     """The manifest of a run: `kubernetes/jobset.yaml` with every $name replaced by a JSON value.
 
-    JSON is YAML, so no value can break out of its place.
+    JSON is valid YAML, so values are quoted safely.
     """
     pods = flags.parse(Pods, PODS_TOPICS, start.words())
     if PurePosixPath(run.out).is_absolute():
         raise UserError(f"{run.out}: on Kubernetes --root is a path in the volume; make it relative")
     name = dns_name(run.name)
-    # Kubernetes replaces $(NAME) in a command, and $$(NAME) stands for the text $(NAME).
+    # Kubernetes expands $(NAME) in a command; $$(NAME) is the escaped form.
     command = [
         word.replace("$(", "$$(") for word in (start.program, *run.arguments(PurePosixPath(pods.checkout)))
     ]
-    if pods.hosts > 1 and not pods.is_tpu:  # JAX finds the peers of a TPU by itself
+    if pods.hosts > 1 and not pods.is_tpu:  # on TPUs JAX finds the other processes by itself
         command += [
             f"--coordinator_address={name}-cram-0-0.{name}:8476",
             f"--num_processes={pods.hosts}",
@@ -189,9 +189,9 @@ def jobset(run: Run, start: Start) -> str:
 
 
 def dns_name(name: str) -> str:
-    """`name` in small letters, digits and hyphens, at most 45 of them, as clouds want names.
+    """`name` as a DNS label of at most 45 characters: lower-case letters, digits and hyphens.
 
-    What is longer is cut and gets a digest of the whole, so that it stays its own.
+    Longer names are truncated, with a digest of the whole name, so that they stay unique.
     """
     plain = "jaxcram-" + re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")
     if len(plain) <= 45:
@@ -200,7 +200,7 @@ def dns_name(name: str) -> str:
 
 
 def write_manifests(runs: Sequence[Run], start: Start) -> None:
-    """Every run's manifest, beside where its directory would be."""
+    """Writes every run's manifest to OUT.yaml."""
     manifests = {f"{run.out}.yaml": jobset(run, start) for run in runs}
     for path, manifest in manifests.items():
         Path(path).parent.mkdir(parents=True, exist_ok=True)

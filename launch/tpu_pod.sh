@@ -1,33 +1,33 @@
 #!/usr/bin/env bash
-# One run of jaxcram on all workers of a Cloud TPU slice, which is made where there is none, and made again,
-# with the run going on, when it was preempted.
+# Runs jaxcram on all workers of a Cloud TPU slice. The slice is created if it does not exist; if it is
+# preempted, it is created again and the run resumes.
 #
 #   launch/tpu_pod.sh --name=NAME --zone=ZONE --type=TYPE [FLAGS] -- FLAGS OF jaxcram cram
 #
 #   --name=NAME         of the slice (and of its queued resource)
 #   --zone=ZONE         such as us-west4-a
 #   --type=TYPE         such as v5litepod-16 or v5p-8
-#   --project=PROJECT   default: gcloud's own
-#   --runtime=VERSION   software of the slice; default: by the type
+#   --project=PROJECT   default: that of gcloud
+#   --runtime=VERSION   software version of the slice; default: depends on the type
 #   --spot              a spot slice, through a queued resource; needs --results
-#   --results=gs://...  bucket, with a path or not, that is mounted as runs/ on every worker
-#   --collect=DIR       where runs/ is copied to at the end; default: runs
+#   --results=gs://...  bucket, optionally with a path, to mount as runs/ on every worker
+#   --collect=DIR       directory to which runs/ is copied at the end; default: runs
 #   --ref=REF           commit of this checkout to install; default: HEAD
 #   --restarts=N        of the run, after preemption or a lost worker; default: 10
-#   --poll=SECONDS      between two looks at the slice; default: 30
-#   --keep              leave the slice as it is at the end
-#   --dry_run           print the commands, as they come when nothing goes wrong, and do nothing
+#   --poll=SECONDS      between two checks of the slice; default: 30
+#   --keep              do not delete the slice at the end
+#   --dry_run           print the commands of a run without failures, and do nothing
 #
-# The run's --out lies under runs/. A slice takes its disks with it: only what is in a bucket survives
-# preemption, and a slice of several hosts needs the bucket as the directory that they share.
+# The run's --out must be under runs/. A slice's disks are deleted with it: only a bucket survives preemption,
+# and a slice of several hosts needs the bucket as its shared directory.
 #
-# Exit codes: those of jaxcram cram; 2 also for a mistake in these flags, 1 where gcloud fails.
+# Exit codes: those of jaxcram cram; 2 also for an error in these flags, 1 if gcloud fails.
 set -euo pipefail
 
 checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 name='' zone='' type='' project='' runtime='' results='' collect=runs ref=HEAD
 restarts=10 poll=30 spot=false keep=false dry_run=false
-exec 3>&1 # where a dry run prints, from inside $(...) too
+exec 3>&1 # output of a dry run, also from inside $(...)
 
 main() {
   read_flags "$@"
@@ -41,9 +41,9 @@ main() {
     ensure_slice
     code=none
     if install "$archive"; then
-      # What ssh returns tells little of several workers; they are asked themselves.
+      # The exit code of ssh to several workers is not reliable, so exit_code asks the workers.
       on_workers all "$(quoted bash jaxcram/launch/tpu_worker.sh run "${flags[@]}")" || [[ $? != 3 ]] ||
-        mistake "the slice $name has another run under way; end it, or take another --name"
+        mistake "another run is in progress on the slice $name; end it, or choose another --name"
       code=$(exit_code)
     fi
     [[ $code =~ ^(0|1|2|130)$ ]] && break
@@ -58,7 +58,7 @@ main() {
   done
   collect || say "could not collect the results; they are in ${results:-runs/ of worker 0}"
   if $keep; then
-    $dry_run || say "the slice $name is kept, and costs"
+    $dry_run || say "the slice $name is kept, and is billed"
   else
     remove
   fi
@@ -86,7 +86,7 @@ read_flags() {
         flags=("$@")
         return
         ;;
-      *) mistake "$1 is no flag of this program; flags of jaxcram cram go after --" ;;
+      *) mistake "$1 is not a flag of this program; write flags of jaxcram cram after --" ;;
     esac
     shift
   done
@@ -94,19 +94,19 @@ read_flags() {
 }
 
 check_flags() {
-  [[ -n $name ]] || mistake '--name=NAME is needed'
-  [[ -n $zone ]] || mistake '--zone=ZONE is needed'
-  [[ -n $type ]] || mistake '--type=TYPE is needed'
-  [[ $name =~ ^[a-z]([-a-z0-9]*[a-z0-9])?$ ]] || mistake "--name=$name: small letters, digits and hyphens only"
+  [[ -n $name ]] || mistake '--name=NAME is required'
+  [[ -n $zone ]] || mistake '--zone=ZONE is required'
+  [[ -n $type ]] || mistake '--type=TYPE is required'
+  [[ $name =~ ^[a-z]([-a-z0-9]*[a-z0-9])?$ ]] || mistake "--name=$name: only lower-case letters, digits and hyphens"
   [[ $restarts =~ ^[0-9]+$ ]] || mistake "--restarts=$restarts is not a whole number"
   [[ $poll =~ ^[0-9]+$ ]] || mistake "--poll=$poll is not a whole number"
   [[ -z $results || $results == gs://?* ]] || mistake "--results=$results: write gs://BUCKET or gs://BUCKET/PATH"
   results=${results%/}
   if $spot && [[ -z $results ]]; then
-    mistake '--spot needs --results=gs://...: a preempted slice takes its disks with it'
+    mistake '--spot needs --results=gs://...: the disks of a preempted slice are deleted'
   fi
-  git -C "$checkout" rev-parse --quiet --verify "$ref^{commit}" >/dev/null || mistake "--ref=$ref is no commit here"
-  git -C "$checkout" diff --quiet "$ref" -- || say "what differs from the commit $ref is not sent"
+  git -C "$checkout" rev-parse --quiet --verify "$ref^{commit}" >/dev/null || mistake "--ref=$ref is not a commit here"
+  git -C "$checkout" diff --quiet "$ref" -- || say "uncommitted changes (against $ref) are not sent"
   check_out
   if [[ -z $runtime ]]; then
     case $type in
@@ -118,7 +118,7 @@ check_flags() {
   fi
 }
 
-# A restart is the same command, so its directory must be named, and lie where results are kept.
+# A restart runs the same command, so --out must be given, and must be where results are kept.
 check_out() {
   local word file out=
   for word in "${flags[@]}"; do
@@ -131,7 +131,7 @@ check_out() {
       --out=*) out=${word#*=} ;;
     esac
   done
-  [[ $out == runs/?* ]] || mistake "the run's --out=$out must be given and lie under runs/"
+  [[ $out == runs/?* ]] || mistake "the run's --out=$out must be given and be under runs/"
 }
 
 ensure_slice() {
@@ -192,7 +192,7 @@ on_workers() { # WORKERS COMMAND
   step_gcloud tpu-vm ssh "$name" --worker="$1" --quiet --command="$2"
 }
 
-# Of all workers: a mistake or a bug anywhere decides, since the others then only lost a peer.
+# The exit code of the run: a user error or a bug on any worker decides, since the others then only lost a process.
 exit_code() {
   local codes code
   codes=$(on_workers all 'bash jaxcram/launch/tpu_worker.sh status') || codes=
@@ -219,7 +219,7 @@ collect() {
 
 interrupted() { # CODE
   trap '' INT TERM
-  say "interrupted; the run goes on, and the slice costs. The same command joins it; to end both:"
+  say "interrupted; the run continues and the slice is billed. The same command reconnects; to end both:"
   dry_run=true
   exec 3>&2
   remove
@@ -238,7 +238,7 @@ step() {
   fi
 }
 
-quoted() { # the arguments as a shell reads them back
+quoted() { # the arguments, quoted for a shell
   local word line='' quote="'\\''"
   for word; do
     [[ $word =~ ^[A-Za-z0-9_@%+=:,./-]+$ ]] || word="'${word//\'/$quote}'"

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# What tpu_pod.sh does on every worker of a slice, in the home directory, where the checkout is jaxcram/.
+# The part of tpu_pod.sh that runs on every worker of a slice. The checkout is jaxcram/ in the home directory.
 #
-#   tpu_worker.sh install [gs://BUCKET[/PATH]]   the package, and the bucket as jaxcram/runs
-#   tpu_worker.sh run FLAGS                      start `jaxcram cram FLAGS`, or join it, and show its log
-#   tpu_worker.sh status                         "exit CODE" of the run, or "exit none"
+#   tpu_worker.sh install [gs://BUCKET[/PATH]]   install the package, and mount the bucket as jaxcram/runs
+#   tpu_worker.sh run FLAGS                      start `jaxcram cram FLAGS`, or reconnect, and show its log
+#   tpu_worker.sh status                         print "exit CODE" of the run, or "exit none"
 #
-# The run belongs to no connection: when one breaks, the run goes on, and `run` joins it again.
+# The run does not depend on a connection: if one breaks, the run continues, and `run` reconnects to it.
 set -euo pipefail
 
 checkout=$HOME/jaxcram
@@ -13,7 +13,7 @@ venv=$HOME/jaxcram-venv
 state=$HOME/jaxcram-run # command, pid, log and exit code of the run
 
 install() {
-  # A slice's system Python may be older than the package asks for; uv brings one.
+  # The slice's Python may be too old for the package; uv installs a newer one.
   python3 -m pip install --quiet --user uv
   local uv=$HOME/.local/bin/uv
   [[ -d $venv ]] || "$uv" venv --quiet --python=3.12 "$venv"
@@ -38,7 +38,7 @@ mount_bucket() { # BUCKET[/PATH]
     sudo apt-get update --quiet=2
     sudo apt-get install --quiet=2 gcsfuse
   fi
-  # Checkpoints are directories that are renamed when they are whole.
+  # Checkpoints are directories, which are renamed when complete.
   gcsfuse --implicit-dirs --rename-dir-limit=100000 ${path:+--only-dir="$path"} "$bucket" "$checkout/runs"
 }
 
@@ -48,12 +48,12 @@ run() {
   mkdir -p "$state"
   if [[ -f $state/pid ]] && kill -0 "$(<"$state/pid")" 2>/dev/null; then
     if [[ $command != "$(<"$state/command")" ]]; then
-      echo "tpu_worker.sh: error: another run is under way here: $(<"$state/command")" >&2
+      echo "tpu_worker.sh: error: another run is in progress here: $(<"$state/command")" >&2
       exit 3
     fi
   else
     rm -f "$state/exit"
-    : >"$state/log" # there before tail looks
+    : >"$state/log" # must exist before tail starts
     printf '%s\n' "$command" >"$state/command"
     cd "$checkout"
     # shellcheck disable=SC2016  # the inner shell expands it

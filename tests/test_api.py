@@ -49,7 +49,7 @@ def run(model, texts, tmp_path_factory):
     )
 
 
-def test_a_person_s_own_configuration_changes_no_bit_and_stays(run, model, texts, tmp_path):
+def test_the_users_jax_configuration_changes_no_bit_and_is_kept(run, model, texts, tmp_path):
     with (
         jax.enable_x64(True),
         jax.default_matmul_precision("bfloat16"),
@@ -69,7 +69,7 @@ def rows_by_lane(run):
     return lanes_
 
 
-def test_rows_tell_the_whole_story_of_a_lane(run):
+def test_rows_record_every_stage_of_a_lane(run):
     assert len(rows_by_lane(run)) == 4
     for job, rows in rows_by_lane(run).items():
         *exact, last = rows
@@ -158,8 +158,8 @@ def test_other_settings_in_the_same_directory_are_refused(run, model, texts):
     with pytest.raises(UserError) as error:
         api.cram(model, texts, out=run.path, settings=SETTINGS, num_memory=2, verbose=False)
     assert str(error.value) == (
-        f"{run.path}: the run has other settings (num_memory: was 1, is 2); choose another directory, or "
-        "what the run was made with: texts, learning_rates and seeds may be added to it"
+        f"{run.path}: the run has other settings (num_memory: was 1, is 2); choose another directory or the "
+        "run's own settings; only texts, learning_rates and seeds may be added"
     )
 
 
@@ -192,7 +192,7 @@ def test_an_interrupted_run_keeps_its_finished_lanes(model, texts, tmp_path, mon
     assert rows_by_lane(finished) == rows_by_lane(run)
 
 
-def test_out_of_memory_halves_the_budget_tells_and_goes_on(model, texts, tmp_path, monkeypatch, run):
+def test_out_of_memory_halves_the_budget_and_is_reported(model, texts, tmp_path, monkeypatch, run):
     original, tried = chunk.run_chunk, []
 
     def small_device(model_, seats, bucket, *others):
@@ -213,7 +213,7 @@ def test_out_of_memory_halves_the_budget_tells_and_goes_on(model, texts, tmp_pat
 
 @pytest.mark.parametrize("at_once", [True, False])
 @pytest.mark.parametrize("fitting", [0, 3])
-def test_memory_that_runs_out_inside_a_chunk_loses_nothing(
+def test_running_out_of_memory_inside_a_chunk_loses_nothing(
     model, texts, tmp_path, monkeypatch, fitting, at_once
 ):
     """The seats were given away by then: their lanes go on from what the host knows of them.
@@ -257,7 +257,7 @@ def test_memory_that_runs_out_inside_a_chunk_loses_nothing(
         assert rows_by_lane(finished) == rows_by_lane(plain)
 
 
-def test_no_room_at_all_is_the_users_error(model, texts, tmp_path, monkeypatch):
+def test_one_lane_that_never_fits_is_a_user_error(model, texts, tmp_path, monkeypatch):
     def no_device(*arguments):
         raise JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
 
@@ -285,7 +285,7 @@ def test_one_lane_that_does_not_fit_is_recomputed(model, texts, tmp_path, monkey
     assert [lane["stop_reason"] for lane in finished.summary["lanes"]] == ["stage_cap"] * 4
 
 
-def test_other_runtime_errors_are_not_swallowed(model, texts, tmp_path, monkeypatch):
+def test_other_runtime_errors_are_raised(model, texts, tmp_path, monkeypatch):
     def broken(*arguments):
         raise JaxRuntimeError("INTERNAL: something else")
 
@@ -295,7 +295,7 @@ def test_other_runtime_errors_are_not_swallowed(model, texts, tmp_path, monkeypa
 
 
 @pytest.mark.parametrize(("trajectory", "kept"), [("horizon", 1), ("none", 0)])
-def test_trajectory_says_which_embeddings_are_kept(model, texts, tmp_path, trajectory, kept, run):
+def test_trajectory_selects_the_stored_embeddings(model, texts, tmp_path, trajectory, kept, run):
     finished = api.cram(
         model, texts[:1], out=tmp_path / "t", settings=SETTINGS, trajectory=trajectory, verbose=False
     )
@@ -309,7 +309,7 @@ def test_trajectory_says_which_embeddings_are_kept(model, texts, tmp_path, traje
             api.decode(finished, model)
 
 
-def test_full_mode_answers_for_the_whole_target(model, texts, tmp_path):
+def test_full_mode_reports_the_whole_target(model, texts, tmp_path):
     stages = StageSettings(mode="full", max_steps=60)
     finished = api.cram(
         model,
@@ -365,7 +365,7 @@ def test_generate_stops_at_the_end_and_refuses_what_does_not_fit(model):
 # Names, values and what they look like
 
 
-def test_settings_by_flat_names_are_those_of_the_flags():
+def test_flat_settings_equal_the_flags():
     settings = CramSettings.of(
         learning_rates=0.1, max_steps=200, mode="full", beta1=np.float32(0.5), seeds=[1, 2]
     )
@@ -397,7 +397,7 @@ def test_settings_by_flat_names_are_those_of_the_flags():
         ({"remat": "yes"}, "remat 'yes' must be True, False or None"),
     ],
 )
-def test_options_that_are_wrong_are_told_in_one_line(model, texts, tmp_path, options, line):
+def test_wrong_options_are_one_line_errors(model, texts, tmp_path, options, line):
     with pytest.raises(UserError) as refusal:
         api.cram(model, texts, out=tmp_path / "run", **options)
     assert str(refusal.value) == line
@@ -412,12 +412,12 @@ def test_options_that_are_wrong_are_told_in_one_line(model, texts, tmp_path, opt
         ([], "texts: the list is empty; give at least one text"),
     ],
 )
-def test_texts_that_are_none_are_told_in_one_line(model, tmp_path, given, line):
+def test_invalid_texts_are_one_line_errors(model, tmp_path, given, line):
     with pytest.raises(UserError) as refusal:
         api.cram(model, given, out=tmp_path / "run")
     assert str(refusal.value) == line
 
 
-def test_what_models_and_runs_look_like(model, run):
+def test_the_reprs_of_models_and_runs(model, run):
     assert repr(model) == "Model('tiny': llama, 0.0M parameters, 2 layers of width 32, float32)"
     assert repr(run) == f"Run({str(run.path)!r}: progressive, 4 lanes of 2 texts)"

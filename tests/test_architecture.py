@@ -91,7 +91,7 @@ def test_imports_point_down_only():
     assert wrong == set()
 
 
-def test_each_outside_package_has_its_door():
+def test_each_external_package_is_imported_only_where_allowed():
     wrong = {
         f"{name} imports {target}"
         for name, tree in modules()
@@ -112,16 +112,16 @@ def test_importing_the_package_loads_nothing_slow():
     assert loaded("import jaxcram") == set()
 
 
-def test_listing_the_programs_does_not_even_load_absl():
+def test_listing_the_programs_does_not_load_absl():
     assert loaded("from jaxcram.cli.main import main; main(['--help'])", SLOW | {"absl", "numpy"}) == set()
 
 
 @pytest.mark.parametrize("program", main.PROGRAMS)
-def test_nothing_slow_is_loaded_before_the_flags_are_right(program):
+def test_nothing_slow_is_loaded_before_the_flags_are_checked(program):
     right, wrong = f"main([{program!r}, '--help']) == 0", f"main([{program!r}, '--wrong']) == 2"
     assert loaded(f"from jaxcram.cli.main import main; assert {right} and {wrong}") == set()
 
 
-def test_the_walls_are_where_the_test_says():
+def test_every_room_is_in_the_table():
     """Every room of the package is in the table, and no room of the table is missing."""
     assert {name.split(".")[0] for name, _ in modules()} == set(MAY_IMPORT)

@@ -55,7 +55,7 @@ def test_generation_ends_with_the_first_end_token(directory: Path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("generation", [{"eos_token_id": [39, "last"]}, {"eos_token_id": "last"}, {}, None])
-def test_generation_ends_where_transformers_ends_it(directory: Path, generation):
+def test_generation_ends_as_in_transformers(directory: Path, generation):
     torch = pytest.importorskip("torch")
     from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
@@ -102,11 +102,11 @@ def test_logits_that_overflow_are_refused(directory: Path, temperature: float):
     )
 
 
-def test_texts_that_are_none_are_refused_before_the_model_is_loaded(tmp_path: Path):
+def test_invalid_prompts_are_refused_before_the_model_is_loaded(tmp_path: Path):
     def cram(texts):
         return refusal(api.cram, str(tmp_path / "absent"), texts, out=tmp_path / "run")
 
     assert cram(["x", None]).startswith("texts: entry 1 is None, not a text")
-    assert cram(None).startswith("texts: neither a source nor a list of texts, but NoneType")
+    assert cram(None).startswith("texts: NoneType is neither a source nor a list of texts")
     assert cram([]) == "texts: the list is empty; give at least one text"
     assert not (tmp_path / "run").exists()

@@ -9,7 +9,7 @@ from jaxcram import hub
 from jaxcram.errors import UserError
 
 
-def test_what_is_there_is_a_path_whatever_it_looks_like(tmp_path, monkeypatch):
+def test_an_existing_path_is_a_path_whatever_its_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "s3:" / "bucket").mkdir(parents=True)
@@ -45,14 +45,14 @@ def test_a_uri_is_refused_under_the_name_of_its_setting(uri):
         ("", False),
     ],
 )
-def test_a_path_by_its_looks(name, path):
+def test_names_that_can_only_be_paths(name, path):
     assert hub.is_path(name) is path
 
 
-def test_a_model_name_that_can_only_be_a_path_is_not_asked_for(monkeypatch):
+def test_a_name_that_can_only_be_a_path_is_not_requested_from_the_hub(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     for name in ("models/a/b", "./m", "~/m", "m", "/m", "a b/c"):
         with pytest.raises(
-            UserError, match=r"is no directory and no Hub name \(owner/name\); check its path"
+            UserError, match=r"is neither a directory nor a Hub name \(owner/name\); check its path"
         ):
             hub.model_directory(name, ["*"])

@@ -1,1 +1,1 @@
-"""Figures: rows in, matplotlib figure out, no science."""
+"""Matplotlib figures from rows, one function per figure; numbers are computed in analysis/."""

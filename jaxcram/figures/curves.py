@@ -1,4 +1,4 @@
-"""The figure of a run's curves: how its lanes came to what they are."""
+"""The figure of a run's curves."""
 
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,18 +26,18 @@ COLUMNS = (*_LANE, "step", *_PANELS)
 
 
 class Curve(NamedTuple):
-    """One column of one lane, or of what several have in common; one entry a point [P]."""
+    """One column of one lane, or the median of several; one entry per point [P]."""
 
     steps: np.ndarray
-    values: np.ndarray  # NaN where there is none
+    values: np.ndarray  # NaN for missing values
 
 
 def curves_figure(points: "pa.Table", *, title: str = "") -> Figure:
-    """Five panels against the step: a thin line for every lane, and a bold one for the median of each rate.
+    """Five panels over steps: a thin line per lane, and a bold one for the median of each learning rate.
 
     Args:
-        points: the curves of a run; `COLUMNS` are enough.
-        title: what was crammed into what.
+        points: the curves of a run; only `COLUMNS` are needed.
+        title: of the figure.
     """
     lanes = by_lane(points)
     colors = rate_colors(rate for rate, _ in lanes)
@@ -62,7 +62,7 @@ def curves_figure(points: "pa.Table", *, title: str = "") -> Figure:
 
 
 def by_lane(points: "pa.Table") -> list[tuple[float, dict[str, Curve]]]:
-    """Learning rate of every lane, and its curves by column, in order of steps."""
+    """(learning rate, curves by column) of every lane, in order of steps."""
     table = points.select(COLUMNS).sort_by([(name, "ascending") for name in (*_LANE, "step")])
     column = {name: table[name].to_numpy() for name in COLUMNS}
     new = np.zeros(len(table), bool)
@@ -79,9 +79,9 @@ def by_lane(points: "pa.Table") -> list[tuple[float, dict[str, Curve]]]:
 
 
 def median(curves: list[Curve]) -> Curve:
-    """The median of some lanes at every step at which more than half of them have a value.
+    """The median of several lanes, at every step at which more than half of them have a value.
 
-    Beyond that it would tell of those that last longest.
+    At later steps it would only describe the lanes that last longest.
     """
     steps, values = (np.concatenate(arrays) for arrays in zip(*curves, strict=True))
     steps, values = steps[~np.isnan(values)], values[~np.isnan(values)]
@@ -93,11 +93,11 @@ def median(curves: list[Curve]) -> Curve:
 
 
 def _draw(axes: Axes, curves: list[Curve], color: str, logarithmic: bool) -> None:
-    """The lanes of one learning rate; a dot is where one ended."""
+    """Draws the lanes of one learning rate, with a dot at the end of each."""
     if logarithmic:
         curves = [Curve(steps, np.where(values > 0, values, np.nan)) for steps, values in curves]
     many = len(curves) > 1
-    faint = max(0.12, 0.6 / len(curves) ** 0.4)  # so that many lanes still show where most of them are
+    faint = max(0.12, 0.6 / len(curves) ** 0.4)  # with many lanes, overlap then shows their density
     lines = [np.column_stack(curve) for curve in curves]
     axes.add_collection(
         LineCollection(lines, colors=color, linewidths=0.7 if many else 1.2, alpha=faint if many else 1.0)
@@ -110,7 +110,7 @@ def _draw(axes: Axes, curves: list[Curve], color: str, logarithmic: bool) -> Non
 
 
 def _logarithmic(axes: Axes, values: np.ndarray) -> None:
-    """A logarithmic axis for values; matplotlib's own choice fails where they are all the same."""
+    """Sets up a logarithmic axis; matplotlib's own limits fail if all values are equal."""
     positive = values[np.isfinite(values) & (values > 0)]
     low, high = (positive.min(), positive.max()) if len(positive) else (1.0, 1.0)
     span = high / low
@@ -123,7 +123,7 @@ def _logarithmic(axes: Axes, values: np.ndarray) -> None:
 
 
 def _linear(loss: Axes, accuracy: Axes, horizon: Axes, rate: Axes, norm: Axes) -> None:
-    """Limits and labels of the other axes."""
+    """Sets limits and labels of the linear axes."""
     accuracy.set_ylim(0, 1.03)
     horizon.set_ylim(bottom=0)
     horizon.yaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
@@ -133,12 +133,12 @@ def _linear(loss: Axes, accuracy: Axes, horizon: Axes, rate: Axes, norm: Axes) -
 
 
 def _handles(colors: dict[float, str], most: int) -> list[Line2D]:
-    """What lines mean; `most` is the largest number of lanes of one learning rate."""
+    """Entries of the legend; `most` is the largest number of lanes of one learning rate."""
     gray = "0.4"
     handles = [*rate_handles(colors), Line2D([], [], linestyle="", label="")]
-    handles.append(Line2D([], [], color=gray, linewidth=0.8, label="a lane"))
-    handles.append(Line2D([], [], color=gray, linestyle="", marker=".", label="where it ended"))
+    handles.append(Line2D([], [], color=gray, linewidth=0.8, label="lane"))
+    handles.append(Line2D([], [], color=gray, linestyle="", marker=".", label="end of a lane"))
     if most > 1:
-        label = "median, while more than\nhalf are under way"
+        label = "median, while more than\nhalf are running"
         handles.append(Line2D([], [], color=gray, linewidth=2.2, label=label))
     return handles

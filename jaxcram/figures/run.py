@@ -1,4 +1,4 @@
-"""The figure of a run: how much was crammed at which learning rate, and what each token cost."""
+"""The figure of a run: horizons by learning rate, and steps per token by surprisal."""
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
@@ -16,13 +16,13 @@ from jaxcram.figures.style import plain, rate_colors, rate_handles
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_SPREAD = 0.06  # decades by which the lanes of one learning rate stand apart at most
-_NARROW = 0.1  # share of the axis between two learning rates below which their labels are turned
+_SPREAD = 0.06  # largest horizontal spread of the lanes of one learning rate, in decades
+_NARROW = 0.1  # labels are rotated if two learning rates are closer than this share of the axis
 _MEAN: dict[str, Any] = {"color": "0.25", "markerfacecolor": "white", "markersize": 8, "linewidth": 1.2}
 
 
 class _Key(NamedTuple):
-    """What colours and markers mean."""
+    """Colours and markers."""
 
     color: dict[float, str]  # learning rate -> colour
     kind: dict[int, str]  # sample id -> kind
@@ -30,14 +30,14 @@ class _Key(NamedTuple):
 
 
 def run_figure(rows: "pa.Table", summary: Mapping[str, Any], *, title: str = "") -> Figure:
-    """Two panels: every lane's horizon by learning rate, and the steps per token by its surprisal.
+    """Two panels: every lane's horizon by learning rate, and the steps per token by surprisal.
 
-    In full mode every lane's accuracy by learning rate, and its horizon.
+    In full mode: every lane's accuracy by learning rate, and its horizon.
 
     Args:
-        rows: of a run; the columns that `stage_costs` reads are enough.
-        summary: of the same run; each `kind` of text in it has a marker and a mean of its own.
-        title: what was crammed into what.
+        rows: of a run; only the columns that `stage_costs` reads are needed.
+        summary: of the same run; each `kind` of text has its own marker and mean.
+        title: of the figure.
     """
     lanes = sorted(summary["lanes"], key=lambda lane: (lane["sample_id"], lane["seed"]))
     kind = {lane["sample_id"]: lane["kind"] for lane in lanes}
@@ -85,11 +85,11 @@ def _draw_accuracies(axes: Axes, lanes: Sequence[Mapping[str, Any]], key: _Key) 
     _draw_by_rate(axes, lanes, key, _forced, filled=False)
     _draw_by_rate(axes, lanes, key, lambda lane: lane["exact_accuracy"])
     axes.set_ylim(-0.02, 1.02)
-    axes.set_ylabel("share of the target that comes back")
+    axes.set_ylabel("share of the target recovered")
 
 
 def _forced(lane: Mapping[str, Any]) -> float | None:
-    """Accuracy under teacher forcing, as decoded or, where nothing was, as measured while cramming."""
+    """Teacher-forced accuracy, from verification or, if the lane was not decoded, from cramming."""
     if lane["tf_accuracy"] is None and "tf_tokens" in lane:
         return lane["tf_tokens"] / lane["target_tokens"]
     return lane["tf_accuracy"]
@@ -102,22 +102,22 @@ def _draw_by_rate(
     value: Callable[[Mapping[str, Any]], float | None],
     filled: bool = True,
 ) -> None:
-    """A number of every lane that has one, and the means of every kind of text, by learning rate."""
+    """Draws a value of every lane that has one, and its mean for every kind of text, by learning rate."""
     rates = list(key.color)
     gaps = np.diff(np.log10(rates))
     spread = min(_SPREAD, 0.3 * gaps.min(initial=1.0))
     points: dict[tuple[str, float], list[float]] = {}
     for rate, color in key.color.items():
         here = [lane for lane in lanes if lane["learning_rate"] == rate]
-        places = rate * 10 ** (np.linspace(-spread, spread, len(here)) if len(here) > 1 else np.zeros(1))
-        for lane, place in zip(here, places, strict=True):
+        x = rate * 10 ** (np.linspace(-spread, spread, len(here)) if len(here) > 1 else np.zeros(1))
+        for lane, lane_x in zip(here, x, strict=True):
             if (number := value(lane)) is None:
                 continue
             kind = key.kind[lane["sample_id"]]
             points.setdefault((kind, rate), []).append(number)
             face, edge = (color, 0.0) if filled else ("none", 1.0)
             axes.plot(
-                place,
+                lane_x,
                 number,
                 key.marker[kind],
                 color=color,
@@ -141,7 +141,7 @@ def _draw_by_rate(
 
 
 def _has_mean(lanes: Sequence[Mapping[str, Any]]) -> bool:
-    """One lane is its own mean."""
+    """Whether means are drawn: not for a single lane."""
     return len(lanes) > 1
 
 

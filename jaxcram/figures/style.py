@@ -1,4 +1,4 @@
-"""How figures of this package look."""
+"""The style of all figures."""
 
 import io
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ _STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "grid.color": "0.92",
     "legend.frameon": False,
-    "text.parse_math": False,  # names with two dollar signs are no formulae
+    "text.parse_math": False,  # or names with two dollar signs would be parsed as formulae
 }
 
 
@@ -26,12 +26,12 @@ _MOST_RATES = 10  # in a legend
 
 
 def plain() -> AbstractContextManager[None]:
-    """Matplotlib's default style and ours, whatever the person's matplotlibrc wants, as LaTeX or no fonts."""
+    """Matplotlib's default style with the changes above, regardless of the user's matplotlibrc."""
     return matplotlib.style.context(["default", _STYLE])
 
 
 def png(figure: Figure) -> bytes:
-    """A figure as an image, drawn without any window system."""
+    """A figure as a PNG image, drawn without a display."""
     image = io.BytesIO()
     with plain():
         figure.savefig(image, format="png", dpi=150, backend="agg")
@@ -39,14 +39,14 @@ def png(figure: Figure) -> bytes:
 
 
 def rate_colors(rates: Iterable[float]) -> dict[float, str]:
-    """A colour for each learning rate, by size, from dark to light."""
+    """A colour for each learning rate, from dark (small) to light (large)."""
     ordered = sorted(set(rates))
     shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.88, len(ordered)))
     return {rate: matplotlib.colors.to_hex(shade) for rate, shade in zip(ordered, shades, strict=True)}
 
 
 def rate_handles(colors: dict[float, str]) -> list[Line2D]:
-    """Entries of a legend that say which colour is which learning rate, under a heading; of many some."""
+    """Legend entries for the colours of learning rates, under a heading; at most `_MOST_RATES` of them."""
     some = np.linspace(0, len(colors) - 1, min(len(colors), _MOST_RATES)).round()
     shown = [list(colors.items())[int(i)] for i in some]
     patch: dict[str, Any] = {"linestyle": "", "marker": "s", "markersize": 8}

@@ -1,4 +1,4 @@
-"""What a person sees of a run: its outline, its progress, and what came of it. Values in, text out."""
+"""Text output of a run: outline, progress, table and example."""
 
 from jaxcram.report.bar import Bar
 from jaxcram.report.duration import duration

@@ -1,4 +1,4 @@
-"""Progress while a run goes on."""
+"""The progress of a run, on stderr and in its log."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ if TYPE_CHECKING:
     from jaxcram.results.directory import RunDirectory
 
 LOG_SECONDS = 5.0
-LINE_SECONDS = 10.0  # between two lines where stderr is no terminal
+LINE_SECONDS = 10.0  # between two lines if stderr is not a terminal
 
 
 class Bar:
-    """Progress of a run on stderr, if wanted, and a line in its log every few seconds.
+    """Shows the progress of a run on stderr, and logs it every few seconds.
 
-    On a terminal it is a bar; elsewhere lines, one every `LINE_SECONDS` at most. A context manager, so that
-    whatever is printed after an error starts on a line of its own.
+    On a terminal it is a progress bar, elsewhere one line every `LINE_SECONDS`. A context manager, so that
+    the bar is closed before an error is printed.
 
     Args:
-        visible: whether there is anything on stderr.
-        clock: seconds, from any start.
+        visible: whether to write to stderr.
+        clock: returns seconds, from any origin.
     """
 
     def __init__(self, visible: bool, clock: Callable[[], float] = time.monotonic) -> None:
         self._visible = visible
         self._clock = clock
         self._bar: tqdm | None = None
-        self._logged = self._told = float("-inf")
+        self._logged = self._shown = float("-inf")  # times of the last log event and line
 
     def __enter__(self) -> Self:
         return self
@@ -46,24 +46,24 @@ class Bar:
             self._bar.close()
 
     def begin(self, plan: Outline) -> None:
-        """What the run is going to do."""
+        """Show the outline of the run."""
         for line in outline(plan):
             self.tell(line)
 
     def tell(self, line: str) -> None:
-        """A line of its own, above the bar if there is one already."""
+        """Show one line, above the bar if there is one."""
         if self._visible:
             tqdm.write(line, file=sys.stderr)
 
     def __call__(self, progress: Progress, directory: RunDirectory) -> None:
-        """Show the state after a chunk."""
+        """Show and log the progress after a chunk."""
         if progress.note:
             self.tell(progress.note)
         now = self._clock()
         if self._visible and sys.stderr.isatty():
             self._draw(progress)
-        elif now - self._told >= LINE_SECONDS:
-            self._told = now
+        elif now - self._shown >= LINE_SECONDS:
+            self._shown = now
             done = f"{progress.lanes - progress.alive}/{progress.lanes} lanes done"
             self.tell(f"{done}, {duration(progress.seconds)} so far, {_state(progress)}")
         if now - self._logged >= LOG_SECONDS or progress.note or not progress.alive:

@@ -1,8 +1,8 @@
-"""Seconds as a person reads them."""
+"""Durations as text."""
 
 
 def duration(seconds: float | None) -> str:
-    """Hours, minutes and seconds, such as 1:02:03; "?" where nothing is known."""
+    """Hours, minutes and seconds, such as 1:02:03; "?" for None."""
     if seconds is None:
         return "?"
     whole = round(seconds)

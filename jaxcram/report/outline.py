@@ -1,4 +1,4 @@
-"""What a run is going to do, in lines."""
+"""The outline of a run, as lines of text."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from jaxcram.cram.outline import Outline
     from jaxcram.cram.settings import CramSettings
 
-_MOST_VALUES = 5  # of a list that is written out
+_MOST_VALUES = 5  # of a list that are shown
 
 
 def outline(plan: Outline) -> list[str]:
-    """Model, devices, texts, lanes, procedure, passes and directory, one a line."""
+    """Model, devices, texts, lanes, procedure, objective, passes and directory, one line each."""
     precision = (
         f"{plan.dtype}; {_count(plan.parameters)} parameters, {plan.layers} layers of width {plan.width}"
     )
@@ -53,7 +53,7 @@ def _lanes(plan: Outline) -> str:
     if plan.finished:
         line += f"; {plan.finished} are finished"
     if plan.saved:
-        line += f"; {plan.saved} go on from a checkpoint"
+        line += f"; {plan.saved} resume from a checkpoint"
     return line
 
 
@@ -69,21 +69,21 @@ def _values(values: Sequence[float]) -> str:
 def _procedure(settings: CramSettings) -> str:
     stages = settings.stages
     if stages.mode == "full":
-        return f"full: the whole text at once, at most {_number(stages.max_steps, 'step')} a lane"
+        return f"full: the whole text at once, at most {_number(stages.max_steps, 'step')} per lane"
     return (
-        f"progressive: {_number(stages.min_tokens, 'token')}, then {stages.progressive_step} more a stage; "
-        f"at most {_number(stages.max_steps_per_stage, 'step')} a stage, {stages.max_steps} a lane"
+        f"progressive: {_number(stages.min_tokens, 'token')}, then {stages.progressive_step} more per stage; "
+        f"at most {_number(stages.max_steps_per_stage, 'step')} per stage, {stages.max_steps} per lane"
     )
 
 
 def _objective(settings: CramSettings) -> str:
     vectors = _number(settings.num_memory, "vector")
-    return f"{settings.objective.loss} of {vectors} a text; AdamW, {settings.optimizer.schedule} schedule"
+    return f"{settings.objective.loss}, {vectors} per text; AdamW, {settings.optimizer.schedule} schedule"
 
 
 def _passes(plan: Outline) -> str:
     if plan.token_budget is None:
-        return "how many tokens they should hold is measured at the start, or known from before"
+        return "the token budget is measured at the start, unless it was measured before"
     shown = (
         plan.passes
         if len(plan.passes) <= _MOST_VALUES
@@ -92,4 +92,4 @@ def _passes(plan: Outline) -> str:
     shapes = [f"{bucket.lanes} x {bucket.tokens}" for bucket in shown]
     if len(shown) < len(plan.passes):
         shapes.insert(-1, "...")
-    return f"at most {plan.token_budget} tokens on a device: {', '.join(shapes)} (lanes x tokens)"
+    return f"at most {plan.token_budget} tokens per device: {', '.join(shapes)} (lanes x tokens)"

@@ -1,4 +1,4 @@
-"""One lane as text: what was asked for, and what came back."""
+"""The example of a run: one lane's original beside its decoded text."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from jaxcram.report.table import lane_name
 
 
 def sample(summary: Mapping[str, Any]) -> list[str]:
-    """Lines that show the run's example; without one, why there is none."""
+    """Lines that show the run's example, or say why there is none."""
     example = summary["example"]
     if example is None:
         return [_without(summary)]
-    if "target_tokens" not in example:  # of an earlier version: its lane has them
+    if "target_tokens" not in example:  # from an earlier version: take it from the example's lane
         example = {**_lane_of(example, summary["lanes"]), **example}
     lines = [f"{lane_name(example)}, {_extent(example, summary['mode'])}:"]
     lines += [f"original: {printable(example['original'])}", f"decoded:  {printable(example['decoded'])}"]
@@ -33,16 +33,16 @@ def _lane_of(example: Mapping[str, Any], lanes: Sequence[Mapping[str, Any]]) -> 
 def _without(summary: Mapping[str, Any]) -> str:
     lanes = summary["lanes"]
     if any(lane["horizon"] > lane.get("bos_tokens", 0) for lane in lanes):
-        return "no sample: " + (
-            "nothing is decoded before the run is finished"
+        return "no example: " + (
+            "lanes are decoded when the run is finished"
             if summary.get("lanes_in_all") != len(lanes) and "lanes_in_all" in summary
-            else "the run kept no embeddings (trajectory = none), so nothing was decoded back"
+            else "the run stored no embeddings (trajectory = none), so nothing was decoded"
         )
-    return "no sample: no text came back from any lane"
+    return "no example: no text was recovered from any lane"
 
 
 def _extent(example: Mapping[str, Any], mode: str) -> str:
-    """How much of the target is shown."""
+    """The part of the target that is shown."""
     if "target_tokens" not in example or "decode_tokens" not in example:
         return "the whole target" if mode == "full" else "up to its horizon"
     target, tokens = example["target_tokens"], example["decode_tokens"]
@@ -63,5 +63,5 @@ def _verdict(example: Mapping[str, Any]) -> str:
         )
         return f"NOT identical: the first difference is token {at} of {example['decode_tokens']}, {after}"
     if "first_mismatch" in example:
-        return "NOT identical: all tokens came back, but they do not decode to the text (unknown tokens?)"
+        return "NOT identical: all tokens are right, but they do not decode to the text (unknown tokens?)"
     return "NOT identical"

@@ -1,4 +1,4 @@
-"""The closing table of a run, the notes under it, and its time."""
+"""The table of a run, the notes below it, and its time."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ Column = tuple[str, Callable[[Sequence[Lane]], str]]
 
 WIDTH = 100  # columns of a terminal
 _PM = "\N{PLUS-MINUS SIGN}"
-_MOST_NAMED = 4  # lanes that a note names one by one
+_MOST_NAMED = 4  # lanes named in a note
 
 
 def table(summary: Mapping[str, Any], *, per_text: bool = False) -> str:
-    """The closing table, a line for each kind of text and learning rate, or for each text.
+    """The table of a run: one line per kind of text and learning rate, or one per text.
 
-    Means over lanes, with their standard deviation where there are several.
+    Values are means over lanes, with the standard deviation if there are several.
 
     Args:
         summary: of a run, finished or not; `lanes` are those that have ended.
-        per_text: a line for each text, over all its learning rates and seeds.
+        per_text: one line per text, over all its learning rates and seeds.
     """
     lanes = summary["lanes"]
     if not lanes:
@@ -51,7 +51,7 @@ def table(summary: Mapping[str, Any], *, per_text: bool = False) -> str:
 
 
 def notes(summary: Mapping[str, Any]) -> list[str]:
-    """Lines under the table: what its columns mean, why lanes ended, and which of them need a look."""
+    """Lines below the table: the meaning of columns, why lanes ended, and which lanes to look at."""
     return [line for note in _notes(summary) for line in textwrap.wrap(note, WIDTH, subsequent_indent="    ")]
 
 
@@ -66,36 +66,36 @@ def _notes(summary: Mapping[str, Any]) -> list[str]:
         lines.append("ended by: " + ", ".join(f"{reason} {count}" for reason, count in stops.most_common()))
     empty = [lane for lane in lanes if is_empty(lane)]
     if empty:
-        lines.append(f"nothing came back from {_named(empty, len(lanes))}")
+        lines.append(f"no text was recovered from {_named(empty, len(lanes))}")
     differing = [lane for lane in lanes if not full and not is_empty(lane) and _mismatches([lane])]
     if differing:
         lines.append(f"decoders differ from the exact prefix in {_named(differing, len(lanes), _mismatches)}")
     if unknown := [lane for lane in lanes if lane["information_gain_bits"] is None]:
-        lines.append(f"no finite gain, so left out of its mean: {_named(unknown, len(lanes))}")
+        lines.append(f"gain is not finite, so left out of the mean: {_named(unknown, len(lanes))}")
     return lines
 
 
 def speed(summary: Mapping[str, Any]) -> str:
-    """One line on time: of the run, of its compilation, and how much of the computation was needed."""
-    line = f"{summary['wall_s']:.0f} s, of which {summary['compile_s']:.0f} s compiled programs"
+    """One line: time of the run and of compilation, steps, passes, and the useful share of the tokens."""
+    line = f"{summary['wall_s']:.0f} s, of which {summary['compile_s']:.0f} s compilation"
     if summary["compile_saved_s"] >= 1:
         line += f" (the compilation cache saved {summary['compile_saved_s']:.0f} s)"
     if summary["useful_share"] is not None:
-        line += f"; {summary['lane_steps']} steps of lanes in {summary['passes']} passes, "
+        line += f"; {summary['lane_steps']} lane steps in {summary['passes']} passes, "
         line += f"useful share {summary['useful_share']:.2f}"
     return line
 
 
 def is_empty(lane: Lane) -> bool:
-    """Whether no text came back: no token, or none but BOS; in full mode right ones further on count too."""
-    back, bos = lane["horizon"], lane.get("bos_tokens", 0)
+    """Whether no text was recovered: no token, or only BOS; in full mode correct later tokens count too."""
+    recovered, bos = lane["horizon"], lane.get("bos_tokens", 0)
     if not _is_of_prefix(lane) and lane["exact_accuracy"] is not None:
-        back = round(lane["exact_accuracy"] * lane["decode_tokens"])
-    return back <= bos
+        recovered = round(lane["exact_accuracy"] * lane["decode_tokens"])
+    return recovered <= bos
 
 
 def lane_name(lane: Lane) -> str:
-    """A lane as notes and headings name it."""
+    """The name of a lane in notes and headings."""
     seed = f", seed {lane['seed']}" if lane.get("seed") else ""
     return f"sample {lane['sample_id']}, learning rate {lane['learning_rate']:g}{seed}"
 
@@ -109,7 +109,7 @@ def _named(lanes: Sequence[Lane], count: int, detail: Callable[[Sequence[Lane]],
 
 
 def _spread(values: Iterable[float | None], digits: int = 1) -> str:
-    """Mean and standard deviation of the values that are known."""
+    """Mean and standard deviation of the values that are not None."""
     known = [value for value in values if value is not None]
     if not known:
         return "-"
@@ -122,7 +122,7 @@ def _mean(name: str, digits: int = 1) -> Callable[[Sequence[Lane]], str]:
 
 
 def _share(name: str) -> Callable[[Sequence[Lane]], str]:
-    """Mean accuracy; a lane of which nothing came back has 0. Cut, not rounded: only 1 is 1.000."""
+    """Mean accuracy, 0 for empty lanes. Rounded down, so that only 1 is shown as 1.000."""
 
     def cell(lanes: Sequence[Lane]) -> str:
         lost = [_is_of_prefix(lane) and is_empty(lane) for lane in lanes]
@@ -136,12 +136,12 @@ def _share(name: str) -> Callable[[Sequence[Lane]], str]:
 
 
 def _is_of_prefix(lane: Lane) -> bool:
-    """Whether a lane's accuracies are those of its exact prefix, not of a longer target."""
+    """Whether a lane's accuracies are over its exact prefix, not over the whole target."""
     return lane.get("decode_tokens", lane["horizon"]) == lane["horizon"]
 
 
 def _mismatches(lanes: Sequence[Lane]) -> str:
-    """The earliest wrong token of each greedy decoder, such as `exact:3 cached:1`."""
+    """The first wrong token of each greedy decoder, such as `exact:3 cached:1`."""
     found = []
     for name in ("exact", "cached"):
         wrong = [at for lane in lanes if (at := lane[f"{name}_first_mismatch"]) is not None]
@@ -163,7 +163,7 @@ def _target(lanes: Sequence[Lane]) -> str:
 
 
 def _right(lane: Lane) -> float | None:
-    """Tokens of the target that were right under teacher forcing."""
+    """Target tokens that were correct under teacher forcing."""
     if "tf_tokens" in lane:
         return lane["tf_tokens"]
     accuracy = lane["tf_accuracy"]
@@ -171,13 +171,13 @@ def _right(lane: Lane) -> float | None:
 
 
 def _whole(lanes: Sequence[Lane]) -> str:
-    """Lanes whose whole target is exact, of all."""
+    """Number of lanes whose whole target is exact, such as `3/8`."""
     whole = sum(lane["horizon"] == lane.get("target_tokens") for lane in lanes)
     return f"{whole}/{len(lanes)}"
 
 
 def _best_rate(lanes: Sequence[Lane]) -> str:
-    """The learning rate with the longest exact prefix, the smallest of several."""
+    """The learning rate with the longest exact prefix; of several, the smallest."""
     best = max(lane["horizon"] for lane in lanes)
     if not any(lane["horizon"] == best and not is_empty(lane) for lane in lanes):
         return "-"
@@ -220,9 +220,9 @@ _FULL: tuple[Column, ...] = (
 )
 _LEGEND = (
     f"horizon: tokens of the longest exact prefix; gain: bits, without token 0; mean{_PM}std over lanes",
-    "TF, exact, cached: share of that prefix which comes back, 0 for the lanes that gave no text (empty)",
+    "TF, exact, cached: share of that prefix that is recovered, 0 for lanes without any text (empty)",
 )
 _LEGEND_FULL = (
-    "TF, exact, cached: share of the whole target that comes back; whole: lanes exact to its end",
+    "TF, exact, cached: share of the whole target that is recovered; whole: lanes with an exact target",
     f"horizon: tokens exact from the start; gain: bits, without token 0; mean{_PM}std over lanes",
 )

@@ -1,1 +1,1 @@
-"""Texts, and the tokens that a model reads them as: text in, tokens out."""
+"""Sources of texts, tokenizers, and targets in tokens."""

@@ -1,4 +1,4 @@
-"""The characters of files that others wrote: decompressed, decoded, and a little of them at a time."""
+"""Reads the characters of untrusted files: decompressed, decoded, and in pieces."""
 
 import codecs
 import io
@@ -17,25 +17,25 @@ _PIECE = 1 << 16  # bytes
 
 
 def lines(path: Path) -> Iterator[str]:
-    """Lines of a UTF-8 file, line ends as \\n, read one at a time."""
+    """Yields the lines of a UTF-8 file, with \\n as line ends; only one is in memory at a time."""
     position = 0
     with _opened(path) as file:
         while line := file.readline(MOST_BYTES + 1):
             size = len(line)
             if size > MOST_BYTES:
-                raise UserError(f"{path}: a line has more than {MOST_BYTES} bytes; break it into lines")
+                raise UserError(f"{path}: a line has more than {MOST_BYTES} bytes; split it")
             try:
                 text = line.decode()
             except UnicodeDecodeError as error:
                 raise _not_utf8(path, position + error.start) from error
-            del line  # or a long one would be in memory thrice
+            del line  # or a long line would be in memory three times
             text = text.replace("\r\n", "\n")
             yield text.removeprefix("\ufeff") if position == 0 else text
             position += size
 
 
 def pieces(path: Path) -> Iterator[str]:
-    """The characters of a UTF-8 file that need not have lines."""
+    """Yields the characters of a UTF-8 file in pieces, regardless of lines."""
     decoder, position = codecs.getincrementaldecoder("utf-8")(), 0
     with _opened(path) as file:
         while True:
@@ -51,34 +51,34 @@ def pieces(path: Path) -> Iterator[str]:
 
 
 def valid(text: str, where: str) -> str:
-    """The text itself. Raises UserError where it is no Unicode."""
+    """Returns the text. Raises UserError if it is not valid Unicode."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise UserError(f"{where}: half a surrogate pair (character {error.start}); mend it") from error
+        raise UserError(f"{where}: unpaired surrogate (character {error.start}); correct it") from error
     return text
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in one line."""
+    """The first line of an error's message."""
     return str(error).strip().split("\n")[0] or type(error).__name__
 
 
 def _not_utf8(path: Path, position: int) -> UserError:
-    return UserError(f"{path}: not UTF-8 (byte {position}); convert it, say with iconv -t UTF-8")
+    return UserError(f"{path}: not UTF-8 (byte {position}); convert it, for example with iconv -t UTF-8")
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
-    """The bytes of a file, decompressed as its name says; whatever goes wrong with them is a UserError."""
+    """The bytes of a file, decompressed according to its name; any error is raised as a UserError."""
     try:
         documents.require_file(path)
         with path.open("rb") as stored, COMPRESSIONS.get(path.suffix.lower(), _plain)(stored) as stream:
             yield stream
     except _damage() as error:
-        raise UserError(f"{path}: damaged or cut short ({first_line(error)}); compress it again") from error
+        raise UserError(f"{path}: damaged or truncated ({first_line(error)}); compress it again") from error
     except OSError as error:
-        if error.strerror is None:  # not from the system, but of what decompresses
+        if error.strerror is None:  # from the decompressor, not from the system
             raise UserError(
                 f"{path}: damaged, or not compressed as its name says ({first_line(error)}); "
                 "compress or rename it"
@@ -87,7 +87,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 
 
 def _damage() -> tuple[type[Exception], ...]:
-    """The errors of what decompresses; lzma is not imported for its own, as some builds of Python lack it."""
+    """The errors of decompressors; lzma is not imported here, since some builds of Python lack it."""
     lzma = sys.modules.get("lzma")
     return (EOFError, zlib.error, *([lzma.LZMAError] if lzma else []))
 

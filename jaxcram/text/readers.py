@@ -15,26 +15,26 @@ MOST_CHARACTERS = 1 << 24  # of one text; the Bible has 4.5 million
 
 
 def kind(name: str) -> str | None:
-    """How a file is read, by its name: a key of `KINDS`, or None where it is not."""
+    """The format of a file by its name, a key of `KINDS`; None if it is not supported."""
     path = Path(name.lower())
     if path.suffix in characters.COMPRESSIONS:
         path = path.with_suffix("")
-        if path.suffix == ".parquet":  # which has to be read from its end
+        if path.suffix == ".parquet":  # reading starts at the end of the file
             return None
     return path.suffix if path.suffix in KINDS else None
 
 
 def texts(path: Path, column: str) -> Iterator[str]:
-    """The texts of a file of a known kind; `column` holds them in a table.
+    """Yields the texts of a file; in a table they are in `column`.
 
     Raises:
-        UserError: the file cannot be read, or is not what its name says; the line or row is named.
+        UserError: the file cannot be read, or does not have the format of its name; names the line or row.
     """
     return KINDS[kind(path.name) or ""](path, column)
 
 
 def whole(path: Path) -> str:
-    """All of a .txt file as one text."""
+    """A .txt file as one text."""
     text = _Growing(path)
     for line in characters.lines(path):
         text.add(line)
@@ -42,7 +42,7 @@ def whole(path: Path) -> str:
 
 
 def paragraphs(path: Path, column: str = "") -> Iterator[str]:
-    """The paragraphs of a .txt file, which blank lines separate."""
+    """Yields the paragraphs of a .txt file, separated by blank lines."""
     paragraph = _Growing(path)
     for line in chain(characters.lines(path), [""]):
         if line and not line.isspace():
@@ -52,18 +52,18 @@ def paragraphs(path: Path, column: str = "") -> Iterator[str]:
 
 
 def cell(row: Mapping[str, Any], column: str, where: str) -> str:
-    """The text of a row, "" where it is null. Raises UserError: there is no such column, or it is no text."""
+    """The text of a row, "" if it is null. Raises UserError if the column is missing or is not text."""
     _require(column, row, where)
     value = row[column]
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise UserError(f"{where}: column {column!r} holds {type(value).__name__}, not text; mend it")
+        raise UserError(f"{where}: column {column!r} holds {type(value).__name__}, not text; correct it")
     return characters.valid(value, where)
 
 
 class _Growing:
-    """A text put together from its lines, in a buffer: a list would cost fifty bytes a line."""
+    """A text assembled from lines in a buffer, since a list would take 50 more bytes per line."""
 
     def __init__(self, path: Path):
         self._path = path
@@ -78,7 +78,7 @@ class _Growing:
         self._lines.write(line)
 
     def take(self) -> str:
-        """The text so far, without white space around it; the next one begins."""
+        """Returns the text without surrounding white space, and starts the next one."""
         text = self._lines.getvalue().strip()
         self._lines = io.StringIO()
         return text
@@ -91,14 +91,14 @@ def _json_lines(path: Path, column: str) -> Iterator[str]:
         try:
             row = documents.parse(line)
         except ValueError as error:
-            raise UserError(f"{path}: line {number} is not valid JSON ({error}); mend it") from error
+            raise UserError(f"{path}: line {number} is not valid JSON ({error}); correct it") from error
         if not isinstance(row, dict):
-            raise UserError(f"{path}: line {number} is not a JSON object; write one a line")
+            raise UserError(f"{path}: line {number} is not a JSON object; write one per line")
         yield cell(row, column, f"{path}: line {number}")
 
 
 def _json(path: Path, column: str) -> Iterator[str]:
-    """An array of objects or of strings, one object, or several values one after the other."""
+    """An array of objects or of strings, one object, or a sequence of values."""
     rows = documents.rows(characters.pieces(path), MOST_CHARACTERS)
     for number in count():
         where = f"{path}: row {number}"
@@ -107,7 +107,7 @@ def _json(path: Path, column: str) -> Iterator[str]:
         except StopIteration:
             return
         except ValueError as error:
-            raise UserError(f"{where} is not valid JSON ({error}); mend it") from error
+            raise UserError(f"{where} is not valid JSON ({error}); correct it") from error
         if isinstance(row, str):
             yield characters.valid(row, where)
         elif isinstance(row, dict):
@@ -117,7 +117,7 @@ def _json(path: Path, column: str) -> Iterator[str]:
 
 
 def _csv(path: Path, column: str, delimiter: str = ",") -> Iterator[str]:
-    csv.field_size_limit(MOST_CHARACTERS)  # the default would refuse a book
+    csv.field_size_limit(MOST_CHARACTERS)  # the default is too small for a book
     reader = csv.reader(characters.lines(path), strict=True, delimiter=delimiter)
     header: list[str] = []
     try:
@@ -137,11 +137,11 @@ def _csv(path: Path, column: str, delimiter: str = ",") -> Iterator[str]:
                 cells = "1 cell" if len(row) == 1 else f"{len(row)} cells"
                 raise UserError(
                     f"{path}: line {line} has {cells}, but the header has {len(header)}; "
-                    f'write every cell, and put those that hold {delimiter!r} in quotes ("...")'
+                    f'write every cell, and quote those that contain {delimiter!r} ("...")'
                 )
             yield cell(dict(zip(header, row, strict=True)), column, f"{path}: line {line}")
     except csv.Error as error:
-        raise UserError(f"{path}: line {reader.line_num} is not valid CSV ({error}); mend it") from error
+        raise UserError(f"{path}: line {reader.line_num} is not valid CSV ({error}); correct it") from error
 
 
 def _tsv(path: Path, column: str) -> Iterator[str]:
@@ -149,7 +149,7 @@ def _tsv(path: Path, column: str) -> Iterator[str]:
 
 
 def _require_delimiter(column: str, header: list[str], delimiter: str, path: Path) -> None:
-    """Refuses a table whose cells are separated by another character than its name says."""
+    """Refuses a table whose delimiter is not that of its file name."""
     for other in (",", "\t", ";", "|"):
         if (
             other != delimiter
@@ -169,14 +169,14 @@ def _parquet(path: Path, column: str) -> Iterator[str]:
 
     try:
         documents.require_file(path)
-        # An open file, as Arrow may take a path for a URI.
+        # An open file, since Arrow may take a path for a URI.
         with path.open("rb") as stored, pq.ParquetFile(stored) as file:
             _require(column, file.schema_arrow.names, str(path))
             stored_as = file.schema_arrow.field(column).type
             if not _is_string(stored_as):
-                raise UserError(f"{path}: column {column!r} holds {stored_as}, not text; mend it")
+                raise UserError(f"{path}: column {column!r} holds {stored_as}, not text; correct it")
             number = 0
-            for group in range(file.num_row_groups):  # or a batch would read into the next group
+            for group in range(file.num_row_groups):  # else a batch may span two groups and load both
                 for batch in file.iter_batches(batch_size=16, row_groups=[group], columns=[column]):
                     for row in batch.to_pylist():
                         yield cell(row, column, f"{path}: row {number}")
@@ -188,7 +188,7 @@ def _parquet(path: Path, column: str) -> Iterator[str]:
 
 
 def _is_string(arrow_type: Any) -> bool:
-    """Whether values of an Arrow type are text, in whichever layout."""
+    """Whether values of an Arrow type are text, in any layout."""
     from pyarrow import types
 
     if types.is_dictionary(arrow_type) or types.is_run_end_encoded(arrow_type):

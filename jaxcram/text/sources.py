@@ -1,4 +1,4 @@
-"""Texts to cram: from files, directories, the Hub and the package itself, read one at a time."""
+"""Sources of texts: files, directories, the Hub and the package itself."""
 
 import hashlib
 import logging
@@ -18,8 +18,8 @@ BUNDLED_STORIES, BUNDLED_PASSAGES = 6, 2
 _HUB_NAME = re.compile(r"(?P<name>[\w-][\w.-]*(?:/[\w.-]+)?)(?::(?P<config>[\w.-]+))?")
 _STORIES = re.compile(r"stories(?::(.*))?", re.DOTALL)
 _MOST_TEXTS = sys.maxsize // 2
-_MOST_NAMED = 10  # of the files that are not read
-# What the Hub's data sets have beside their tables.
+_MOST_NAMED = 10  # ignored files named in the warning
+# Files of Hub data sets that are not tables.
 _METADATA = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
 
 _LOGGER = logging.getLogger("jaxcram.texts")
@@ -27,7 +27,7 @@ _LOGGER = logging.getLogger("jaxcram.texts")
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """One text; `sample_id` is its index in the whole source, whatever the offset."""
+    """One text; `sample_id` is its index in the whole source, regardless of the offset."""
 
     sample_id: int
     text: str
@@ -38,11 +38,13 @@ class TextSettings:
     """Which texts are crammed.
 
     Attributes:
-        texts: a source as `load_texts` takes it.
-        split, column: of a Hub data set, and of a table.
-        num_samples: how many texts, None for all; offset: texts to leave out first.
-        max_tokens: tokens kept of each text, BOS included; None keeps all.
-        bos: begin with BOS; None as the tokenizer says.
+        texts: a source; see `load_texts`.
+        split: of a Hub data set.
+        column: of a table.
+        num_samples: number of texts; None for all.
+        offset: number of texts to skip at the beginning.
+        max_tokens: tokens to keep of each text, including BOS; None keeps all.
+        bos: whether to begin with BOS; None follows the tokenizer.
     """
 
     texts: str = "bundled"
@@ -57,40 +59,39 @@ class TextSettings:
 def load_texts(
     spec: str, *, num_samples: int | None, offset: int = 0, split: str = "train", column: str = "text"
 ) -> list[Text]:
-    """Reads texts, and no more of the source than it takes.
+    """Reads texts; no more of the source is read than needed.
 
     Args:
         spec: one of
             `bundled`: six held-out stories and two prose passages of the package;
-            `stories`, `stories:COUNT`: held-out stories of the generator, without end or COUNT of them;
+            `stories:COUNT`: COUNT held-out stories of the generator; `stories` has no end;
             `passages`: the prose passages of the package;
-            a .txt file: its paragraphs, which blank lines separate;
+            a .txt file: its paragraphs, separated by blank lines;
             a .jsonl (.ndjson), .json, .csv, .tsv or .parquet file: the strings of `column`; .json is an array
             of objects or of strings, or one object;
-            a directory: its files and those of its subdirectories, in order of their relative paths, either
-            all of them .txt, each one text, or all of them tables; hidden files are left out, and a warning
-            names the files of other kinds. A directory with both kinds is refused: what is a text in it, and
-            what is about the texts, only its owner knows;
+            a directory: its files and those of its subdirectories, in order of their relative paths: either
+            all .txt, one text each, or all tables. Hidden files are ignored, and a warning names files of
+            other formats. A directory with both .txt files and tables is refused as ambiguous;
             else the name of a Hub data set, optionally `name:config`.
-            A file or directory with the name of a keyword is reached as `./stories`. Files may be compressed
-            (.gz, .bz2, .xz or .zst after the suffix; not .parquet), and suffixes in capitals.
-        num_samples: how many texts; None takes all of them.
-        offset: how many texts to leave out first.
-        split: the split of a Hub data set.
-        column: the column of a table that holds the text.
+            Write `./stories` for a file or directory with the name of a keyword. Files other than .parquet
+            may be compressed (suffix .gz, .bz2, .xz or .zst). Suffixes may be in upper case.
+        num_samples: number of texts; None reads all.
+        offset: number of texts to skip at the beginning.
+        split: of a Hub data set.
+        column: of a table, with the texts.
 
     Raises:
         UserError: the source does not exist, cannot be read, or holds too few texts; a text is empty; a row
             of a table has more or fewer cells than its header.
     """
     if num_samples is not None and num_samples < 1:
-        raise UserError(f"num_samples={num_samples}: at least 1 is needed")
+        raise UserError(f"num_samples={num_samples} must be at least 1")
     if offset < 0:
-        raise UserError(f"offset={offset}: it counts the texts to leave out, so 0 is the least")
+        raise UserError(f"offset={offset} must be 0 or greater")
     if max(offset, num_samples or 0) > _MOST_TEXTS:
         raise UserError(f"num_samples={num_samples} offset={offset}: no source has so many texts; lower it")
     if spec == "stories" and num_samples is None:
-        raise UserError("texts=stories has no end; say num_samples=N, or texts=stories:N")
+        raise UserError("texts=stories has no end; give num_samples=N, or texts=stories:N")
     stop = None if num_samples is None else offset + num_samples
     texts, seen = [], 0
     for seen, text in enumerate(islice(_source(spec, split, column), stop), start=1):
@@ -99,7 +100,7 @@ def load_texts(
                 raise UserError(f"texts={spec}: sample {seen - 1} is empty; remove it or skip it")
             texts.append(Text(seen - 1, text))
     if seen == 0:
-        raise UserError(f"texts={spec}: there is no text in it")
+        raise UserError(f"texts={spec} has no text; give another source")
     if not texts:
         raise UserError(f"offset={offset}: texts={spec} holds only {_texts(seen)}; lower the offset")
     if num_samples is not None and len(texts) < num_samples:
@@ -111,20 +112,20 @@ def load_texts(
 
 
 def is_keyword(spec: str) -> bool:
-    """Whether a source is one of the package, not a file of the same name."""
+    """Whether a source is a keyword for texts of the package."""
     return spec in ("bundled", "passages") or _STORIES.fullmatch(spec) is not None
 
 
 def given_texts(given: Iterable[str]) -> tuple[TextSettings, list[Text]]:
-    """Texts that a program hands over (a list, an array, a generator), and the source that stands for them.
+    """Texts passed from Python (a list, an array or a generator), and settings whose source is their digest.
 
     Raises:
-        UserError: there is none, one is no string, no Unicode or empty, or `given` is nothing of the kind.
+        UserError: `given` is not a sequence of texts or is empty, or a text is empty or not valid Unicode.
     """
     ordered = isinstance(given, Iterable) and not isinstance(given, Mapping | Set)
     if not ordered or getattr(given, "ndim", 1) != 1:  # a data frame would give the names of its columns
         raise UserError(
-            f"texts: neither a source nor a list of texts, but {type(given).__name__}; "
+            f"texts: {type(given).__name__} is neither a source nor a list of texts; "
             'give "bundled", a path, or a list of strings'
         )
     texts = []
@@ -142,7 +143,7 @@ def given_texts(given: Iterable[str]) -> tuple[TextSettings, list[Text]]:
 
 
 def kind_of(spec: str, sample_id: int) -> str:
-    """What a text of a source is: "story", "prose" (the bundled ones), or "text"."""
+    """The kind of a text: "story", "prose" (both of the package), or "text"."""
     if _STORIES.fullmatch(spec) or (spec == "bundled" and sample_id < BUNDLED_STORIES):
         return "story"
     return "prose" if spec in ("bundled", "passages") else "text"
@@ -160,14 +161,14 @@ def _source(spec: str, split: str, column: str) -> Iterator[str]:
         ours = _passages()
     elif match := _STORIES.fullmatch(spec):
         if match[1] is not None and not re.fullmatch(r"[0-9]{1,9}", match[1]):
-            raise UserError(f"texts={spec}: a number is to follow stories:, as in stories:100")
+            raise UserError(f"texts={spec}: write a number after stories:, as in stories:100")
         ours = islice(_held_out_stories(), None if match[1] is None else int(match[1]))
     elif path := hub.local("texts", spec):
         ours = _directory(path, column) if path.is_dir() else _file(path, column)
     else:
         return _hub(spec, split, column)
     if split != "train":
-        raise UserError(f"split={split}: only Hub data sets have splits, and texts={spec} is none")
+        raise UserError(f"split={split}: only Hub data sets have splits; texts={spec} is not one")
     return ours
 
 
@@ -186,33 +187,33 @@ def _file(path: Path, column: str) -> Iterator[str]:
     if readers.kind(path.name) is None:
         raise UserError(
             f"texts={path}: not one of {', '.join(readers.KINDS)}, nor one of these compressed "
-            f"({', '.join(characters.COMPRESSIONS)}; .parquet is not to be); convert or rename it"
+            f"({', '.join(characters.COMPRESSIONS)}; not .parquet); convert or rename it"
         )
     return readers.texts(path, column)
 
 
 def _directory(directory: Path, column: str) -> Iterator[str]:
     read: list[Path] = []
-    passed_over: list[Path] = []
+    ignored: list[Path] = []
     for file in sorted(_walk(directory), key=lambda file: file.relative_to(directory).as_posix()):
         known = readers.kind(file.name) is not None and file.name not in _METADATA
-        (read if known else passed_over).append(file)
+        (read if known else ignored).append(file)
     plain = [file for file in read if readers.kind(file.name) == ".txt"]
     if not read:
-        other = f"; it has {_named(passed_over, directory)}" if passed_over else ""
+        other = f"; it has {_named(ignored, directory)}" if ignored else ""
         raise UserError(f"texts={directory}: no {', '.join(readers.KINDS)} file in it{other}")
     if plain and len(plain) < len(read):
         table = next(file for file in read if file not in plain)
         raise UserError(
-            f"texts={directory}: both .txt files and tables in it ({_named([plain[0], table], directory)}); "
-            "keep one kind"
+            f"texts={directory}: has both .txt files and tables ({_named([plain[0], table], directory)}); "
+            "keep only one kind"
         )
-    if passed_over:
+    if ignored:
         _LOGGER.warning(
-            "texts=%s: %d of its files are not read: %s",
+            "texts=%s: %d of its files are ignored: %s",
             printable(str(directory)),
-            len(passed_over),
-            printable(_named(passed_over, directory)),
+            len(ignored),
+            printable(_named(ignored, directory)),
         )
     if plain:
         return map(readers.whole, read)
@@ -220,7 +221,7 @@ def _directory(directory: Path, column: str) -> Iterator[str]:
 
 
 def _walk(directory: Path) -> Iterator[Path]:
-    """Every file below a directory that is not hidden; a directory that links reach twice is read once."""
+    """Yields every file below a directory that is not hidden; a directory linked twice is visited once."""
 
     def refuse(error: OSError) -> None:
         raise UserError(
@@ -228,14 +229,14 @@ def _walk(directory: Path) -> Iterator[Path]:
         ) from error
 
     seen = set()
-    for place, directories, files in os.walk(directory, onerror=refuse, followlinks=True):
-        status = os.stat(place)
+    for folder, directories, files in os.walk(directory, onerror=refuse, followlinks=True):
+        status = os.stat(folder)
         if (status.st_dev, status.st_ino) in seen:
             directories.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
         directories[:] = sorted(name for name in directories if not name.startswith("."))
-        yield from (Path(place, name) for name in files if not name.startswith("."))
+        yield from (Path(folder, name) for name in files if not name.startswith("."))
 
 
 def _named(files: list[Path], directory: Path) -> str:
@@ -246,14 +247,14 @@ def _named(files: list[Path], directory: Path) -> str:
 def _hub(spec: str, split: str, column: str) -> Iterator[str]:
     match = _HUB_NAME.fullmatch(spec)
     if match is None or hub.is_path(spec) or readers.kind(spec) is not None:
-        # It may be a text, where a path was wanted.
+        # Shortened, since it may be a text given instead of a path.
         shown = repr(spec) if len(spec) <= 200 else f"{spec[:80]!r}..."
         raise UserError(f"texts={shown}: no such file or directory; check the path")
     try:
         from datasets import load_dataset
     except ImportError as error:
         raise UserError(
-            f"texts={spec}: no such file, and Hub data sets need another package; pip install datasets"
+            f"texts={spec}: no such file, and Hub data sets need the package datasets; pip install datasets"
         ) from error
     hub.require_data_set(match["name"])
     try:
@@ -262,7 +263,7 @@ def _hub(spec: str, split: str, column: str) -> Iterator[str]:
             yield readers.cell(row, column, f"texts={spec}: row {number}")
     except UserError:
         raise
-    except Exception as error:  # unknown name or split, gated, offline: of many types
+    except Exception as error:  # many types: unknown name or split, gated data set, no network
         raise UserError(
             f"texts={spec}: no such file, nor a readable Hub data set with split {split!r} "
             f"({characters.first_line(error)}); check the name, the split and the network"

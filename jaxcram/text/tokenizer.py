@@ -1,6 +1,6 @@
-"""Text to token ids and back.
+"""The tokenizer: text to token ids and back.
 
-The tokenizer is read straight from tokenizer.json, so that start-up does not pay for transformers.
+It is loaded directly from tokenizer.json, since importing transformers would slow down every start.
 """
 
 import hashlib
@@ -21,8 +21,8 @@ from jaxcram.errors import UserError
 from jaxcram.text.characters import first_line
 
 T = TypeVar("T")
-_MOST_BYTES = 1 << 26  # of tokenizer.json; those of large vocabularies have 35 MB
-_PATIENCE_S = 20.0  # for any text; a good tokenizer takes a hundredth of that
+_MOST_BYTES = 1 << 26  # of tokenizer.json; with large vocabularies it has 35 MB
+_PATIENCE_S = 20.0  # timeout for one text; a valid tokenizer takes a hundredth of it
 
 _STDERR = threading.Lock()
 
@@ -31,11 +31,11 @@ class Tokenizer:
     """Text to token ids and back.
 
     Attributes:
-        bos_id: id of the token that begins a text, None where the tokenizer names none.
-        eos_id: id of the token that ends a text, None where the tokenizer names none.
-        unk_id: id that stands for whatever has no token, None where there is no such id.
-        vocab_size: number of tokens, added ones included; a model's embedding may have more rows.
-        digest: of the tokenizer.json that it was read from, "" where there was none.
+        bos_id: id of the token that begins a text; None if the tokenizer has none.
+        eos_id: id of the token that ends a text; None if the tokenizer has none.
+        unk_id: id of the unknown token; None if the tokenizer has none.
+        vocab_size: number of tokens, including added ones; a model's embedding may have more rows.
+        digest: of tokenizer.json; "" if it was not loaded from one.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Tokenizer:
         digest: str = "",
     ) -> None:
         self.digest = digest
-        # Padding and truncation left in tokenizer.json are habits of training; no target is changed by them.
+        # tokenizer.json may have settings for padding and truncation from training; targets need neither.
         backend.no_padding()
         backend.no_truncation()
         self._backend = backend
@@ -62,81 +62,82 @@ class Tokenizer:
         """Token ids of `text`.
 
         Args:
-            text: any text; a special token spelled out in it becomes that token's id.
-            bos: None adds what the post-processor of tokenizer.json says, BOS or not, which is the default of
-                transformers' AutoTokenizer (5.x ignores `add_bos_token` of tokenizer_config.json where there
-                is a tokenizer.json). True gives BOS and the text, False the text alone.
+            text: any text; special tokens written out in it become their ids.
+            bos: True adds BOS, False does not. None applies the post-processor of tokenizer.json, which is
+                the default of transformers' AutoTokenizer (5.x ignores `add_bos_token` of
+                tokenizer_config.json if there is a tokenizer.json).
 
         Raises:
-            UserError: BOS is asked for and the tokenizer has none; the text is no Unicode; tokenizer.json is
-                such that it fails or takes for ever.
+            UserError: `bos` is True and the tokenizer has no BOS; the text is not valid Unicode; or
+                tokenization fails or does not end, because tokenizer.json is broken.
         """
         try:
             text.encode()
         except UnicodeEncodeError as error:
             raise UserError(
-                f"{text[:40]!r}: half a surrogate pair (character {error.start}); mend it"
+                f"{text[:40]!r}: unpaired surrogate (character {error.start}); correct it"
             ) from error
-        ids = self._asked(lambda: self._backend.encode_batch([text], add_special_tokens=bos is None)[0].ids)
+        ids = self._call(lambda: self._backend.encode_batch([text], add_special_tokens=bos is None)[0].ids)
         if not bos:
             return ids
         if self.bos_id is None:
-            raise UserError(f"{self._name}: the tokenizer names no BOS token; leave out bos")
+            raise UserError(f"{self._name}: the tokenizer has no BOS token; omit bos")
         return [self.bos_id, *ids]
 
     def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
-        """The text of token ids; bytes that do not form a character come out as U+FFFD."""
+        """The text of token ids; bytes that do not form a character become U+FFFD."""
         numbers = [int(token) for token in ids]
-        return self._asked(lambda: self._backend.decode_batch([numbers], skip_special_tokens=skip_special)[0])
+        return self._call(lambda: self._backend.decode_batch([numbers], skip_special_tokens=skip_special)[0])
 
     def content(self, ids: Sequence[int]) -> list[int]:
-        """Token ids without BOS and EOS around them."""
+        """Token ids without BOS at the beginning and EOS at the end."""
         first = 1 if len(ids) and ids[0] == self.bos_id else 0
         last = len(ids) - 1 if len(ids) > first and ids[-1] == self.eos_id else len(ids)
         return list(ids[first:last])
 
     def restores(self, ids: Sequence[int], text: str, cut: bool = False) -> bool:
-        """Whether token ids decode to a text, or to a beginning of it where they are `cut`.
+        """Whether token ids decode to the text, or to its beginning if they are `cut`.
 
-        They do not where characters have no token, where special tokens are spelt in the text, and where
+        They do not if characters have no token, if special tokens are written in the text, or if
         tokenizer.json normalises texts.
         """
         if not cut:
             return self.decode(ids) == text
-        # A character that was cut in two comes out as U+FFFD.
+        # A character that was cut becomes U+FFFD.
         decoded = (self.decode(self.content(ids), skip) for skip in (True, False))
         return all(text.startswith(part.rstrip("\ufffd")) for part in decoded)
 
-    def _asked(self, call: Callable[[], T]) -> T:
-        """What a call of the backend gives.
+    def _call(self, function: Callable[[], T]) -> T:
+        """The result of a call of the backend, with a timeout.
 
-        In a thread, as a pattern of tokenizer.json may search for ever: calls for batches let others run.
+        It runs in a thread, since a regular expression of tokenizer.json may never end; use the backend's
+        batch functions, which release the GIL.
         """
-        answer: list[T] = []
+        results: list[T] = []
         errors: list[BaseException] = []
 
-        def ask() -> None:
+        def run() -> None:
             try:
-                answer.append(call())
-            except BaseException as error:  # a panic of the Rust side is no Exception
+                results.append(function())
+            except BaseException as error:  # a Rust panic is not an Exception
                 errors.append(error)
 
         with _quiet():
-            thread = threading.Thread(target=ask, daemon=True)
+            thread = threading.Thread(target=run, daemon=True)
             thread.start()
             thread.join(_PATIENCE_S)
-        if answer:
-            return answer[0]
+        if results:
+            return results[0]
         why = first_line(errors[0]) if errors else f"it took more than {_PATIENCE_S:g} s"
         raise UserError(f"{self._name}: its tokenizer.json does not work ({why}); download or save it again")
 
 
 def load_tokenizer(path_or_hub_name: str | Path) -> Tokenizer:
-    """Reads tokenizer.json, and what names BOS and EOS, from a directory or from the Hub.
+    """Loads a tokenizer from a directory or from the Hub.
 
-    Special tokens are named as transformers resolves them: by special_tokens_map.json, where
-    tokenizer_config.json has no `added_tokens_decoder`, else by tokenizer_config.json. Where neither has the
-    field, it is the id of generation_config.json or config.json.
+    BOS and EOS are resolved as in transformers: from special_tokens_map.json if tokenizer_config.json has no
+    `added_tokens_decoder`, else from tokenizer_config.json; if neither names the token, by the id in
+    generation_config.json or config.json.
 
     Raises:
         UserError: there is no such directory or Hub model, it has no tokenizer.json, or a file is malformed.
@@ -154,8 +155,8 @@ def load_tokenizer(path_or_hub_name: str | Path) -> Tokenizer:
             raise ValueError(f"more than {_MOST_BYTES} bytes")
         content = file.read_bytes()
         with _quiet():
-            backend = Backend.from_buffer(content)  # not by its path, which has to be Unicode
-    except BaseException as error:  # the Rust side raises bare Exception, and for a panic not even that
+            backend = Backend.from_buffer(content)  # from_file requires a Unicode path
+    except BaseException as error:  # Rust errors are bare Exceptions, and panics are BaseExceptions
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise
         raise UserError(
@@ -171,7 +172,7 @@ def load_tokenizer(path_or_hub_name: str | Path) -> Tokenizer:
 
 
 def _special(kind: str, backend: Backend, directory: Path) -> str | None:
-    """The token that begins ("bos") or ends ("eos") a text; None where no file names one."""
+    """The token that begins ("bos") or ends ("eos") a text; None if no file names one."""
     names = _read(directory / "tokenizer_config.json")
     if "added_tokens_decoder" not in names:
         names |= _read(directory / "special_tokens_map.json")
@@ -190,15 +191,15 @@ def _special(kind: str, backend: Backend, directory: Path) -> str | None:
 
 
 def _unknown(backend: Backend) -> int | None:
-    """The id that the model of tokenizer.json gives to what it has no token for."""
-    if isinstance(backend.model, models.Unigram):  # which tells it nowhere else
+    """The id of the unknown token in tokenizer.json, or None."""
+    if isinstance(backend.model, models.Unigram):  # does not expose it as an attribute
         return json.loads(backend.to_str())["model"].get("unk_id")
     token = getattr(backend.model, "unk_token", None)
     return None if token is None else backend.token_to_id(token)
 
 
 def _read(file: Path) -> dict[str, Any]:
-    """The JSON object of a file, empty where there is no such file."""
+    """The JSON object in a file; empty if the file does not exist."""
     if not os.path.lexists(file):
         return {}
     try:
@@ -211,13 +212,13 @@ def _read(file: Path) -> dict[str, Any]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps the tokenizer's Rust side from writing a stack trace to stderr before Python has its say."""
+    """Suppresses stderr, to which the tokenizer's Rust code writes a stack trace when it panics."""
     with _STDERR:
-        kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 2)
+        stderr, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 2)
         try:
             yield
         finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-            os.close(nowhere)
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            os.close(null)

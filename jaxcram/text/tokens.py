@@ -1,4 +1,4 @@
-"""Texts as targets: their tokens, and what the model can take of them."""
+"""Targets: texts as tokens, checked against the model's number of positions."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -12,10 +12,10 @@ from jaxcram.text.tokenizer import Tokenizer, load_tokenizer
 
 __all__ = ["Sample", "Text", "Tokenizer", "load_texts", "load_tokenizer", "pad_tokens", "tokenize"]
 
-_CHARACTERS = 1 << 18  # tokenised of a text; more where more tokens are asked for
-_CHARACTERS_A_TOKEN = 16  # no natural text has more over its whole length
+_CHARACTERS = 1 << 18  # of a text that are tokenised, at least
+_CHARACTERS_A_TOKEN = 16  # upper bound for natural texts, on average
 _MOST_ID = 2**31 - 1
-_MOST_NAMED = 10  # of the texts that do not come back
+_MOST_NAMED = 10  # texts named in the warning
 
 _LOGGER = logging.getLogger("jaxcram.texts")
 
@@ -26,9 +26,9 @@ class Sample:
 
     Attributes:
         sample_id: index of the text in its source.
-        text: the text, or, where it was truncated, what the kept tokens decode to.
-        tokens: int32 [n], BOS included where one is added.
-        restored: whether the tokens decode to the text, or to its beginning where it was truncated.
+        text: the text; if it was truncated, the decoded tokens.
+        tokens: int32 [n], with BOS if it is added.
+        restored: whether the tokens decode to the text, or to its beginning if it was truncated.
     """
 
     sample_id: int
@@ -46,30 +46,30 @@ def tokenize(
     max_positions: int,
     num_memory: int = 1,
 ) -> list[Sample]:
-    """Targets of the texts, in tokens.
+    """Tokenises texts into targets.
 
     Args:
-        texts: what `load_texts` returned.
-        tokenizer: what `load_tokenizer` returned.
-        max_tokens: keep the first so many tokens of each text, BOS included; None keeps all.
-        bos: None as the tokenizer's default, True and False force it.
-        max_positions: the positions that the model has.
-        num_memory: K, the memory embeddings; with a target of n tokens, K + n - 1 positions are in use.
+        texts: from `load_texts`.
+        tokenizer: from `load_tokenizer`.
+        max_tokens: number of tokens to keep of each text, including BOS; None keeps all.
+        bos: True or False begin with BOS or not; None follows the tokenizer's default.
+        max_positions: number of positions of the model.
+        num_memory: K, the memory embeddings; a target of n tokens uses K + n - 1 positions.
 
     Raises:
-        UserError: a text is shorter than two tokens, or longer than the model's positions; nothing in it has
-            a token; the model has no positions for so many memory embeddings; or see `Tokenizer.encode`.
+        UserError: a text has fewer than two tokens, more than the model has positions for, or only unknown
+            tokens; the model has too few positions for the memory; or as `Tokenizer.encode`.
 
-    Texts that their tokens do not give back are named in one warning of the logger "jaxcram".
+    Texts that cannot be restored from their tokens are named in one warning of the logger "jaxcram.texts".
     """
     if max_tokens is not None and max_tokens < 2:
-        raise UserError(f"max_tokens={max_tokens}: a target has at least 2 tokens")
+        raise UserError(f"max_tokens={max_tokens}: a target needs at least 2 tokens")
     if num_memory + 1 > max_positions:  # a target of two tokens
         raise UserError(
-            f"num_memory={num_memory}: the model has {max_positions} positions, and a text needs one too; "
-            f"lower it to {max_positions - 1}"
+            f"num_memory={num_memory}: the model has {max_positions} positions, and a text needs at least "
+            f"one; lower it to {max_positions - 1}"
         )
-    # A book of which a page is wanted need not be tokenised to its end: every token takes memory.
+    # A long text of which only the beginning is kept need not be tokenised to its end.
     enough = max(_CHARACTERS, _CHARACTERS_A_TOKEN * (max_tokens or max_positions))
     samples: list[Sample] = []
     lost: list[str] = []
@@ -79,7 +79,7 @@ def tokenize(
         whole = len(text.text) <= enough and len(kept) == len(ids)
         if max(kept, default=0) > _MOST_ID:
             raise UserError(
-                f"sample {text.sample_id}: its token {max(kept)} is no id of a model; mend tokenizer.json"
+                f"sample {text.sample_id}: its token {max(kept)} is too large an id; correct tokenizer.json"
             )
         if len(kept) < 2:
             raise UserError(
@@ -90,8 +90,8 @@ def tokenize(
             more = "at least " if len(text.text) > enough else ""
             raise UserError(
                 f"sample {text.sample_id}: {more}{len(kept)} tokens after {num_memory} memory embeddings "
-                f"take {num_memory + len(kept) - 1} positions, the model has {max_positions}; "
-                f"cut the texts with max_tokens={max_positions - num_memory + 1}"
+                f"need {num_memory + len(kept) - 1} positions, the model has {max_positions}; "
+                f"truncate the texts with max_tokens={max_positions - num_memory + 1}"
             )
         content = text.text if whole else tokenizer.decode(kept)
         restored = tokenizer.restores(kept, text.text, cut=not whole)
@@ -101,7 +101,7 @@ def tokenize(
     if lost:
         named = "; ".join(lost[:_MOST_NAMED]) + ("; ..." if len(lost) > _MOST_NAMED else "")
         _LOGGER.warning(
-            "%d of %d texts cannot come back as they are, as their tokens do not decode to them: %s",
+            "%d of %d texts cannot be restored exactly, since their tokens do not decode to them: %s",
             len(lost),
             len(samples),
             named,
@@ -110,19 +110,19 @@ def tokenize(
 
 
 def _loss(text: Text, ids: Sequence[int], tokenizer: Tokenizer) -> str:
-    """What is told of a text that its tokens do not give back; one of which nothing is left is refused."""
+    """The part of the warning on a text that cannot be restored; UserError if all its tokens are unknown."""
     known = [token for token in tokenizer.content(ids) if token != tokenizer.unk_id]
     unknown = len(tokenizer.content(ids)) - len(known)
     if not tokenizer.decode(known, skip_special=False).strip():
         raise UserError(
-            f"sample {text.sample_id}: {text.text[:40]!r} is nothing but unknown tokens to this tokenizer; "
-            "leave it out, or take a model whose tokenizer knows its characters"
+            f"sample {text.sample_id}: {text.text[:40]!r} has only unknown tokens in this tokenizer; "
+            "remove it, or use a model whose tokenizer knows its characters"
         )
     return f"sample {text.sample_id}" + (f" ({unknown} of {len(ids)} tokens unknown)" if unknown else "")
 
 
 def pad_tokens(targets: Sequence[np.ndarray], rows: int, length: int) -> np.ndarray:
-    """Targets, each cut or zero-padded to `length`, as int32 [rows, length]; rows beyond them are zeros."""
+    """Targets, each truncated or zero-padded to `length`, as int32 [rows, length]; missing rows are zeros."""
     tokens = np.zeros((rows, length), np.int32)
     for row, target in zip(tokens, targets, strict=False):
         row[: len(target)] = target[:length]

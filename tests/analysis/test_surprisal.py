@@ -19,7 +19,7 @@ ROWS = [  # sample, learning rate, seed, tokens, steps, exact, bits
 ]
 
 
-def test_costs_are_per_token_and_leave_out_the_first_token_and_stages_without_a_known_cost():
+def test_costs_are_per_token_without_the_first_token_and_inexact_stages():
     rows = pa.Table.from_pylist([dict(zip(COLUMNS, row, strict=True)) for row in ROWS])
     stages = stage_costs(rows)
     assert list(zip(*stages, strict=True)) == [

@@ -64,7 +64,7 @@ def refusal(case: Case, capsys: pytest.CaptureFixture[str]):
 def test_no_such_model_directory(refusal):
     assert (
         refusal("--model=./absent")
-        == "model './absent' is no directory and no Hub name (owner/name); check its path"
+        == "model './absent' is neither a directory nor a Hub name (owner/name); check its path"
     )
 
 
@@ -94,7 +94,7 @@ def test_no_tokenizer(case, refusal):
     )
 
 
-def test_a_family_that_is_not_there(case, refusal):
+def test_an_unknown_model_family(case, refusal):
     file = case.model / "config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"model_type": "mamba"}))
     assert refusal() == f"{file}: model_type = 'mamba' is not a family here; families: gpt_neox, llama"
@@ -102,7 +102,7 @@ def test_a_family_that_is_not_there(case, refusal):
 
 def test_an_empty_text(case, refusal):
     case.texts.write_text("\n\n")
-    assert refusal() == f"texts={case.texts}: there is no text in it"
+    assert refusal() == f"texts={case.texts} has no text; give another source"
 
 
 def test_a_text_shorter_than_two_tokens(case, refusal):
@@ -112,14 +112,14 @@ def test_a_text_shorter_than_two_tokens(case, refusal):
 
 def test_a_text_that_is_not_utf8(case, refusal):
     case.texts.write_bytes("caf\xe9 noir".encode("latin-1"))
-    assert refusal() == f"{case.texts}: not UTF-8 (byte 3); convert it, say with iconv -t UTF-8"
+    assert refusal() == f"{case.texts}: not UTF-8 (byte 3); convert it, for example with iconv -t UTF-8"
 
 
 def test_a_text_longer_than_the_model_s_positions(case, refusal):
     case.texts.write_text("x" * 49)
     assert refusal() == (
-        "sample 0: 49 tokens after 1 memory embeddings take 49 positions, the model has 48; "
-        "cut the texts with max_tokens=48"
+        "sample 0: 49 tokens after 1 memory embeddings need 49 positions, the model has 48; "
+        "truncate the texts with max_tokens=48"
     )
 
 
@@ -132,7 +132,7 @@ def test_a_text_longer_than_the_model_s_positions(case, refusal):
         ("--learning_rates=0.1,1e", "flag --learning_rates=0.1,1e: '1e' is not a number"),
         (
             "--learning_rates=0.0001",
-            "learning rate 0.0001 is below min_lr 0.001, where the cosine ends: raise it or lower min_lr",
+            "learning rate 0.0001 is below min_lr 0.001, the end of the cosine: raise it or lower min_lr",
         ),
         ("--num_memory=0", "num_memory 0 must be at least 1"),
         ("--dtype=int4", "dtype 'int4' is unknown; choose one of: float32, bfloat16"),
@@ -164,8 +164,8 @@ def test_an_output_directory_of_a_run_with_other_settings(case, refusal, monkeyp
         assert main.main(case.arguments("--max_steps=5")) == 130
     capsys.readouterr()
     assert refusal("--max_steps=7") == (
-        f"{case.out}: the run has other settings (max_steps: was 5, is 7); choose another directory, or what "
-        "the run was made with: texts, learning_rates and seeds may be added to it"
+        f"{case.out}: the run has other settings (max_steps: was 5, is 7); choose another directory or the run's own "
+        "settings; only texts, learning_rates and seeds may be added"
     )
 
 

@@ -74,13 +74,13 @@ def test_a_config_has_the_published_settings(name):
 
 
 @pytest.mark.parametrize("name", HORIZON)
-def test_texts_are_cut_far_beyond_the_published_horizon(name):
+def test_texts_are_truncated_far_beyond_the_published_horizon(name):
     assert read(name).source.max_tokens > 2 * HORIZON[name]
     assert f"horizon {HORIZON[name]}" in head(name)
 
 
 @pytest.mark.parametrize("name", [*PUBLISHED, "bundled"])
-def test_a_head_says_command_cost_and_published_figure(name):
+def test_a_config_header_has_command_cost_and_published_figure(name):
     text = head(name)
     assert f"Command: jaxcram cram --flagfile=configs/{name}.flags" in text
     assert "Expected cost" in text

@@ -37,7 +37,7 @@ def plain(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_no_configuration_of_jax_reaches_a_result(plain, tiny_model, tmp_path):
+def test_jax_configuration_does_not_change_results(plain, tiny_model, tmp_path):
     done = started(*cram(tiny_model, tmp_path / "run"), **ODD_ENVIRONMENT)
     assert done.returncode == 0, done.stderr
     assert load_rows(tmp_path / "run").equals(load_rows(plain))
@@ -49,7 +49,7 @@ def test_no_configuration_of_jax_reaches_a_result(plain, tiny_model, tmp_path):
     assert (tmp_path / "run" / "figure.png").read_bytes() == (plain / "figure.png").read_bytes()
 
 
-def test_flags_of_the_compiler_belong_to_the_settings(tiny_model, tmp_path):
+def test_compiler_flags_are_recorded(tiny_model, tmp_path):
     out = tmp_path / "run"
     flag = "--xla_allow_excess_precision=false"
     command = cram(tiny_model, out)
@@ -62,7 +62,7 @@ def test_flags_of_the_compiler_belong_to_the_settings(tiny_model, tmp_path):
 
 
 @pytest.mark.parametrize("program", ["cram", "generate", "pretrain"])
-def test_a_platform_that_is_not_there_is_one_line(program, tiny_model, tmp_path):
+def test_an_unavailable_platform_is_one_line(program, tiny_model, tmp_path):
     commands = {
         "cram": cram(tiny_model, tmp_path / "out"),
         "generate": ["generate", f"--model={tiny_model}", "--prompt=x"],
@@ -83,7 +83,7 @@ def test_a_value_that_jax_cannot_read_is_one_line():
     assert "JAX_NUM_CPU_DEVICES=two" in line
 
 
-def test_of_processes_that_do_not_find_each_other_none_does_the_work(tiny_model, tmp_path):
+def test_unconnected_processes_are_refused_before_any_work(tiny_model, tmp_path):
     open_mpi_5 = {"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_LOCAL_RANK": "1"}
     done = started(*cram(tiny_model, tmp_path / "out"), **open_mpi_5)
     (line,) = done.stderr.splitlines()

@@ -39,7 +39,7 @@ def parse(*arguments: str) -> Command:
     return flags.parse(Command, TOPICS, arguments)
 
 
-def test_defaults_are_the_dataclass_s_own_those_of_a_nested_instance_included():
+def test_defaults_come_from_the_dataclass_and_nested_instances():
     assert parse("--run=r") == Command("r")
     assert parse("--run=r").procedure.steps == 7
 
@@ -63,19 +63,19 @@ def test_one_value_is_a_tuple_of_one():
         (["--rate=1"], "Unknown command line flag 'rate'. Did you mean: rates"),
         (["--zzz"], "Unknown command line flag 'zzz'"),
         (["--steps"], "Missing value for flag --steps"),
-        (["--run=r", "more"], "argument 'more' belongs to no flag; write --name=value"),
-        (["more", "--run=r"], "argument 'more' belongs to no flag; write --name=value"),
-        (["--steps=3"], "--run is needed; write --run=VALUE"),
+        (["--run=r", "more"], "unexpected argument 'more'; write flags as --name=value"),
+        (["more", "--run=r"], "unexpected argument 'more'; write flags as --name=value"),
+        (["--steps=3"], "--run is required; write --run=VALUE"),
         (["--flagfile=none"], "cannot read the --flagfile none (No such file or directory); check its path"),
     ],
 )
-def test_a_mistake_is_told_in_one_line(arguments, message):
+def test_a_user_error_is_one_line(arguments, message):
     with pytest.raises(UserError) as caught:
         parse(*arguments)
     assert str(caught.value) == message
 
 
-def test_a_flagfile_is_read_where_it_stands_and_later_flags_win(tmp_path):
+def test_a_flagfile_is_read_at_its_position_and_later_flags_win(tmp_path):
     file = tmp_path / "some.flags"
     file.write_text("# a comment\n\n--run=from file\n--steps=5\n")
     read = parse("--steps=1", f"--flagfile={file}", "--limit=2")
@@ -84,16 +84,16 @@ def test_a_flagfile_is_read_where_it_stands_and_later_flags_win(tmp_path):
 
 
 @pytest.mark.parametrize("broken", [{"What": {"run": Doc("r")}}, {**TOPICS, "More": {"nothing": Doc("n")}}])
-def test_fields_and_explained_flags_must_be_the_same(broken):
-    with pytest.raises(ValueError, match="Command: fields and explained flags differ"):
+def test_fields_and_documented_flags_must_match(broken):
+    with pytest.raises(ValueError, match="Command: fields and documented flags differ"):
         flags.parse(Command, broken, ["--run=r"])
 
 
-def test_the_explanation_gives_unit_and_default_at_100_columns():
+def test_the_help_has_unit_and_default_within_100_columns():
     assert flags.explain(Command, TOPICS).splitlines() == [
         "",
         "What:",
-        "  --run                     Directory of the run [must be given]",
+        "  --run                     Directory of the run [required]",
         "  --[no]bos                 Begin with BOS [default: as the tokenizer says]",
         "",
         "How:",
@@ -104,7 +104,7 @@ def test_the_explanation_gives_unit_and_default_at_100_columns():
         "  --limit                   Texts [texts; default: all]",
         "",
         "From a file:",
-        "  --flagfile=PATH           Read flags from a file, one --name=value a line; # starts a comment",
+        "  --flagfile=PATH           Read flags from a file, one --name=value per line; # starts a comment",
     ]
 
 
@@ -131,24 +131,24 @@ def test_a_positional_field_is_an_argument_or_a_flag(arguments):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "RUN is needed; write it after the program's name, or --run=VALUE"),
-        (["--steps=1"], "RUN is needed; write it after the program's name, or --run=VALUE"),
-        (["a", "--run=b"], "run is given twice, as 'a' and as --run; leave one of them out"),
-        (["a", "b"], "argument 'b' belongs to no flag; write --name=value"),
+        ([], "RUN is required; write it after the program's name, or --run=VALUE"),
+        (["--steps=1"], "RUN is required; write it after the program's name, or --run=VALUE"),
+        (["a", "--run=b"], "run is given twice, as 'a' and as --run; remove one of them"),
+        (["a", "b"], "unexpected argument 'b'; write flags as --name=value"),
     ],
 )
-def test_a_positional_field_is_given_once(arguments, message):
+def test_a_positional_field_given_twice_is_an_error(arguments, message):
     topics = {"What": {"run": Doc("Directory"), "steps": Doc("A cap")}}
     with pytest.raises(UserError) as caught:
         flags.parse(OfRun, topics, arguments)
     assert str(caught.value) == message
 
 
-def test_a_positional_tuple_takes_all_arguments_as_they_are():
+def test_a_positional_tuple_takes_all_arguments():
     topics = {"What": {"runs": Doc("Directories"), "steps": Doc("A cap")}}
     assert flags.parse(OfRuns, topics, ["a,b", "--steps=1", "c"]) == OfRuns(("a,b", "c"), 1)
     assert flags.parse(OfRuns, topics, ["--", "--c"]) == OfRuns(("--c",))
     assert flags.parse(OfRuns, topics, ["--runs=a,b"]) == OfRuns(("a", "b"))
     assert flags.usage(OfRuns) == "RUNS... --flags"
-    line = "  RUNS... or --runs         Directories [must be given]"
+    line = "  RUNS... or --runs         Directories [required]"
     assert line in flags.explain(OfRuns, topics).splitlines()

@@ -12,7 +12,7 @@ from jaxcram.cli import generate, main
 from jaxcram.errors import Interrupted, StoppedError
 
 
-def test_help_lists_every_program_in_a_line_of_its_own(capsys):
+def test_help_lists_every_program_on_its_own_line(capsys):
     assert main.main(["--help"]) == 0
     lines = capsys.readouterr().out.splitlines()
     for name, says in main.PROGRAMS.items():
@@ -31,11 +31,14 @@ def test_version(capsys):
     [
         (
             ["cran"],
-            "jaxcram: error: no program 'cran'; there are cram, decode, generate, pretrain, show. "
+            "jaxcram: error: unknown program 'cran'; choose one of cram, decode, generate, pretrain, show. "
             "Did you mean cram?",
         ),
-        (["42"], "jaxcram: error: no program '42'; there are cram, decode, generate, pretrain, show"),
-        (["generate"], "jaxcram generate: error: --prompt is needed; write --prompt=VALUE"),
+        (
+            ["42"],
+            "jaxcram: error: unknown program '42'; choose one of cram, decode, generate, pretrain, show",
+        ),
+        (["generate"], "jaxcram generate: error: --prompt is required; write --prompt=VALUE"),
         (
             ["generate", "--promt=Once"],
             "jaxcram generate: error: Unknown command line flag 'promt'. Did you mean: prompt",
@@ -46,14 +49,14 @@ def test_version(capsys):
         ),
     ],
 )
-def test_a_mistake_is_one_line_on_stderr_and_exit_code_2(capsys, arguments, line):
+def test_a_user_error_is_one_line_on_stderr_and_exit_code_2(capsys, arguments, line):
     assert main.main(arguments) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err == f"{line}\n"
 
 
-def test_of_the_tasks_of_srun_the_first_tells_what_all_find_and_each_its_own(capsys, monkeypatch, tmp_path):
+def test_srun_task_0_reports_common_errors_and_each_task_its_own(capsys, monkeypatch, tmp_path):
     def full(command: generate.Command) -> None:
         raise StoppedError("rows: no space; make room")
 
@@ -69,20 +72,20 @@ def test_of_the_tasks_of_srun_the_first_tells_what_all_find_and_each_its_own(cap
     assert (code, line.count("\n")) == (2, 1)
     assert line.startswith(f"jaxcram generate: error: cannot read the --flagfile {tmp_path}/no.flags (")
     monkeypatch.setenv("SLURM_PROCID", "0")
-    assert told() == (2, "jaxcram generate: error: --prompt is needed; write --prompt=VALUE\n")
+    assert told() == (2, "jaxcram generate: error: --prompt is required; write --prompt=VALUE\n")
 
 
-def test_an_interrupt_says_what_is_kept_and_exits_with_130(capsys, monkeypatch):
+def test_an_interrupt_reports_what_is_kept_and_exits_with_130(capsys, monkeypatch):
     def interrupted(command: generate.Command) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(generate, "run", interrupted)
     assert main.main(["generate", "--prompt=Once"]) == 130
-    assert capsys.readouterr().err == "jaxcram generate: interrupted; nothing is kept\n"
+    assert capsys.readouterr().err == "jaxcram generate: interrupted; nothing was saved\n"
 
 
 @pytest.mark.parametrize("buffered", ["", "1"])
-def test_a_reader_that_leaves_is_no_error(buffered):
+def test_a_broken_pipe_is_not_an_error(buffered):
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run(
@@ -106,16 +109,16 @@ def test_a_reader_that_leaves_is_no_error(buffered):
         (
             signal.SIGINT,
             ["--prompt=Once upon"],
-            "interrupted; go on with: jaxcram generate '--prompt=Once upon' --out='runs/a b'",
+            "interrupted; resume with: jaxcram generate '--prompt=Once upon' --out='runs/a b'",
         ),
         (
             signal.SIGTERM,
             ["--prompt=Once", "--max_new_tokens=3"],
-            "terminated; go on with: jaxcram generate --prompt=Once --max_new_tokens=3 --out='runs/a b'",
+            "terminated; resume with: jaxcram generate --prompt=Once --max_new_tokens=3 --out='runs/a b'",
         ),
     ],
 )
-def test_a_run_that_a_signal_ended_says_by_which_command_it_goes_on(
+def test_a_run_stopped_by_a_signal_prints_the_command_that_resumes_it(
     capsys, monkeypatch, number, arguments, line
 ):
     def interrupted(command: generate.Command) -> None:
@@ -126,7 +129,7 @@ def test_a_run_that_a_signal_ended_says_by_which_command_it_goes_on(
     assert capsys.readouterr().err == f"jaxcram generate: {line}\n"
 
 
-def test_what_stops_a_run_from_outside_is_one_line_and_exit_code_75(capsys, monkeypatch):
+def test_an_external_cause_is_one_line_and_exit_code_75(capsys, monkeypatch):
     def stopped(command: generate.Command) -> None:
         raise StoppedError("rows: cannot be written (No space left on device); make room")
 
@@ -156,7 +159,7 @@ sys.exit(main.main(["generate", "--prompt=Once"]))
 """
 
 
-def test_a_second_interrupt_ends_even_what_does_not_listen():
+def test_a_second_interrupt_ends_code_that_ignores_signals():
     with subprocess.Popen(
         [sys.executable, "-c", BUSY], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:

@@ -52,7 +52,7 @@ def terminated_after_a_checkpoint(out: Path) -> Iterator[None]:
         watching.join()
 
 
-def test_a_run_goes_on_from_its_checkpoint(command, spelt, caplog):
+def test_a_run_resumes_from_its_checkpoint(command, spelt, caplog):
     out = Path(spelt("run")).expanduser().absolute()
     for _ in range(2):
         with terminated_after_a_checkpoint(out):
@@ -62,7 +62,7 @@ def test_a_run_goes_on_from_its_checkpoint(command, spelt, caplog):
     assert caplog.messages == []
 
 
-def test_a_finished_run_is_read_from_elsewhere(command, spelt, tmp_path, monkeypatch, capsys):
+def test_a_finished_run_is_read_from_another_directory(command, spelt, tmp_path, monkeypatch, capsys):
     caps = ("--max_steps=100", "--max_steps_per_token=50")
     assert main.main([*command, *caps]) == 0
     printed = capsys.readouterr().out

@@ -36,7 +36,7 @@ def run(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
-def test_the_run_is_that_of_the_flags(run, tiny_model):
+def test_the_run_follows_the_flags(run, tiny_model):
     settings = json.loads((run / "settings.json").read_text())
     of_flags = {"model": str(tiny_model), "column": "words", "learning_rates": [0.1, 1.0], "max_steps": 200}
     assert settings | of_flags == settings
@@ -72,7 +72,7 @@ def test_the_second_start_and_show_print_table_sample_and_files(run, tiny_model,
     assert (run / "figure.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_curves_are_drawn_where_there_are_some(run, tiny_model, tmp_path, capsys):
+def test_curves_are_drawn_if_there_are_any(run, tiny_model, tmp_path, capsys):
     assert main.main(["show", f"--run={run}", "--curves"]) == 2
     out, err = capsys.readouterr()
     assert (out, err) == (
@@ -97,7 +97,7 @@ def test_curves_are_drawn_where_there_are_some(run, tiny_model, tmp_path, capsys
     assert (logged / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_show_prints_all_where_the_figure_cannot_be_written(run, capsys):
+def test_show_prints_everything_if_the_figure_cannot_be_written(run, capsys):
     assert main.main(["show", f"--run={run}"]) == 0
     printed = capsys.readouterr().out
     (run / "figure.png").unlink()
@@ -155,7 +155,7 @@ def test_generate_prints_prompt_and_continuation(shared, capsys):
     assert capsys.readouterr().out.startswith(story)
 
 
-def test_an_interrupted_run_says_how_to_go_on_and_does(run, tiny_model, tmp_path, capsys, monkeypatch):
+def test_an_interrupted_run_prints_how_to_resume_and_resumes(run, tiny_model, tmp_path, capsys, monkeypatch):
     def interrupted(*arguments: object) -> None:
         raise KeyboardInterrupt
 
@@ -175,7 +175,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_does(run, tiny_model, tmp_path
     assert load_rows(tmp_path / "run", columns).equals(load_rows(run, columns))
 
 
-def test_a_run_says_where_it_goes_before_it_computes_and_where_its_own_trace_lies(
+def test_a_run_prints_its_directory_first_and_the_path_of_its_trace(
     tiny_model, tmp_path, capsys, monkeypatch
 ):
     compute, shown = Engine.chunks, []
@@ -191,8 +191,8 @@ def test_a_run_says_where_it_goes_before_it_computes_and_where_its_own_trace_lie
         "texts     2, of 7 to 16, mean 11.5 tokens",
         "lanes     4: 2 texts x 2 learning rates (0.1, 1) x 1 seed",
         "procedure progressive: 1 token, then 1 more a stage; at most 50 steps a stage, 200 a lane",
-        "objective cross_entropy of 1 vector a text; AdamW, cosine schedule",
-        "passes    at most 192 tokens on a device: 1 x 16 (lanes x tokens)",
+        "objective cross_entropy, 1 vector per text; AdamW, cosine schedule",
+        "passes    at most 192 tokens per device: 1 x 16 (lanes x tokens)",
         f"out       {tmp_path / 'run'}",
     ]
     (own,) = {file.parent for file in traces.rglob("*.xplane.pb")} - {earlier}
@@ -224,7 +224,7 @@ def test_pretrain_trains_a_model_that_generate_reads(tmp_path, capsys):
     )
 
 
-def test_a_dry_run_says_what_would_be_done_and_writes_nothing(run, tiny_model, tmp_path, capsys):
+def test_a_dry_run_prints_the_outline_and_writes_nothing(run, tiny_model, tmp_path, capsys):
     assert main.main([*cram(tiny_model, tmp_path), "--dry_run"]) == 0
     told = capsys.readouterr()
     assert told.err == ""
@@ -242,7 +242,7 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(run, tiny_model, t
     assert {file: file.stat().st_mtime_ns for file in run.rglob("*")} == before
 
 
-def test_a_run_that_is_not_finished_is_shown_and_decoded_as_far_as_it_is(run, tmp_path, capsys):
+def test_an_unfinished_run_is_shown_and_decoded_so_far(run, tmp_path, capsys):
     part = tmp_path / "part"
     shutil.copytree(run, part)
     (part / "summary.json").unlink()
@@ -252,7 +252,7 @@ def test_a_run_that_is_not_finished_is_shown_and_decoded_as_far_as_it_is(run, tm
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == "not finished: 2 of 4 lanes have ended"
     assert [line.split()[:3] for line in printed[2:4]] == [["text", "0.1", "1"], ["text", "1", "1"]]
-    assert "no sample: nothing is decoded before the run is finished" in printed
+    assert "no example: lanes are decoded when the run is finished" in printed
     assert printed[-3:] == [
         f"figure    {part / 'figure.png'}",
         f"rows      {part / 'rows'} (Parquet, a file a lane, a row a stage)",
@@ -278,7 +278,7 @@ def test_a_model_that_has_moved_is_given_to_decode(run, tiny_model, tmp_path, ca
     assert capsys.readouterr().out.count("identical") == 4
 
 
-def test_lines_of_the_log_have_times_and_lanes_say_why_they_ended(run):
+def test_log_lines_have_times_and_lanes_their_stop_reason(run):
     events = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     times = [datetime.datetime.fromisoformat(event["time"]) for event in events]
     assert times == sorted(times)

@@ -17,7 +17,7 @@ with streams.reliable():
     print("after", file=sys.stderr)
 """
 FULL = (
-    "stdout cannot be written (No space left on device); make room or send it elsewhere, then start the same "
+    "stdout cannot be written (No space left on device); free disk space or redirect it, then start the same "
     "command again"
 )
 needs_full = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
@@ -36,7 +36,7 @@ def shell(code: str, arguments: str, redirections: str, **environ: str) -> tuple
 
 @pytest.mark.parametrize("buffered", ["", "1"])
 @needs_full
-def test_a_full_stdout_is_one_line_where_the_output_is_all_there_is(buffered):
+def test_a_full_disk_under_stdout_is_one_line(buffered):
     assert shell(MAIN, "--help", "2>&1 >/dev/full", PYTHONUNBUFFERED=buffered) == (
         75,
         f"jaxcram: error: {FULL}\n",
@@ -45,10 +45,10 @@ def test_a_full_stdout_is_one_line_where_the_output_is_all_there_is(buffered):
 
 @pytest.mark.parametrize("buffered", ["", "1"])
 @needs_full
-def test_a_full_stdout_fails_no_work_that_is_kept(buffered):
+def test_a_full_disk_under_stdout_does_not_fail_saved_work(buffered):
     assert shell(SAY, "before", "2>&1 >/dev/full", PYTHONUNBUFFERED=buffered) == (
         0,
-        f"the work is done and kept, but {FULL}\nafter\n",
+        f"the work is done and saved, but {FULL}\nafter\n",
     )
 
 
@@ -62,11 +62,11 @@ def test_a_full_stdout_fails_no_work_that_is_kept(buffered):
         ("2> >(true)", "before\n"),
     ],
 )
-def test_a_stream_that_is_closed_stops_nobody(redirections, shown):
+def test_a_closed_stream_is_not_an_error(redirections, shown):
     assert shell(SAY, "before", redirections) == (0, shown)
 
 
-def test_prints_do_not_go_into_files_that_are_opened_later(tmp_path):
+def test_output_does_not_go_into_files_that_are_opened_later(tmp_path):
     code = f"""
 import sys
 from jaxcram.cli import streams
@@ -89,7 +89,7 @@ with streams.reliable(), open({str(tmp_path / "rows")!r}, "w") as file:
         ("utf-8", "“Où” \N{GRINNING FACE}"),
     ],
 )
-def test_characters_that_a_stream_lacks_are_spelt_out(encoding, shown):
+def test_characters_that_a_stream_cannot_encode_are_escaped(encoding, shown):
     done = subprocess.run(
         [sys.executable, "-c", SAY, "“Où” \N{GRINNING FACE}"],
         capture_output=True,
@@ -99,7 +99,7 @@ def test_characters_that_a_stream_lacks_are_spelt_out(encoding, shown):
     assert done.stdout.decode(encoding.partition(":")[0]) == f"{shown}\n"
 
 
-def test_a_current_directory_that_is_gone_is_one_line(tmp_path):
+def test_a_deleted_current_directory_is_one_line(tmp_path):
     gone = tmp_path / "gone"
     gone.mkdir()
     enter = ["bash", "-c", f'cd {gone} && rmdir {gone} && exec "$@"', "bash"]
@@ -108,5 +108,5 @@ def test_a_current_directory_that_is_gone_is_one_line(tmp_path):
         capture_output=True,
         text=True,
     )
-    said = "the current directory is gone (No such file or directory); cd to one that is there"
+    said = "the current directory no longer exists (No such file or directory); change to another one"
     assert (done.returncode, done.stderr) == (2, f"jaxcram generate: error: {said}\n")

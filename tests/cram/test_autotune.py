@@ -33,7 +33,7 @@ def cache(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_the_fit_finds_knee_and_the_last_budget_that_gained(tiny, clock):
+def test_the_fit_finds_the_knee_and_the_largest_budget_that_gained(tiny, clock):
     points = list(autotune.timed(tiny, 1, False))
     # 39, 72, 91 and 98 tokens a millisecond: the last step gains too little.
     assert [tokens for tokens, _ in points] == [64, 256, 1024, 4096]
@@ -43,7 +43,7 @@ def test_the_fit_finds_knee_and_the_last_budget_that_gained(tiny, clock):
     assert cost.knee == pytest.approx(100.0)
 
 
-def test_memory_that_runs_out_ends_the_search(tiny, monkeypatch):
+def test_running_out_of_device_memory_ends_the_search(tiny, monkeypatch):
     def seconds(model, bucket, num_memory, remat):
         if bucket.lanes > 4:
             raise JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
@@ -55,7 +55,7 @@ def test_memory_that_runs_out_ends_the_search(tiny, monkeypatch):
     assert autotune.fit(points).token_budget == 256
 
 
-def test_where_four_times_the_lanes_do_not_fit_twice_as_many_may(tiny, monkeypatch):
+def test_if_four_times_the_lanes_do_not_fit_twice_as_many_are_tried(tiny, monkeypatch):
     tried = []
 
     def seconds(model, bucket, num_memory, remat):
@@ -80,7 +80,7 @@ def test_slow_passes_are_not_made_larger(tiny, monkeypatch):
     assert [tokens for tokens, _ in autotune.timed(tiny, 1, False)] == [64, 256, 1024]
 
 
-def test_a_device_without_room_for_one_lane_is_told(tiny, monkeypatch):
+def test_a_device_without_memory_for_one_lane_is_an_error(tiny, monkeypatch):
     def seconds(model, bucket, num_memory, remat):
         raise JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
 
@@ -89,7 +89,7 @@ def test_a_device_without_room_for_one_lane_is_told(tiny, monkeypatch):
         list(autotune.timed(tiny, 1, False))
 
 
-def test_a_cache_that_cannot_be_written_stops_nothing(tiny, clock, tmp_path, monkeypatch):
+def test_an_unwritable_cache_is_not_an_error(tiny, clock, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(autotune, "cache_directory", lambda: tmp_path / "file")
     cost, told = autotune.pass_cost(tiny, 1, False)
@@ -97,7 +97,7 @@ def test_a_cache_that_cannot_be_written_stops_nothing(tiny, clock, tmp_path, mon
     assert "measured in" in told
 
 
-def test_a_pass_is_really_timed(tiny, monkeypatch):
+def test_a_real_pass_is_timed(tiny, monkeypatch):
     monkeypatch.setattr(autotune, "ROUND_S", 0.0)
     chunks = []
     run_chunk = chunk.run_chunk
@@ -133,23 +133,23 @@ def test_a_pass_is_timed_while_every_core_runs_one(tiny, monkeypatch):
     assert [thread is threading.main_thread() for thread in chunks] == [True] * 2 + [False] * 8
 
 
-def test_cpus_of_another_kind_are_measured_for_themselves(tiny, clock, cache, monkeypatch):
+def test_each_cpu_model_is_measured_separately(tiny, clock, cache, monkeypatch):
     autotune.pass_cost(tiny, 1, False)
     monkeypatch.setattr(autotune, "_device", lambda: "another")
     autotune.pass_cost(tiny, 1, False)
     assert len(list(cache.glob("pass_cost_*.json"))) == 2
 
 
-def test_it_is_measured_once_and_then_read(tiny, clock, cache):
+def test_the_cost_is_measured_once_and_then_read(tiny, clock, cache):
     said: list[str] = []
     first, told = autotune.pass_cost(tiny, 1, False, said.append)
     assert "measured in" in told
-    assert said == ["measuring how many tokens a pass should hold on this device, once"]
+    assert said == ["measuring once how many tokens a pass should hold on this device"]
     measured = len(clock)
     again, told = autotune.pass_cost(tiny, 1, False, said.append)
     assert len(said) == 1
     assert (again, len(clock)) == (first, measured)
-    assert told.startswith("token budget 1024; starting a pass costs as much as 100 of its tokens")
+    assert told.startswith("token budget 1024; the fixed cost of a pass equals 100 tokens")
     (file,) = cache.glob("pass_cost_*.json")
     assert json.loads(file.read_text()) == {"token_budget": 1024, "knee": pytest.approx(100.0)}
     autotune.pass_cost(tiny, 2, False)
@@ -159,7 +159,7 @@ def test_it_is_measured_once_and_then_read(tiny, clock, cache):
     assert len(clock) == 3 * measured
 
 
-def test_auto_sizes_the_passes_of_a_run_and_says_so(tiny, samples, clock, cache):
+def test_auto_sizes_the_passes_of_a_run_and_reports_it(tiny, samples, clock, cache):
     settings = CramSettings(learning_rates=(0.1,), token_budget="auto", stages=StageSettings(max_steps=2))
     assert settings.token_budget == TokenBudget("auto")
     assert str(settings.token_budget) == "auto"

@@ -89,20 +89,20 @@ def test_every_multiple_has_one_point_and_the_end_has_one():
     assert of_points(lane, "point_index") == [(i,) for i in range(5)]
 
 
-def test_the_last_measurement_takes_the_place_of_one_of_the_same_step():
+def test_the_last_point_replaces_one_of_the_same_step():
     lane = curve(3)
     lane.take(chunk((1, 0, 2), (1, 1, 3), (2, 1, 3)))
     lane.take(chunk((2, 2, 3), (2, 2, 3), stop=Stop.COMPLETE))
     assert of_points(lane, "point_index", "step", "prefix", "horizon") == [(0, 3, 2, 2)]
 
 
-def test_a_lane_that_ends_at_once_has_its_one_measurement():
+def test_a_lane_that_ends_at_once_has_one_point():
     lane = curve(100)
     lane.take(chunk((1, 4, 0), stop=Stop.COMPLETE))
     assert of_points(lane, "step", "prefix", "horizon") == [(0, 1, 4)]
 
 
-def test_a_lane_goes_on_at_another_distance():
+def test_a_lane_resumes_with_another_interval():
     before, after, without = curve(10), curve(4), curve(0)
     before.take(chunk(*((1, 0, step) for step in range(12))))
     assert of_points(before, "step") == [(0,), (10,)]
@@ -127,7 +127,7 @@ def test_the_horizon_of_full_mode_is_that_of_the_measurement():
     assert of_points(lane, "prefix", "horizon") == [(4, 1), (4, 3)]
 
 
-def test_the_learning_rate_is_the_schedules():
+def test_the_learning_rate_follows_the_schedule():
     settings = CramSettings(log_every=1)
     lane = LaneCurve(JOB, settings)
     steps = np.array([0, 1, 50, 99, 100, 101, 4095, 4096, 5050, 9999, 10_000], np.int32)
@@ -145,7 +145,7 @@ def test_the_learning_rate_is_the_schedules():
 
 
 @pytest.mark.optimised
-def test_curves_are_those_of_a_plain_loop(tiny, samples):  # noqa: F811
+def test_curves_equal_those_of_a_plain_loop(tiny, samples):  # noqa: F811
     settings = CramSettings(
         learning_rates=(0.1, 1.0), token_budget=4, stages=StageSettings(max_steps_per_token=60), log_every=7
     )
@@ -185,7 +185,7 @@ def logged(model, texts, tmp_path_factory):  # noqa: F811
     return api.cram(model, texts, out=tmp_path_factory.mktemp("logged") / "out", log_every=5, **OPTIONS)
 
 
-def test_curves_change_no_row(logged, run):  # noqa: F811
+def test_logging_curves_does_not_change_rows(logged, run):  # noqa: F811
     assert_equal_runs(logged, run)
 
 
@@ -214,7 +214,7 @@ def test_an_interrupted_run_ends_with_the_same_curves(logged, model, texts, tmp_
     assert_equal_runs(finished, logged)
 
 
-def test_another_start_may_log_at_another_distance(logged, model, texts, tmp_path, monkeypatch):  # noqa: F811
+def test_another_start_may_log_at_another_interval(logged, model, texts, tmp_path, monkeypatch):  # noqa: F811
     out = tmp_path / "out"
     interrupted(monkeypatch, 2, 2, model, texts, out=out, log_every=5, **OPTIONS)
     early = {path.stem for path in (out / "rows").iterdir()}
@@ -235,14 +235,14 @@ def test_another_start_may_log_at_another_distance(logged, model, texts, tmp_pat
     assert len(early) < len(steps)
 
 
-def test_without_curves_there_is_one_line_that_says_so(run):  # noqa: F811
+def test_a_run_without_curves_is_reported_in_one_line(run):  # noqa: F811
     assert not (run.path / "curves").exists()
     with pytest.raises(UserError) as error:
         run.curves()
     assert str(error.value) == (
         f"{run.path}: no finished lane of this run has a curve; cram with log_every, such as 10"
     )
-    with pytest.raises(UserError, match="log_every -1 must be 0, which keeps no curves, or greater"):
+    with pytest.raises(UserError, match="log_every -1 must be 0 \(no curves\) or greater"):
         CramSettings(log_every=-1)
 
 

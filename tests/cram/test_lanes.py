@@ -51,7 +51,7 @@ def same_lane(one, i, other, j):
 
 
 @pytest.mark.optimised
-def test_neighbours_real_or_dummy_change_no_bit(tiny, samples):
+def test_other_lanes_of_a_batch_real_or_dummy_change_no_bit(tiny, samples):
     bucket = Bucket(16, 3)
     together, _ = run_chunk(tiny, pool_of(tiny, samples), jnp.array([0, 1, 2]), bucket, SETTINGS)
     reordered, _ = run_chunk(tiny, pool_of(tiny, samples), jnp.array([2, 1, 0]), bucket, SETTINGS)
@@ -63,7 +63,7 @@ def test_neighbours_real_or_dummy_change_no_bit(tiny, samples):
     assert not all(same_lane(together, 1, fresh, 1)), "nothing happened at all"
 
 
-def test_one_trace_a_bucket(tiny, samples, monkeypatch):
+def test_one_trace_per_bucket(tiny, samples, monkeypatch):
     traced = []
     original = lanes.one_pass
 
@@ -81,7 +81,7 @@ def test_one_trace_a_bucket(tiny, samples, monkeypatch):
     assert traced == [(16, 2)] * 2 + [(24, 2)] * 2
 
 
-def test_an_outgrown_lane_waits_untouched_until_it_gets_a_longer_bucket(tiny, samples):
+def test_a_lane_that_outgrew_its_bucket_is_unchanged_until_it_gets_a_longer_one(tiny, samples):
     pool = pool_of(tiny, samples)
     outgrown = pool._replace(
         progress=pool.progress._replace(prefix=jnp.array([17, 1, 1]), horizon=jnp.array([16, 0, 0]))
@@ -93,7 +93,7 @@ def test_an_outgrown_lane_waits_untouched_until_it_gets_a_longer_bucket(tiny, sa
     assert int(longer.progress.total_steps[0]) == SETTINGS.chunk_passes
 
 
-def test_a_lane_that_is_not_finite_ends_and_the_others_go_on(tiny, samples):
+def test_a_lane_with_a_non_finite_loss_ends_and_others_continue(tiny, samples):
     clean = pool_of(tiny, samples)
     poisoned = clean._replace(params=clean.params.at[1].set(jnp.nan))
     # The lane's end closes the first chunk, so a second one follows; the clean lanes need as many passes.
@@ -112,7 +112,7 @@ def test_a_lane_that_is_not_finite_ends_and_the_others_go_on(tiny, samples):
     assert all(same_lane(poisoned, 2, clean, 2))
 
 
-def test_the_chunk_ends_when_fewer_lanes_than_the_floor_can_go_on(tiny, samples):
+def test_a_chunk_ends_when_fewer_lanes_than_the_floor_are_active(tiny, samples):
     settings = PassSettings(stages=StageSettings(max_steps_per_token=3), chunk_passes=12)
     _, result = run_chunk(
         tiny,
@@ -149,7 +149,7 @@ def test_the_recorded_embedding_is_the_measured_one(tiny, samples, remat):
         np.testing.assert_allclose(measured.nll, result.records.nll[:, p], atol=1e-5)
 
 
-def test_without_its_quorum_a_chunk_does_nothing(tiny, samples):
+def test_a_chunk_runs_no_pass_if_fewer_lanes_than_its_quorum_are_active(tiny, samples):
     pool = pool_of(tiny, samples)
     missing = pool._replace(progress=pool.progress._replace(prefix=jnp.array([1, 17, 1])))
     for state, passes in ((pool, SETTINGS.chunk_passes), (missing, 0)):
@@ -177,7 +177,7 @@ def test_a_lane_has_the_same_bits_in_every_seat_of_the_buckets_that_runs_have(le
 
 
 @pytest.mark.optimised
-def test_seats_are_donated_and_go_on_in_their_own_memory(tiny, samples):
+def test_donated_lanes_are_updated_in_place(tiny, samples):
     seats = seats_of(tiny, pool_of(tiny, samples), [0, 1, 2], 16)
     given = (Bucket(16, 3), SETTINGS, mesh.of(tiny))
     aliased = chunk.run_chunk.lower(tiny, seats, *given).compile().memory_analysis().alias_size_in_bytes
@@ -187,7 +187,7 @@ def test_seats_are_donated_and_go_on_in_their_own_memory(tiny, samples):
     assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(after))
 
 
-def test_the_chunk_reports_what_its_lanes_have_come_to(tiny, samples):
+def test_a_chunk_reports_the_state_of_its_lanes(tiny, samples):
     after, result = run_chunk(tiny, pool_of(tiny, samples), [2, 3, 0], Bucket(16, 3), SETTINGS)
     for seat, slot in ((0, 2), (2, 0)):
         assert all(same_lane(result.state, seat, after.state, slot))

@@ -43,7 +43,7 @@ REFERENCES = [
 
 @pytest.mark.optimised
 @pytest.mark.parametrize(("objective", "reference"), REFERENCES)
-def test_losses_and_gradients_are_those_of_optax_and_autodiff(objective, reference):
+def test_losses_and_gradients_equal_those_of_optax_and_autodiff(objective, reference):
     head_VxD, hidden, targets = inputs()
     scores, grad = score(head_VxD, hidden, targets, objective)
     logits = hidden @ head_VxD.T
@@ -54,7 +54,7 @@ def test_losses_and_gradients_are_those_of_optax_and_autodiff(objective, referen
     np.testing.assert_allclose(scores.nll, nll, atol=2e-5)
 
 
-def test_correct_means_the_only_largest_logit():
+def test_correct_means_strictly_largest_logit():
     head_VxD = jnp.eye(4)
     hidden = jnp.array([[[1.0, 0.0, 0.0, 0.0], [1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 2.0, 1.0]]])
     scores, _ = score(head_VxD, hidden, jnp.array([[0, 1, 3]]), Objective())
@@ -66,7 +66,7 @@ def test_nan_is_never_correct():
     assert not scores.correct[0, 0]
 
 
-def test_chunks_of_tokens_change_nothing(monkeypatch):
+def test_chunking_tokens_does_not_change_results(monkeypatch):
     arguments = (*inputs(1), Objective())
     whole, whole_grad = score(*arguments)
     monkeypatch.setattr(head, "CHUNK_LOGITS", 4 * V)  # 4 tokens a chunk: 15 tokens are padded to 16

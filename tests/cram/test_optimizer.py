@@ -26,7 +26,7 @@ def test_constant_schedule_has_no_warm_up():
     ]
 
 
-def test_each_lane_is_adamw_of_its_own():
+def test_each_lane_has_its_own_adamw():
     """Lanes that joined at different times against optax.adamw run alone on each of them."""
     peaks, late = (0.1, 1.0), 7  # the second lane sits out the first seven steps
     key = jax.random.key(0)

@@ -44,7 +44,7 @@ def test_weights_are_all_parameters_once():
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-def test_a_layer_stores_its_input_and_the_products_that_its_gradient_needs(dtype):
+def test_a_layer_stores_its_input_and_the_products_needed_by_its_gradient(dtype):
     """Queries, keys, values, attention's output, gate and up; not what the next layer begins with."""
     fewer, more = abstract(dtype, num_layers=2), abstract(dtype, num_layers=5)
     stored = [account(more, remat).stored - account(fewer, remat).stored for remat in (False, True)]
@@ -53,7 +53,7 @@ def test_a_layer_stores_its_input_and_the_products_that_its_gradient_needs(dtype
 
 
 @pytest.mark.parametrize("implementation", ["plain", "cudnn", "splash"])
-def test_attention_holds_scores_only_on_the_plain_path(monkeypatch, implementation):
+def test_only_plain_attention_stores_scores(monkeypatch, implementation):
     monkeypatch.setattr(pass_bytes, "attention_implementation", lambda query: implementation)
     # The splash kernel pads 40 positions to one block of 128, and holds its part of a gradient and the sum.
     splash = 2 * 2 * BUCKET.lanes * 128 * 128
@@ -76,7 +76,7 @@ def test_on_tpu_a_layer_stores_the_kernels_output_and_its_log_sum_exp(monkeypatc
     assert per_layer() - plain == 3 * 128 * (128 * 2 + 4 * 4)
 
 
-def test_the_head_holds_a_chunk_of_logits_and_their_gradient(monkeypatch):
+def test_the_head_needs_a_chunk_of_logits_and_their_gradient(monkeypatch):
     monkeypatch.setattr(head, "CHUNK_LOGITS", 70 * 900_000)
     tokens = BUCKET.lanes * BUCKET.tokens
     working = account(abstract(jnp.bfloat16, vocab_size=900_000), False).working
@@ -103,7 +103,7 @@ def compiled(model: Decoder, remat: bool) -> int:
 
 @pytest.mark.optimised
 @pytest.mark.parametrize("remat", [False, True])
-def test_the_account_agrees_with_the_compiled_pass(remat):
+def test_the_estimate_agrees_with_the_compiled_pass(remat):
     """In fp32, for a CPU computes bf16 in fp32."""
     model = abstract()
     expected = account(model, remat)

@@ -10,7 +10,7 @@ from jaxcram.errors import UserError
 
 @pytest.mark.slow
 @pytest.mark.optimised
-def test_the_trace_names_the_parts_of_a_pass(tiny, samples, tmp_path):
+def test_the_trace_has_the_scopes_of_a_pass(tiny, samples, tmp_path):
     settings = CramSettings(
         learning_rates=(0.1,), stages=StageSettings(max_steps=12), token_budget=64, chunk_passes=2
     )
@@ -45,17 +45,17 @@ def test_only_a_few_chunks_are_traced(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("chunks", [1, 2, 3])
-def test_a_run_too_short_for_a_trace_says_so(tmp_path, caplog, monkeypatch, chunks):
+def test_a_run_too_short_for_a_trace_warns(tmp_path, caplog, monkeypatch, chunks):
     monkeypatch.setattr(profile.jax.profiler, "start_trace", lambda where: None)
     monkeypatch.setattr(profile.jax.profiler, "stop_trace", lambda: None)
     with Profile(str(tmp_path)) as trace:
         for _ in range(chunks):
             trace.after_chunk()
-    told = f"no passes in the trace in {tmp_path}: it begins after 2 chunks of them, and there were {chunks}"
+    told = f"the trace in {tmp_path} has no passes: it begins after 2 chunks, and the run had {chunks}"
     assert caplog.messages == ([told] if chunks < 3 else [])
 
 
-def test_a_second_profiler_is_told_in_a_line(tmp_path):
+def test_a_second_profiler_is_an_error(tmp_path):
     with profile.jax.profiler.trace(str(tmp_path / "first")):
         trace = Profile(str(tmp_path / "second"))
         trace.after_chunk()
@@ -63,7 +63,7 @@ def test_a_second_profiler_is_told_in_a_line(tmp_path):
             trace.after_chunk()
 
 
-def test_a_place_that_cannot_be_is_refused_at_once(tmp_path):
+def test_an_impossible_trace_directory_is_refused_at_once(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"profile_dir .*file/trace: cannot be made \(Not a directory\)"):
+    with pytest.raises(UserError, match=r"profile_dir .*file/trace: cannot be created \(Not a directory\)"):
         Profile(str(tmp_path / "file" / "trace"))

@@ -56,7 +56,7 @@ def assert_equal_runs(one, two) -> None:
     assert one.summary["lanes"] == two.summary["lanes"]
 
 
-def test_signals_end_a_run_after_a_checkpoint_and_it_goes_on_to_the_same_rows(
+def test_a_run_stopped_by_a_signal_resumes_to_the_same_rows(
     model,  # noqa: F811
     texts,  # noqa: F811
     run,  # noqa: F811
@@ -81,7 +81,7 @@ def test_signals_end_a_run_after_a_checkpoint_and_it_goes_on_to_the_same_rows(
     assert not (out / "checkpoints").exists()
 
 
-def test_a_removed_shard_goes_on_from_the_checkpoint_that_has_its_lane(
+def test_a_removed_shard_is_restored_from_the_checkpoint_of_its_lane(
     model,  # noqa: F811
     texts,  # noqa: F811
     run,  # noqa: F811
@@ -104,7 +104,7 @@ def test_a_removed_shard_goes_on_from_the_checkpoint_that_has_its_lane(
 
 
 @pytest.mark.parametrize("trajectory", ["horizon", "none"])
-def test_runs_that_keep_few_embeddings_go_on_too(model, texts, tmp_path, monkeypatch, trajectory):  # noqa: F811
+def test_runs_that_store_few_embeddings_resume_too(model, texts, tmp_path, monkeypatch, trajectory):  # noqa: F811
     options = {"settings": SETTINGS, "verbose": False, "trajectory": trajectory}
     whole = api.cram(model, texts, out=tmp_path / "whole", **options)
     interrupted(monkeypatch, signal.SIGINT, 3, model, texts, out=tmp_path / "cut", **options)
@@ -119,7 +119,7 @@ def test_without_checkpoints_only_finished_lanes_are_kept(model, texts, run, tmp
     assert_equal_runs(api.cram(model, texts, **options), run)
 
 
-def test_checkpoints_come_by_the_clock_and_change_nothing(model, texts, run, tmp_path, caplog):  # noqa: F811
+def test_timed_checkpoints_do_not_change_results(model, texts, run, tmp_path, caplog):  # noqa: F811
     out = tmp_path / "out"
     with caplog.at_level(logging.WARNING):
         finished = api.cram(model, texts, out=out, settings=SETTINGS, verbose=False, checkpoint_minutes=1e-9)
@@ -136,7 +136,9 @@ def test_minutes_out_of_range_are_refused(minutes):
 
 def test_arrays_of_another_version_are_refused(model):  # noqa: F811
     jobs, sample = [LANE], Sample(LANE.sample_id, "", np.array([1, 2], np.int32))
-    with pytest.raises(UserError, match="of another version of jaxcram; remove the folder checkpoints"):
+    with pytest.raises(
+        UserError, match="from another version of jaxcram; remove the run's folder checkpoints"
+    ):
         Engine(model.decoder, [sample], SETTINGS, jobs, 1, accumulated(FIRST))
 
 
@@ -149,7 +151,7 @@ def test_arrays_of_another_version_are_refused(model):  # noqa: F811
         ([64, None], ["gpu: abacus"], 64, False),
     ],
 )
-def test_a_run_fits_its_devices_as_before_unless_asked_otherwise(model, asked, devices, budget, remat):  # noqa: F811
+def test_a_resumed_run_keeps_its_pass_shapes_unless_settings_change(model, asked, devices, budget, remat):  # noqa: F811
     sample = Sample(LANE.sample_id, "", np.array([1, 2], np.int32))
     settings = CramSettings(learning_rates=(LANE.learning_rate,), token_budget=64)
     fit = Fit(asked, devices, PassCost(16), remat=True)

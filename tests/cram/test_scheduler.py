@@ -33,7 +33,7 @@ def test_bucket_lengths_hold_the_longest_target_and_stay_within_the_model():
     assert lengths(70, num_lanes=96)[-6:] == [32, 40, 48, 56, 64, 80]
 
 
-def test_a_pass_holds_the_lanes_that_cost_least():
+def test_the_batch_size_minimises_the_cost():
     """The shapes of the cost model, checked against a search over all numbers of lanes."""
 
     def total(lanes, length, num_lanes):  # in tokens, per step of a lane, on two devices
@@ -50,7 +50,7 @@ def test_a_pass_holds_the_lanes_that_cost_least():
     assert scheduler_of(32, 400, PassCost(40, 15.0), devices=2).bucket(24).lanes == 1
 
 
-def test_on_several_devices_a_chunk_seats_lanes_for_all_of_them():
+def test_a_chunk_on_several_devices_has_lanes_for_all_of_them():
     bucket, slots = scheduler([1] * 9, budget=32, devices=4).next()
     assert bucket == Bucket(16, 2)
     assert slots.tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
@@ -70,7 +70,7 @@ def test_without_a_full_bucket_the_shortest_goes_first():
     assert slots.tolist() == [1]
 
 
-def test_shapes_follow_from_the_run_alone_not_from_who_is_left():
+def test_shapes_depend_on_the_whole_run_not_on_the_lanes_left():
     made = scheduler([1] * 32, budget=16 * 40)
     assert made.bucket(16) == Bucket(16, 32)  # no more seats than the run has lanes
     assert made.bucket(48) == Bucket(48, 13)
@@ -80,7 +80,7 @@ def test_shapes_follow_from_the_run_alone_not_from_who_is_left():
     assert resumed.next()[0] == Bucket(10, 32)
 
 
-def test_ended_lanes_are_never_seated_again():
+def test_ended_lanes_are_never_scheduled_again():
     made = scheduler([1, 1, 1, 1])
     made.observe(np.array([0, 2]), np.array([4, 5]), np.array([Stop.COMPLETE, Stop.STAGE_CAP]))
     seen = made.next()[1]
@@ -91,7 +91,7 @@ def test_ended_lanes_are_never_seated_again():
 
 
 @pytest.mark.parametrize("knee", [0.0, 30.0])
-def test_the_largest_pass_is_halved_until_every_lane_is_alone(knee):
+def test_the_largest_pass_is_halved_until_every_pass_has_one_lane(knee):
     """Whether the budget or the knee had limited the lanes: a pass as large as before would not fit."""
     made = scheduler_of(64, 24, PassCost(1000, knee), max_positions=100)
     lengths = Plan.of(64, 24, 100).lengths
@@ -119,7 +119,7 @@ def finish(made, turn, prefixes):
     made.done(turn, np.array(prefixes), np.full(len(prefixes), Stop.RUNNING))
 
 
-def test_no_lane_sits_in_two_groups():
+def test_no_lane_is_in_two_groups():
     made = taking_turns([1, 2, 3, 4, 20])
     one, two = made.turns()
     assert (one.group, one.bucket, one.seated.tolist()) == (0, Bucket(16, 2), [0, 1])
@@ -131,7 +131,7 @@ def test_no_lane_sits_in_two_groups():
     assert (three.group, three.bucket, three.seated.tolist()) == (1, Bucket(24, 1), [2])
 
 
-def test_lanes_keep_their_seats_where_they_are():
+def test_lanes_stay_in_their_group():
     made = taking_turns([1, 2, 3])
     one, two = made.turns()
     assert (one.stays, two.stays) == (False, False)
@@ -144,7 +144,7 @@ def test_lanes_keep_their_seats_where_they_are():
     assert made.next()[1].tolist() == [0]
 
 
-def test_who_comes_to_a_bucket_takes_no_seat_from_those_who_stay():
+def test_lanes_new_in_a_bucket_do_not_replace_those_that_stay():
     made = taking_turns([1, 2, 17, 18])
     one, two = made.turns()
     assert (one.seated.tolist(), two.seated.tolist()) == ([0, 1], [2])
@@ -156,7 +156,7 @@ def test_who_comes_to_a_bucket_takes_no_seat_from_those_who_stay():
     assert (again.group, again.stays, again.seated.tolist()) == (1, True, [2])
 
 
-def test_a_group_that_had_nothing_to_do_leaves_seats_to_their_lanes():
+def test_an_idle_group_does_not_take_lanes_from_a_group_that_had_them():
     made = taking_turns([1, 2], num_lanes=4)
     (one,) = made.turns()
     assert (one.group, made.idle) == (0, True)
@@ -166,7 +166,7 @@ def test_a_group_that_had_nothing_to_do_leaves_seats_to_their_lanes():
         assert (one.group, one.stays) == (0, True)
 
 
-def test_what_is_under_way_is_told_in_the_order_of_its_beginning():
+def test_turns_in_progress_are_in_the_order_of_their_start():
     made = taking_turns([1, 2, 30])
     one, two = made.turns()
     assert made.under_way == [one, two]
@@ -177,7 +177,7 @@ def test_what_is_under_way_is_told_in_the_order_of_its_beginning():
     assert made.under_way == [two]
 
 
-def test_what_was_under_way_is_seated_anew_after_a_loss():
+def test_turns_in_progress_are_scheduled_again_after_an_error():
     made = taking_turns([1, 2, 3, 4])
     before = made.turns()
     made.drop()

@@ -14,7 +14,7 @@ def values(state):
     return tuple(int(field[0]) for field in state)
 
 
-def test_longest_exact_prefix_is_cut_to_the_target():
+def test_the_longest_exact_prefix_is_at_most_the_target():
     correct = jnp.array([[True, True, False, True], [True] * 4, [False] * 4, [True] * 4])
     assert stages.longest_exact(correct, jnp.array([4, 4, 4, 3])).tolist() == [2, 4, 0, 3]
 

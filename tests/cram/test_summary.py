@@ -26,7 +26,7 @@ def outcome(horizon, target=5, decode=None, sample_id=0):
 @pytest.mark.parametrize(
     ("tokens", "number"), [([0, 1, 2], 1), ([1, 2], 0), ([0, 0, 3], 2), ([0, 0, 0], 3), ([5], 0)]
 )
-def test_tokens_before_the_first_character_are_no_text(tokens, number):
+def test_tokens_before_the_first_character_do_not_count_as_text(tokens, number):
     assert bos_tokens(np.array(tokens), to_text) == number
 
 
@@ -44,11 +44,11 @@ def test_tokens_before_the_first_character_are_no_text(tokens, number):
         ("\u65e5\u672c", "\N{REPLACEMENT CHARACTER}", False, False),
     ],
 )
-def test_a_text_is_compared_without_what_tokenizers_add(text, decoded, whole, same):
+def test_texts_are_compared_without_special_tokens(text, decoded, whole, same):
     assert gives_back(text, decoded, whole) == same
 
 
-def test_what_came_back_is_compared_as_tokens_and_as_text():
+def test_decoded_lanes_are_compared_as_tokens_and_as_text():
     target = np.array([0, 1, 2, 3])
     one = compare(outcome(4), target, target, "Once upon a time", to_text)
     assert one == {
@@ -65,7 +65,7 @@ def test_what_came_back_is_compared_as_tokens_and_as_text():
     )
 
 
-def test_unknown_tokens_are_not_identical_though_all_came_back():
+def test_correct_unknown_tokens_are_not_an_identical_text():
     target = np.array([1, 0])
     one = compare(outcome(2, target=2), target, target, "Once \u03a9", to_text)
     assert (one["original"], one["decoded"], one["first_mismatch"], one["identical"]) == (
@@ -76,7 +76,7 @@ def test_unknown_tokens_are_not_identical_though_all_came_back():
     assert not compare(outcome(2, target=2), nothing, nothing, "\u03a9\u03a9", to_text)["identical"]
 
 
-def test_the_example_is_the_longest_lane_that_gave_text():
+def test_the_example_is_the_longest_lane_with_text():
     samples = [Sample(0, "Once upon a time", np.array([0, 1, 2, 3, 4])), Sample(1, "Once", np.array([0, 1]))]
     outcomes = [outcome(1), outcome(2, target=2, sample_id=1)]
 
@@ -111,7 +111,7 @@ def test_the_example_is_the_longest_lane_that_gave_text():
         ([{"event": "start", "lanes": "many"}], None),
     ],
 )
-def test_how_many_lanes_a_run_has_is_what_its_last_start_said(tmp_path, events, lanes):
+def test_the_number_of_lanes_is_that_of_the_last_start(tmp_path, events, lanes):
     with RunDirectory.open(tmp_path, {}) as directory:
         for event in events:
             directory.log(event)

@@ -21,19 +21,19 @@ def standing(stages, stage_steps, total_steps, exact_stages) -> Standing:
     return Standing(np.array(stages), np.array(stage_steps), np.array(total_steps), exact_stages)
 
 
-def test_in_full_mode_lanes_go_on_to_their_cap_while_none_has_become_exact():
+def test_in_full_mode_lanes_are_expected_to_reach_their_cap_until_one_is_exact():
     now = standing([0, 0, 0], [0, 100, 499], [0, 100, 499], 0)
     assert steps_left(now, np.array([], int), np.array([], int), FULL).tolist() == [500, 400, 1]
 
 
-def test_stages_end_as_those_before_did_that_lasted_as_long():
+def test_stages_are_expected_to_last_as_long_as_earlier_ones():
     """Of four stages one took 100 steps, one 300; one is at 200; one has ended at its cap of 500."""
     now = standing([0], [200], [200], 10**9)
     # Of those that last 200 steps, one of two ends at 300: 100 steps, or 300.
     assert steps_left(now, np.array([100, 300]), np.array([500]), FULL).tolist() == pytest.approx([200])
 
 
-def test_a_stage_that_becomes_exact_is_followed_by_others_up_to_the_end_of_the_text():
+def test_an_exact_stage_is_followed_by_others_up_to_the_end_of_the_text():
     settings = StageSettings(max_steps_per_token=100)
     now = standing([0, 1, 2], [0, 0, 0], [0, 0, 0], 10**9)
     # A stage takes 20 steps, or the whole 100, as often as not: 60, and half the time one more.
@@ -41,7 +41,7 @@ def test_a_stage_that_becomes_exact_is_followed_by_others_up_to_the_end_of_the_t
     assert left.tolist() == pytest.approx([60, 90, 105])
 
 
-def test_a_lane_has_no_more_steps_than_its_own_cap_leaves():
+def test_steps_left_are_limited_by_the_cap_of_a_lane():
     settings = StageSettings(max_steps_per_token=100, max_steps=150)
     now = standing([50], [0], [140], 10**9)
     assert steps_left(now, np.array([20, 30]), np.array([], int), settings).tolist() == [10]
@@ -103,7 +103,7 @@ class Replay:
 
 
 @pytest.mark.parametrize("devices", [2, 4])
-def test_from_half_time_on_the_default_run_ends_when_it_was_said_to(devices):
+def test_after_half_the_time_the_estimate_is_close_on_a_replayed_run(devices):
     told = list(Replay(devices).run())
     end = told[-1][0]
     assert told[-1][1] == 0

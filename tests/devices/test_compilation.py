@@ -45,7 +45,7 @@ def test_the_cache_is_on_and_a_second_compilation_comes_from_it(cache):
         jax.monitoring.unregister_event_listener(listen)
 
 
-def test_time_spent_and_saved_is_counted_while_the_clock_is_open():
+def test_compile_time_is_measured_while_the_context_is_open():
     with CompileTime() as clock:
         jax.jit(lambda x: program(x) + 1)(jax.numpy.eye(8))
         assert clock.spent_s > 0
@@ -60,7 +60,7 @@ def test_time_spent_and_saved_is_counted_while_the_clock_is_open():
     assert clock.spent_s == after, "a closed clock goes on"
 
 
-def test_what_threads_compile_at_once_counts_once(monkeypatch):
+def test_concurrent_compilations_count_once(monkeypatch):
     compiled = "/jax/core/compile/backend_compile_duration"
     clock = CompileTime()
     for now, seconds in ((10.0, 2.0), (11.0, 2.5), (11.5, 0.25), (20.0, 1.0), (21.0, -1.0)):
@@ -69,13 +69,13 @@ def test_what_threads_compile_at_once_counts_once(monkeypatch):
     assert clock.spent_s == 3.0 + 0.25 + 1.0  # 8 to 11, the last quarter before 11.5, 19 to 20
 
 
-def test_a_directory_that_is_set_already_stays(cache, tmp_path):
+def test_a_directory_that_is_already_set_is_kept(cache, tmp_path):
     jax.config.update("jax_compilation_cache_dir", str(tmp_path / "mine"))
     use_cache()
     assert jax.config.jax_compilation_cache_dir == str(tmp_path / "mine")
 
 
-def test_a_cache_home_that_is_relative_counts_as_none(cache, monkeypatch, tmp_path):
+def test_a_relative_cache_home_is_ignored(cache, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     use_cache()

@@ -124,7 +124,7 @@ def test_one_process_finishes_an_interrupted_run_of_two(tiny_model, tmp_path):  
         process.send_signal(signal.SIGINT)
     (code, _, err), second = ends(started)
     assert (code, second[0], second[2].count("jaxcram")) == (130, 130, 0)
-    assert "jaxcram cram: interrupted; go on with: jaxcram cram " in err.splitlines()[-1]
+    assert "jaxcram cram: interrupted; resume with: jaxcram cram " in err.splitlines()[-1]
     assert not (left / "summary.json").exists()
     shutil.copytree(left, fewer)
     runs = {alone: 4, left: 4, fewer: 2}
@@ -147,7 +147,7 @@ def test_one_process_finishes_an_interrupted_run_of_two(tiny_model, tmp_path):  
     [
         (
             ["--model=no/such/directory"] * 2,
-            "model 'no/such/directory' is no directory and no Hub name (owner/name); check its path",
+            "model 'no/such/directory' is neither a directory nor a Hub name (owner/name); check its path",
         ),
         (
             ["", "--texts=no.txt"],

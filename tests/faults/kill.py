@@ -141,13 +141,17 @@ class Campaign:
             "at an operation": (at(child.kill), {-signal.SIGKILL}, ""),
             "in a write": (at(lambda: child.limit_files(size)), {-signal.SIGXFSZ}, ""),
             "by the clock": (lambda: child.by_the_clock(seconds), {-signal.SIGKILL}, ""),
-            "full disk": (at(lambda: child.limit_files(size)), {75}, "make room, then start the same"),
-            "vanished directory": (at(lambda: out.exists() and out.rename(away)), {75}, "bring the disk or"),
+            "full disk": (at(lambda: child.limit_files(size)), {75}, "free disk space, then start the same"),
+            "vanished directory": (
+                at(lambda: out.exists() and out.rename(away)),
+                {75},
+                "restore the disk or",
+            ),
             "SIGINT": (at(lambda: os.kill(os.getpid(), signal.SIGINT)), {130}, "interrupted; "),
             "SIGTERM": (
                 at(lambda: os.kill(os.getpid(), signal.SIGTERM)),
                 {143, -signal.SIGTERM},
-                "terminated; go on with: jaxcram cram",
+                "terminated; resume with: jaxcram cram",
             ),
         }[card]
         ended = self.start(out, prepare)
@@ -232,7 +236,7 @@ class Campaign:
                     break
                 self.counts["full tmpfs"] += 1
                 last = ended.text.strip().splitlines()[-1]
-                if "make room, then start the same command again" not in last:
+                if "free disk space, then start the same command again" not in last:
                     self.problems.append(f"full tmpfs: it ends with\n{ended.text[-3000:]}")
             self.compare(disk / "run")
         finally:

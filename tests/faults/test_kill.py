@@ -27,7 +27,7 @@ sys.exit(main([*arguments, f"--out={out}"]))
 
 
 @pytest.mark.parametrize("spelt", ["colon"], indirect=True)
-def test_a_killed_run_goes_on_from_its_checkpoint_to_the_same_rows(spelt, tiny_model):  # noqa: F811
+def test_a_killed_run_resumes_to_the_same_rows(spelt, tiny_model):  # noqa: F811
     Path(spelt("texts.txt")).write_text("Once upon a time")
     arguments = ["cram", f"--model={tiny_model}", f"--texts={spelt('texts.txt')}", "--learning_rates=0.1,1.0"]
     arguments += ["--max_steps_per_token=40", "--chunk_passes=4", "--checkpoint_minutes=1e-9"]
@@ -44,7 +44,7 @@ def test_a_killed_run_goes_on_from_its_checkpoint_to_the_same_rows(spelt, tiny_m
 
 
 @pytest.mark.slow
-def test_kills_full_disks_and_damage_lose_double_or_change_no_row(odd_environment):
+def test_kills_full_disks_and_damage_do_not_lose_duplicate_or_change_rows(odd_environment):
     program = Path(__file__).with_name("kill.py")
     command = [sys.executable, program, "--kills=20"]
     done = subprocess.run(command, env=odd_environment, capture_output=True, text=True)

@@ -116,7 +116,7 @@ def test_a_constant_has_a_tick_beside_it(points, value):
     assert [tick for tick in loss.get_yticks() if low <= tick <= high]
 
 
-def test_one_lane_has_no_median_and_a_lane_without_numbers_is_no_trouble(points, tmp_path):
+def test_one_lane_has_no_median_and_a_lane_may_have_no_values(points, tmp_path):
     nothing = points.slice(4, 1)
     figure = curves_figure(nothing)
     *_, corner = figure.axes

@@ -67,7 +67,7 @@ def legend(figure):
     return list(zip(box.get_texts(), box.legend_handles, strict=True))
 
 
-def test_the_title_is_what_was_given_and_what_was_measured(rows):
+def test_the_title_has_the_given_text_and_the_correlation(rows):
     # Lane 1 has ranks 2, 1, 3 and 2, 1, 3; lane 2 has 1, 2 and 1, 2.
     figure = run_figure(rows, SUMMARY, title="Two texts")
     assert figure.get_suptitle().splitlines() == [
@@ -118,7 +118,7 @@ def test_one_lane_is_a_point_without_a_mean(rows):
     assert [line.get_xydata().tolist() for line in left.lines] == [[[0.1, 4]]]
 
 
-def test_of_many_learning_rates_labels_are_turned_and_ten_are_in_the_legend(rows):
+def test_with_many_learning_rates_labels_are_rotated_and_ten_are_in_the_legend(rows):
     rates = [0.001 * 2**i for i in range(13)]
     lanes = [{**SUMMARY["lanes"][0], "learning_rate": rate} for rate in rates]
     figure = run_figure(rows.slice(0, 0), {"lanes": lanes})

@@ -33,5 +33,5 @@ def test_the_first_cases_of_a_kind(kind):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of futures in Orbax
 @pytest.mark.parametrize(("kind", "seeds"), BLOCKS, ids=[f"{kind}-{seeds[0]}" for kind, seeds in BLOCKS])
-def test_every_case_is_taken_or_refused_in_one_line(kind, seeds):
+def test_every_case_is_accepted_or_refused_in_one_line(kind, seeds):
     assert problems(kind, KINDS[kind][0], seeds) == []

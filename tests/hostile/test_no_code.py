@@ -24,7 +24,7 @@ def test_no_module_evaluates_or_unpickles():
     assert {(name, what) for name, tree in modules() for what in suspicious(tree)} == set()
 
 
-def test_the_search_finds_what_it_looks_for():
+def test_the_search_finds_what_it_should():
     source = (
         "import pickle\nfrom torch import load\neval('1')\nf(trust_remote_code=True)\n'trust_remote_code'"
     )

@@ -24,9 +24,9 @@ def refuse(line):
     return call
 
 
-def test_returning_and_a_clear_refusal_are_fine():
+def test_a_result_or_a_clear_refusal_is_accepted():
     assert verdict(lambda folder: None) == []
-    assert verdict(refuse("config.json: bad; mend it")) == []
+    assert verdict(refuse("config.json: bad; correct it")) == []
 
 
 @pytest.mark.parametrize(
@@ -53,5 +53,5 @@ def test_a_call_that_takes_too_long_is_ended(monkeypatch):
     assert verdict(lambda folder: time.sleep(5)) == ["(trial, 7): took more than 0.05 s"]
 
 
-def test_a_case_that_has_to_be_refused_and_is_not():
+def test_a_case_that_should_be_refused_but_is_not():
     assert verdict(lambda folder: None, must_refuse=True) == ["(trial, 7): was not refused"]

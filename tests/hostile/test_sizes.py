@@ -63,7 +63,7 @@ def test_a_text_of_100_mb_is_refused_before_it_is_in_memory(tmp_path, name, part
     assert why in refused(lambda: load_texts(str(file), num_samples=None))
 
 
-def test_a_long_text_is_tokenised_as_far_as_it_is_wanted(tmp_path):
+def test_only_the_needed_part_of_a_long_text_is_tokenised(tmp_path):
     file = write(tmp_path / "book.txt", iter([b"the end, \xf0\x9f\x98\x80 " * 1_000_000]))
     tokenizer = load_tokenizer(valid.model("llama", tmp_path))
     found = []
@@ -77,7 +77,7 @@ def test_a_long_text_is_tokenised_as_far_as_it_is_wanted(tmp_path):
     assert found[0].text == tokenizer.decode(found[0].tokens.tolist())
 
 
-def test_files_of_a_model_of_100_mb_are_not_even_read(tmp_path):
+def test_model_files_of_100_mb_are_refused_unread(tmp_path):
     model = valid.model("llama", tmp_path)
     (model / "tokenizer_config.json").unlink()
     write(model / "tokenizer.json", repeated(b'{"a": 0},', b"["))
@@ -93,7 +93,7 @@ def test_files_of_a_model_of_100_mb_are_not_even_read(tmp_path):
     assert "more than the 16777216 that are read" in refused(lambda: port.load(model))
 
 
-def test_a_config_of_a_galaxy_takes_neither_memory_nor_time(tmp_path):
+def test_a_config_with_huge_sizes_takes_neither_memory_nor_time(tmp_path):
     model, tree = valid.model("llama", tmp_path), valid.tree("llama", "config.json")
     for field, size in (
         ("num_hidden_layers", 10**9),
@@ -106,7 +106,7 @@ def test_a_config_of_a_galaxy_takes_neither_memory_nor_time(tmp_path):
     assert "vocab_size = 1000000000000 should be a number from 1 to" in refused(lambda: port.load(model))
 
 
-def test_a_pattern_that_searches_for_ever_is_given_up(tmp_path, monkeypatch):
+def test_an_endless_regular_expression_times_out(tmp_path, monkeypatch):
     model, tree = valid.model("llama", tmp_path), valid.tree("llama", "tokenizer.json")
     tree["pre_tokenizer"]["pretokenizers"][0]["pattern"] = {"Regex": "(a|aa)+$"}
     (model / "tokenizer.json").write_text(json.dumps(tree))
@@ -116,7 +116,7 @@ def test_a_pattern_that_searches_for_ever_is_given_up(tmp_path, monkeypatch):
         tokenize([slow], load_tokenizer(model), max_tokens=None, bos=None, max_positions=4096)
 
 
-def test_a_pattern_that_is_given_up_by_the_search_itself_leaves_no_trace(tmp_path, capfd):
+def test_a_regular_expression_that_fails_leaves_no_stack_trace(tmp_path, capfd):
     model, tree = valid.model("llama", tmp_path), valid.tree("llama", "tokenizer.json")
     tree["pre_tokenizer"]["pretokenizers"][0]["pattern"] = {"Regex": "(a+)+$"}
     (model / "tokenizer.json").write_text(json.dumps(tree))

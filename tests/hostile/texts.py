@@ -71,7 +71,7 @@ def whole_json(folder: Path, rng: random.Random) -> Attack:
 
 
 def compressed(folder: Path, rng: random.Random) -> Attack:
-    """Text that is compressed, and then cut short, damaged, or compressed in another way than named."""
+    """Text that is compressed, and then truncated, damaged, or compressed in another way than named."""
     ways: list[Any] = [gzip.compress, bz2.compress, lzma.compress, pa.Codec("zstd").compress]
     content = rng.choice(ways)(b'{"text": "The end."}\n' * rng.choice((1, 1000, 100_000)))
     if not isinstance(content, bytes):

@@ -69,7 +69,7 @@ def tokenizer(folder: Path, rng: random.Random) -> Attack:
     (model / "tokenizer.json").write_bytes(content)
     if action == "obstacle":
         mutations.obstacle(rng, model / "tokenizer.json")
-    return Attack([lambda: _use(model, rng)], [str(model), "sample 0", "half a surrogate pair"])
+    return Attack([lambda: _use(model, rng)], [str(model), "sample 0", "unpaired surrogate"])
 
 
 def tokenizer_config(folder: Path, rng: random.Random) -> Attack:
@@ -80,7 +80,7 @@ def tokenizer_config(folder: Path, rng: random.Random) -> Attack:
     )
     if rng.random() < 0.1:
         mutations.obstacle(rng, model / "tokenizer_config.json")
-    return Attack([lambda: _use(model, rng)], [str(model), "sample 0", "half a surrogate pair"])
+    return Attack([lambda: _use(model, rng)], [str(model), "sample 0", "unpaired surrogate"])
 
 
 def _use(model: Path, rng: random.Random) -> None:

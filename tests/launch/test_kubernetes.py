@@ -65,7 +65,7 @@ def test_a_tpu_slice():
     ]
 
 
-def test_gpus_of_several_hosts_are_told_their_peers():
+def test_gpus_of_several_hosts_get_the_coordinator_flags():
     document = rendered(f"{GPU} --hosts=2 --checkout=/src/it")
     (container,) = pod(document)["containers"]
     assert container["resources"] == {"limits": {"nvidia.com/gpu": 8}}
@@ -80,12 +80,12 @@ def test_gpus_of_several_hosts_are_told_their_peers():
 @pytest.mark.parametrize(
     "text", ["a b", "it's", 'say "hi"', "k: v # c", "[x]", "$name ${x}", "tab\tnew\nline"]
 )
-def test_no_value_breaks_out_of_its_place(text):
+def test_values_are_quoted_safely(text):
     document = rendered(GPU, f"--texts={text}", out=f"runs/{text}")
     assert pod(document)["containers"][0]["command"][3:] == [f"--texts={text}", f"--out=runs/{text}"]
 
 
-def test_what_kubernetes_would_expand_stays_as_it_is():
+def test_kubernetes_expansion_is_escaped():
     assert pod(rendered(GPU, "--texts=$(HOME)"))["containers"][0]["command"][3] == "--texts=$$(HOME)"
 
 
@@ -100,21 +100,21 @@ def test_the_template_is_a_document_too():
         (TPU, "--accelerator=tpu-v5-lite-podslice needs a --topology such as 4x4"),
         (f"{GPU} --topology=4x4", "--accelerator=nvidia-h200-141gb has no --topology"),
         (f"{GPU} --hosts=0", "--devices=8 --hosts=0: at least 1 of each is needed"),
-        (GPU.replace("--claim=c", ""), "--claim is needed; write --claim=VALUE"),
+        (GPU.replace("--claim=c", ""), "--claim is required; write --claim=VALUE"),
     ],
 )
-def test_pods_that_cannot_be(target_flags, complaint):
+def test_invalid_pods_are_refused(target_flags, complaint):
     with pytest.raises(UserError, match=complaint):
         rendered(target_flags)
 
 
-def test_a_flagfile_that_does_not_travel_is_refused(tmp_path):
+def test_a_flagfile_outside_the_checkout_is_refused(tmp_path):
     run = Run("it", tmp_path / "my.flags", (), "runs/it")
     with pytest.raises(UserError, match=r"my\.flags is not in the checkout, which is all that travels there"):
         run.arguments(PurePosixPath("/jaxcram"))
 
 
-def test_names_for_the_clouds():
+def test_cloud_names_are_valid_and_unique():
     assert targets.dns_name("SmolLM2_1.7B-full-lr0.1") == "jaxcram-smollm2-1-7b-full-lr0-1"
     long = [targets.dns_name(f"model-progressive-lr0.01_0.1_0.5_1_5_{last}") for last in (10, 20)]
     assert [len(name) for name in long] == [45, 45]
@@ -136,7 +136,7 @@ def test_manifests_are_written_and_applied(sweep_program, stub, tmp_path, monkey
     ]
 
 
-def test_without_kubectl_the_manifests_are_there_all_the_same(sweep_program, tmp_path, monkeypatch, capsys):
+def test_without_kubectl_the_manifests_are_still_written(sweep_program, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", "/nowhere")
     assert sweep_program("--target=kubernetes", "--root=k", f"--target_flags={GPU}", "--models=a/x") == 2

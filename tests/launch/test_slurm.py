@@ -67,7 +67,7 @@ def test_the_job_asks_to_be_queued_again_and_for_a_warning():
     ]
 
 
-def test_the_cpus_of_a_task_are_handed_on(slurm, stub, monkeypatch):
+def test_cpus_per_task_is_passed_on(slurm, stub, monkeypatch):
     program = stub("cpus", 'echo "${SRUN_CPUS_PER_TASK-unset}" >"$STUBS/cpus_told"')
     for given, told in (("16", "16"), (None, "unset")):
         if given:
@@ -102,19 +102,19 @@ def test_every_task_is_a_process_of_the_run(slurm, stub, monkeypatch):
         ("((SLURM_RESTART_COUNT == 1)) || exit 143", 2, 0),
     ],
 )
-def test_only_what_can_be_resumed_is_queued_again(ending, starts, code, slurm, stub):
+def test_only_resumable_exit_codes_are_requeued(ending, starts, code, slurm, stub):
     stub("jaxcram-stub", f'echo start >>"$STUBS/starts"\n{ending}')
     submit(f"--output={slurm}/log", str(SCRIPT), "--restarts=2", "jaxcram-stub", "cram")
     assert (slurm / "starts").read_text().splitlines() == ["start"] * starts
     assert (slurm / "code").read_text() == f"{code}\n"
     if code == 143:
         assert (slurm / "log").read_text().splitlines() == [
-            *["slurm.sbatch: exit code 143; queued again"] * 2,
-            "slurm.sbatch: exit code 143 after 2 restarts; the same command goes on",
+            *["slurm.sbatch: exit code 143; requeued"] * 2,
+            "slurm.sbatch: exit code 143 after 2 restarts; the same command resumes",
         ]
 
 
-def test_a_term_of_the_batch_shell_waits_for_the_processes(slurm, stub, monkeypatch):
+def test_sigterm_to_the_batch_shell_waits_for_the_processes(slurm, stub, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "12")
     monkeypatch.setenv("REQUEUED", str(slurm / "requeued"))
     stub("jaxcram-stub", 'touch "$STUBS/ready"; while [[ ! -f $STUBS/end ]]; do sleep 0.05; done; exit 143')
@@ -128,7 +128,7 @@ def test_a_term_of_the_batch_shell_waits_for_the_processes(slurm, stub, monkeypa
     assert shell.poll() is None
     (slurm / "end").touch()
     out, _ = shell.communicate(timeout=30)
-    assert (shell.returncode, out) == (143, "slurm.sbatch: exit code 143; queued again\n")
+    assert (shell.returncode, out) == (143, "slurm.sbatch: exit code 143; requeued\n")
     assert (slurm / "requeued").exists()
 
 

@@ -93,7 +93,7 @@ def test_a_dry_run_prints_the_exact_commands_and_does_nothing(argv, lines, sweep
     assert sorted(ROOT.iterdir()) == before
 
 
-def test_the_commands_of_the_page_are_right(sweep_program, capsys):
+def test_the_commands_in_the_readme_are_right(sweep_program, capsys):
     """All of its sweeps are accepted, whatever the target."""
     blocks = (ROOT / "launch" / "README.md").read_text().replace("\\\n", " ").split("```bash\n")[1:]
     lines = "".join(block.split("```")[0] for block in blocks)
@@ -147,7 +147,7 @@ GPUS = "--target=kubernetes --target_flags=--image=i --claim=c --devices=8 --acc
             "/data/bundled-progressive-lr0.01_0.1_0.5_1: on a TPU slice only runs/ is kept; give a --root "
             "under it",
         ),
-        (["--target=kubernetes"], "--image is needed; write --image=VALUE"),
+        (["--target=kubernetes"], "--image is required; write --image=VALUE"),
         ([*GPUS.split(" ", 1), "--root=/data"], "/data/bundled-progressive-lr0.01_0.1_0.5_1: on Kubernetes "
          "--root is a path in the volume; make it relative"),
         (["--program=/no/such/jaxcram"], None),
@@ -165,7 +165,9 @@ def test_a_mistake_is_one_line(argv, complaint, sweep_program, capsys, tmp_path)
     assert capsys.readouterr() == ("", f"sweep.py: error: {complaint}\n")
 
 
-def test_runs_go_to_their_directories_and_a_failure_is_told_at_the_end(sweep_program, stub, tmp_path, capsys):
+def test_runs_have_their_directories_and_failures_are_listed_at_the_end(
+    sweep_program, stub, tmp_path, capsys
+):
     fails = 'if [[ $* == *--mode=full* ]]; then echo "out of luck" >&2; exit 2; fi'
     program, root = stub("my jaxcram", RECORD + fails), tmp_path / "the runs"
     code = sweep_program(
@@ -195,9 +197,7 @@ def test_runs_go_to_their_directories_and_a_failure_is_told_at_the_end(sweep_pro
         ('[[ $(wc -l <"$out.starts") == 2 ]] || exit 75', 2, 0),
     ],
 )
-def test_only_what_can_be_resumed_is_started_again(
-    ending, starts, code, sweep_program, stub, tmp_path, capsys
-):
+def test_only_resumable_exit_codes_are_restarted(ending, starts, code, sweep_program, stub, tmp_path, capsys):
     program = stub("jaxcram-stub", RECORD + 'echo started >>"$out.starts"\n' + ending)
     root = tmp_path / "runs"
     assert (
@@ -210,12 +210,12 @@ def test_only_what_can_be_resumed_is_started_again(
 
 
 @pytest.mark.parametrize(("root", "why"), [("file", "File exists"), ("file/runs", "Not a directory")])
-def test_a_root_that_takes_no_runs_is_one_line(root, why, sweep_program, tmp_path, capsys):
+def test_an_impossible_root_is_one_line(root, why, sweep_program, tmp_path, capsys):
     (tmp_path / "file").touch()
     assert sweep_program(f"--root={tmp_path}/{root}", "--program=true") == 2
     assert capsys.readouterr() == (
         "",
-        f"sweep.py: error: --root={tmp_path}/{root} takes no runs ({why}); choose another directory\n",
+        f"sweep.py: error: --root={tmp_path}/{root} cannot be written ({why}); choose another directory\n",
     )
 
 
@@ -223,11 +223,12 @@ def test_a_root_that_is_read_only_is_one_line(sweep_program, tmp_path, monkeypat
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write wherever it likes
     assert sweep_program(f"--root={tmp_path}", "--program=true") == 2
     assert capsys.readouterr().err == (
-        f"sweep.py: error: --root={tmp_path} takes no runs (Permission denied); choose another directory\n"
+        f"sweep.py: error: --root={tmp_path} cannot be written (Permission denied); "
+        "choose another directory\n"
     )
 
 
-def test_a_log_that_cannot_be_written_fails_its_run_alone(sweep_program, stub, tmp_path, capsys):
+def test_an_unwritable_log_fails_only_its_run(sweep_program, stub, tmp_path, capsys):
     program, log = stub("jaxcram-stub", RECORD), tmp_path / "bundled-full-lr0.1.log"
     log.mkdir()
     code = sweep_program(
@@ -241,7 +242,7 @@ def test_a_log_that_cannot_be_written_fails_its_run_alone(sweep_program, stub, t
 
 
 @pytest.mark.parametrize(("parallel", "most"), [(1, 1), (2, 2)])
-def test_so_many_runs_at_a_time(parallel, most, sweep_program, stub, tmp_path):
+def test_at_most_parallel_runs_at_a_time(parallel, most, sweep_program, stub, tmp_path):
     """Each waits a while for as many as may be there; the third one for nobody."""
     body = f"""
 root=${{out%/*}} tries=0
@@ -282,7 +283,7 @@ def test_a_signal_reaches_the_runs_and_nothing_new_starts(stub, tmp_path):
     assert sweeping.returncode == 128 + signal.SIGTERM
     assert err.splitlines() == [
         "failed: bundled-progressive-lr0.1: exit code 143",
-        "interrupted, 1 not started; the same command goes on",
+        "interrupted, 1 not started; the same command resumes",
     ]
     assert (first / "told").exists()
     assert not (root / "bundled-progressive-lr0.2").exists()

@@ -172,7 +172,7 @@ def test_a_run_from_the_slice_to_the_results(checkout, cloud):
 
 
 @pytest.mark.parametrize("spot", [True, False])
-def test_a_preempted_slice_is_made_again_and_the_run_goes_on(spot, checkout, cloud):
+def test_a_preempted_slice_is_recreated_and_the_run_resumes(spot, checkout, cloud):
     """The first time worker 1 is preempted in the middle; what the bucket holds by then is still there."""
     first = "[[ $HOME == *worker1 && ! -f $CLOUD/once ]] || exit 0"
     folder = cloud(f'{DONE}\n{first}\ntouch "$CLOUD"/{{once,preempt}}; kill -9 $PPID $$')
@@ -202,7 +202,7 @@ def test_a_preempted_slice_is_made_again_and_the_run_goes_on(spot, checkout, clo
         ('[[ $HOME == *worker0 ]] || exit 75', 75, 3),
     ],
 )  # fmt: skip
-def test_only_what_can_be_resumed_is_started_again(program, code, starts, checkout, cloud):
+def test_only_resumable_exit_codes_are_restarted(program, code, starts, checkout, cloud):
     folder = cloud(f'[[ $HOME == *worker0 ]] && echo start >>"$CLOUD/starts"\n{program}')
     done = launch(checkout, *FLAGS, "--restarts=2", "--keep", *RUN)
     assert done.returncode == code, done.stderr

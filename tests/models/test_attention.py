@@ -61,13 +61,15 @@ def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
         ("tpu", jnp.float32, 512, 128, "plain"),
     ],
 )
-def test_fused_attention_only_where_it_runs(monkeypatch, backend, dtype, length, head_size, expected):
+def test_fused_attention_is_used_only_where_supported(
+    monkeypatch, backend, dtype, length, head_size, expected
+):
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     assert attention_implementation(jax.ShapeDtypeStruct((1, length, 1, head_size), dtype)) == expected
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_attention_is_that_of_jax(masked: bool):
+def test_attention_equals_jax_nn(masked: bool):
     query, key, value = (jnp.asarray(np.random.default_rng(n).normal(size=(2, 7, n, 6))) for n in (6, 3, 3))
     mask = jnp.tri(7, k=2, dtype=bool)[None, None] if masked else None
     expected = jax.nn.dot_product_attention(query, key, value, mask=mask, is_causal=not masked)
@@ -78,12 +80,12 @@ def test_attention_is_that_of_jax(masked: bool):
     ("length", "expected"),
     [(128, (1, 128)), (129, (1, 256)), (512, (1, 512)), (513, (2, 384)), (1568, (4, 512)), (3072, (6, 512))],
 )
-def test_a_length_is_dealt_into_few_blocks(length, expected):
+def test_a_length_is_divided_into_few_blocks(length, expected):
     assert splash.blocks(length) == expected
 
 
 @pytest.mark.usefixtures("interpreted")
-def test_the_kernel_and_its_gradients_are_those_of_the_plain_path():
+def test_the_kernel_and_its_gradients_equal_plain_attention():
     """Two lanes, two queries a key head, more than one block, and padding."""
     heads = [normal(2, PADDED, count, 8)[:, :, :, ::step] for count, step in ((4, 1), (2, 1), (2, -1))]
 
@@ -97,7 +99,7 @@ def test_the_kernel_and_its_gradients_are_those_of_the_plain_path():
 
 
 @pytest.mark.usefixtures("interpreted")
-def test_gradients_through_the_layers_are_those_of_the_plain_path(monkeypatch):
+def test_gradients_through_the_layers_equal_plain_attention(monkeypatch):
     """Inside the mesh, the scan over layers and the checkpoint of each."""
     decoder, inputs_BxTxD = Decoder(CONFIG, rngs=nnx.Rngs(0)), normal(2, PADDED, CONFIG.width)
 
@@ -158,7 +160,7 @@ def test_each_device_attends_with_its_own_lanes_and_heads(num_kv_heads, key_rows
 
 
 @pytest.mark.parametrize("length", [10, 11])
-def test_what_makes_an_odd_length_even_for_cudnn_is_not_seen(monkeypatch, length):
+def test_padding_an_odd_length_for_cudnn_changes_nothing(monkeypatch, length):
     query, key, value = (normal(2, length, heads, 8) for heads in (4, 2, 2))
 
     def both_ways():
@@ -178,7 +180,7 @@ def test_what_makes_an_odd_length_even_for_cudnn_is_not_seen(monkeypatch, length
     assert lengths == [length + length % 2]
 
 
-def test_cudnn_too_sees_the_share_of_one_device(monkeypatch):
+def test_cudnn_runs_on_each_devices_shard(monkeypatch):
     """Inside the chunk's shard_map XLA cannot cut its calls, and refuses to compile them."""
     seen = []
 

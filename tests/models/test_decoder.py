@@ -97,7 +97,7 @@ def test_knockout_masks_the_memory_per_lane_and_layer(decoder: Decoder):
         np.testing.assert_allclose(hidden_BxTxD[lane], expected_TxD, atol=1e-5)
 
 
-def test_no_knockout_is_the_plain_path_and_all_is_the_text_without_memory(decoder: Decoder):
+def test_no_knockout_equals_plain_and_full_knockout_equals_the_text_alone(decoder: Decoder):
     x_BxTxD = inputs(4)
     knockout_BxL = jnp.array([[False], [True], [False], [True]]).repeat(SIZES["num_layers"], axis=1)
     hidden_BxTxD = forward(decoder, x_BxTxD, num_memory=NUM_MEMORY, knockout_BxL=knockout_BxL)
@@ -191,14 +191,14 @@ def test_bfloat16_is_kept_throughout_and_follows_fp32(config: DecoderConfig):
     assert 0 < error < 0.02  # one rounding to bf16 is 0.002
 
 
-def test_head_is_the_embedding_exactly_where_it_is_tied(decoder: Decoder):
+def test_the_head_is_the_embedding_only_if_tied(decoder: Decoder):
     same = np.array_equal(decoder.head_VxD, decoder.embed(jnp.arange(SIZES["vocab_size"])))
     assert same == decoder.config.tied_head
     hidden_D = inputs(1)[0, 0]
     np.testing.assert_allclose(decoder.logits(hidden_D), decoder.head_VxD @ hidden_D, atol=1e-5)
 
 
-def test_a_new_decoder_has_layers_of_its_own_and_the_dtype_asked_for():
+def test_a_new_decoder_has_distinct_layers_and_the_requested_dtype():
     decoder = Decoder(CONFIGS["llama"], dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
     first, second = decoder.layers.out.weight[0], decoder.layers.out.weight[1]
     assert np.abs(first - second).max() > 0.1

@@ -241,7 +241,7 @@ def test_llama3_scaling_slows_only_the_slow_rotations():
         (NEOX | {"use_parallel_residual": 1}, ["use_parallel_residual = 1", "bool"]),
     ],
 )
-def test_what_is_not_honoured_is_refused_by_name_and_value(values, named):
+def test_unsupported_fields_are_refused_by_name_and_value(values, named):
     with pytest.raises(UserError) as caught:
         read(values)
     message = str(caught.value)
@@ -274,7 +274,7 @@ def test_the_table_of_fields_without_effect_is_that_of_the_installed_transformer
         ("gpt_neox", {}),
     ],
 )
-def test_what_the_installed_transformers_writes_is_read(tmp_path, kind, settings):
+def test_configs_written_by_the_installed_transformers_are_read(tmp_path, kind, settings):
     from transformers import AutoConfig
 
     sizes = {name: value for name, value in LLAMA.items() if name != "model_type"}
@@ -323,7 +323,7 @@ def test_token_ids_beyond_the_vocabulary_have_no_row():
 
 
 @pytest.mark.parametrize("values", [LLAMA, LLAMA | {"rope_scaling": LLAMA3, "mlp_bias": True}, NEOX])
-def test_a_config_survives_being_written(values):
+def test_a_written_config_reads_back_equal(values):
     config = read(values | {"bos_token_id": 1, "eos_token_id": [2, 3]})
     assert read(config.to_fields()) == config
 

@@ -32,7 +32,7 @@ def token_losses(decoder: Decoder, tokens_BxT: jax.Array) -> jax.Array:
     return optax.softmax_cross_entropy_with_integer_labels(logits, tokens_BxT[:, 1:])
 
 
-def test_held_out_stories_cost_what_the_card_says() -> None:
+def test_held_out_loss_equals_the_model_card() -> None:
     decoder, tokenizer = (
         port.load(port.bundled_model(), dtype="float32"),
         load_tokenizer(port.bundled_model()),
@@ -45,7 +45,7 @@ def test_held_out_stories_cost_what_the_card_says() -> None:
     assert abs(loss - card(r"first 32 held-out stories[^|]*\| ([\d.]+)")) < 1e-3
 
 
-def test_size_and_heads_are_those_of_the_card() -> None:
+def test_size_and_heads_equal_the_model_card() -> None:
     decoder = port.load(port.bundled_model())
     parameters = sum(leaf.size for leaf in jax.tree.leaves(decoder))
     assert parameters == card(r"([\d,]+) parameters")

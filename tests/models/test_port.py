@@ -72,7 +72,7 @@ def test_every_stored_dtype_is_cast_to_the_wanted_one(llama: Path, stored: type,
     np.testing.assert_array_equal(decoder.layers.up.weight[1], expected)
 
 
-def test_without_a_wish_the_dtype_suits_the_device(llama: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_default_dtype_depends_on_the_device(llama: Path, monkeypatch: pytest.MonkeyPatch):
     assert port.load(llama).dtype == np.float32
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert port.load(llama).dtype == ml_dtypes.bfloat16
@@ -93,7 +93,7 @@ def test_what_is_saved_loads_the_same(case: str, tmp_path: Path):
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
-def test_what_is_saved_may_be_read_by_whom_the_umask_says(llama: Path, tmp_path: Path, umask: int):
+def test_saved_files_have_the_permissions_of_the_umask(llama: Path, tmp_path: Path, umask: int):
     decoder, before = port.load(llama), os.umask(umask)
     try:
         port.save(decoder, tmp_path / "new")
@@ -106,7 +106,7 @@ def test_what_is_saved_may_be_read_by_whom_the_umask_says(llama: Path, tmp_path:
 @pytest.mark.parametrize(
     ("stored", "ids"), [(5, (5,)), ([2, 5], (2, 5)), ([], ()), (None, ()), ("absent", (1,))]
 )
-def test_end_tokens_are_those_for_generating_where_there_are_any(llama: Path, stored, ids):
+def test_end_tokens_come_from_generation_config_if_present(llama: Path, stored, ids):
     edit_config(llama, eos_token_id=1)
     (llama / "generation_config.json").write_text(
         json.dumps({} if stored is None else {"eos_token_id": stored, "do_sample": True})
@@ -125,7 +125,7 @@ def test_end_tokens_that_are_no_ids_name_their_file(llama: Path):
 
 
 @pytest.mark.parametrize("name", ["m", "a:b", "a b", "%41", os.fsdecode(b"caf\xe9")])
-def test_a_model_is_found_from_where_one_is_and_from_home(
+def test_a_model_path_may_be_relative_or_use_the_home_directory(
     llama: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ):
     (llama.parent / "models").mkdir()
@@ -140,7 +140,7 @@ def test_a_model_is_found_from_where_one_is_and_from_home(
 
 
 @pytest.mark.parametrize("uri", ["s3://bucket/m", "gs://bucket/m", "hf://owner/name"])
-def test_a_uri_is_refused_with_what_to_do(uri: str):
+def test_a_uri_is_refused_with_a_remedy(uri: str):
     scheme = uri.split(":")[0].lower()
     assert (
         message(uri) == f"model={uri}: {scheme}:// is not supported; use a local disk, and give a path there"
@@ -170,7 +170,7 @@ def test_missing_and_left_over_tensors_are_listed_together(llama: Path):
         (np.zeros((40, 32), np.int8), [UP, "dtype"]),
     ],
 )
-def test_tensors_that_do_not_fit_are_named(llama: Path, tensor: np.ndarray, named: list[str]):
+def test_tensors_of_wrong_shape_or_dtype_are_named(llama: Path, tensor: np.ndarray, named: list[str]):
     edit(llama, lambda tensors: tensors.update({UP: tensor}))
     text = message(llama)
     assert [part for part in named if part not in text] == []
@@ -187,7 +187,7 @@ def test_buffers_that_are_no_parameters_are_ignored(tmp_path: Path):
     assert_equal(port.load(directory), port.load(PARITY / "neox_parallel"))
 
 
-def test_the_newer_name_of_the_neox_head_is_known_too(tmp_path: Path):
+def test_both_names_of_the_neox_head_are_known(tmp_path: Path):
     directory = Path(shutil.copytree(PARITY / "neox_parallel", tmp_path / "neox"))
     edit(directory, lambda tensors: tensors.update({"lm_head.weight": tensors.pop("embed_out.weight")}))
     assert_equal(port.load(directory), port.load(PARITY / "neox_parallel"))
@@ -208,7 +208,7 @@ def test_an_untied_model_needs_its_head(llama: Path):
 
 
 @pytest.mark.parametrize("content", ["{", "[]", b"\xff\xfe", None])
-def test_config_json_has_to_be_there_and_an_object(llama: Path, content: str | bytes | None):
+def test_config_json_must_exist_and_be_an_object(llama: Path, content: str | bytes | None):
     file = llama / "config.json"
     file.unlink()
     if content is not None:
@@ -216,7 +216,7 @@ def test_config_json_has_to_be_there_and_an_object(llama: Path, content: str | b
     assert str(file) in message(llama)
 
 
-def test_a_config_value_that_is_not_honoured_names_the_file(llama: Path):
+def test_an_unsupported_config_value_names_the_file(llama: Path):
     edit_config(llama, sliding_window=128)
     assert message(llama).startswith(f"{llama / 'config.json'}: ")
     assert "sliding_window = 128" in message(llama)
@@ -227,8 +227,10 @@ def test_an_unknown_dtype_is_refused(llama: Path):
 
 
 @pytest.mark.parametrize("name", ["no/such/directory", "/no/such", "nosuch", "", "a b/c"])
-def test_what_is_neither_directory_nor_hub_name_is_refused_without_the_network(name: str):
-    assert message(name) == f"model {name!r} is no directory and no Hub name (owner/name); check its path"
+def test_an_invalid_name_is_refused_without_the_network(name: str):
+    assert (
+        message(name) == f"model {name!r} is neither a directory nor a Hub name (owner/name); check its path"
+    )
 
 
 def test_a_hub_name_is_downloaded_without_pickles(llama: Path, monkeypatch: pytest.MonkeyPatch):
@@ -246,11 +248,11 @@ def test_a_hub_name_is_downloaded_without_pickles(llama: Path, monkeypatch: pyte
     assert [pattern for pattern in patterns if "bin" in pattern or pattern == "*"] == []
 
 
-def test_a_hub_that_does_not_answer_is_one_clear_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_an_unreachable_hub_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     assert message("owner/model").startswith(
-        "model 'owner/model' is not a directory, and the Hub did not give it: "
+        "model 'owner/model' is not a directory, and the Hub did not provide it: "
     )
 
 

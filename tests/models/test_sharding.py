@@ -47,7 +47,7 @@ def specs(config: DecoderConfig, **sizes: int) -> dict[str, PartitionSpec]:
     return {path: place.spec for path, place in shardings(config, shapes(config), axes(**sizes)).items()}
 
 
-def test_every_parameter_of_every_family_has_its_cut():
+def test_every_parameter_of_every_family_has_a_sharding_rule():
     without = {
         f"{family}: {path}"
         for family, config in FAMILIES.items()
@@ -57,7 +57,7 @@ def test_every_parameter_of_every_family_has_its_cut():
 
 
 @pytest.mark.parametrize("config", [LLAMA, NEOX])
-def test_pieces_are_what_the_axis_is_made_of(config):
+def test_sharded_axes_are_multiples_of_their_pieces(config):
     """A cut axis is a whole number of pieces, or heads would be torn apart."""
     for path, shape in shapes(config).items():
         if cut := config.cuts[path]:
@@ -65,7 +65,7 @@ def test_pieces_are_what_the_axis_is_made_of(config):
             assert of_layer[cut.axis] % getattr(config, cut.pieces) == 0, path
 
 
-def test_products_are_cut_where_they_need_not_meet():
+def test_products_are_sharded_without_needless_collectives():
     found = specs(LLAMA, model=2)
     by_output, by_input = PartitionSpec(None, "model"), PartitionSpec(None, None, "model")
     for name in ("query", "key", "value", "gate", "up"):
@@ -77,7 +77,7 @@ def test_products_are_cut_where_they_need_not_meet():
     assert specs(NEOX, model=4)["layers.query_key_value.weight"] == by_output
 
 
-def test_few_key_heads_and_an_odd_vocabulary_stay_whole():
+def test_indivisible_key_heads_and_vocabulary_are_replicated():
     found = specs(LLAMA, model=4)
     whole = {"layers.key.weight", "layers.value.weight", "layers.key.bias", "layers.value.bias"}
     assert all(found[path] == PartitionSpec() for path in whole | {"embedding_VxD", "untied_head_VxD"})
@@ -88,7 +88,7 @@ def test_few_key_heads_and_an_odd_vocabulary_stay_whole():
     ("change", "named"),
     [({"num_heads": 6, "num_kv_heads": 6}, "num_heads, 6"), ({"mlp_width": 42}, "mlp_width, 42")],
 )
-def test_heads_and_mlp_have_to_divide(change, named):
+def test_heads_and_mlp_must_be_divisible(change, named):
     config = dataclasses.replace(LLAMA, **change)
     with pytest.raises(UserError) as error:
         specs(config, model=4)
@@ -97,7 +97,7 @@ def test_heads_and_mlp_have_to_divide(change, named):
     )
 
 
-def test_over_fsdp_each_weight_is_cut_along_its_longest_axis_that_divides():
+def test_fsdp_shards_each_weight_along_its_longest_divisible_axis():
     found = specs(dataclasses.replace(LLAMA, mlp_width=42), fsdp=4)
     assert found["layers.up.weight"] == PartitionSpec(None, None, "fsdp")
     assert found["layers.down.weight"] == PartitionSpec(None, "fsdp")
@@ -107,11 +107,11 @@ def test_over_fsdp_each_weight_is_cut_along_its_longest_axis_that_divides():
     assert found["final_norm.weight"] == PartitionSpec("fsdp")
 
 
-def test_nothing_is_cut_over_lanes():
+def test_weights_are_replicated_over_lanes():
     assert set(specs(LLAMA, lanes=8).values()) == {PartitionSpec()}
 
 
-def test_a_model_on_one_device_of_a_mesh_is_the_model(tmp_path):
+def test_a_model_on_a_mesh_of_one_device_is_unchanged(tmp_path):
     decoder = Decoder(dataclasses.replace(NEOX, num_layers=1), rngs=nnx.Rngs(0))
     port.save(decoder, tmp_path, dtype="float32")
     loaded = port.load(tmp_path, mesh=MeshShape(lanes=1).make())

@@ -17,7 +17,7 @@ TEXT = (
 )
 
 
-def test_stories260k_says_its_text_token_for_token(shared: Path):
+def test_stories260k_generates_its_reference_text(shared: Path):
     directory = shared / "models" / "stories260K"
     tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
     expected = tokenizer.encode(TEXT).ids

@@ -72,13 +72,13 @@ def test_shards_beside_one_file_are_two_checkpoints(llama: Path):
     assert message(llama) == f"{llama}: has {FIRST}, {SECOND}, but no {INDEX}; give a whole checkpoint"
 
 
-def test_a_shard_of_another_save_is_told(llama: Path):
+def test_a_shard_of_another_save_is_refused(llama: Path):
     shard(llama)
     shutil.copy(llama / FIRST, llama / "model-00001-of-00003.safetensors")
-    assert f"with {FIRST}, {SECOND}, and model-00001-of-00003.safetensors; which is meant" in message(llama)
+    assert f"with {FIRST}, {SECOND}, and model-00001-of-00003.safetensors; remove the one" in message(llama)
 
 
-def test_a_tensor_in_two_files_is_told(llama: Path):
+def test_a_tensor_in_two_files_is_refused(llama: Path):
     weight_map = shard(llama)
     assert weight_map[UP] == SECOND
     first = load_file(llama / FIRST)
@@ -89,7 +89,7 @@ def test_a_tensor_in_two_files_is_told(llama: Path):
 
 
 @pytest.mark.parametrize("adapter", ["adapter_config.json", "adapter_model.safetensors"])
-def test_an_adapter_beside_the_weights_is_told(llama: Path, adapter: str):
+def test_an_adapter_beside_the_weights_is_refused(llama: Path, adapter: str):
     (llama / adapter).write_text("{}")
     assert message(llama) == (
         f"{llama}: has the adapter {adapter} beside model.safetensors; "
@@ -97,7 +97,7 @@ def test_an_adapter_beside_the_weights_is_told(llama: Path, adapter: str):
     )
 
 
-def test_files_that_are_no_candidates_change_nothing(llama: Path):
+def test_files_with_other_names_are_ignored(llama: Path):
     """An index that names the one file, and pickles, variants and other programs' files beside it."""
     weight_map = dict.fromkeys(load_file(llama / "model.safetensors"), "model.safetensors")
     (llama / INDEX).write_text(json.dumps({"weight_map": weight_map}))
@@ -142,7 +142,7 @@ def test_a_directory_without_weights_or_with_pickles_only_says_so(llama: Path):
 # Parts
 
 
-def test_tensors_longer_than_one_piece_arrive_whole(llama: Path, monkeypatch: pytest.MonkeyPatch):
+def test_tensors_longer_than_one_piece_are_read_completely(llama: Path, monkeypatch: pytest.MonkeyPatch):
     expected = port.load(llama)
     monkeypatch.setattr(tensors, "_PIECE", 7)
     assert_equal(port.load(llama), expected)
@@ -152,7 +152,7 @@ def test_tensors_longer_than_one_piece_arrive_whole(llama: Path, monkeypatch: py
     "bounds",
     [((0, 40), (0, 32)), ((8, 16), (0, 32)), ((0, 40), (4, 12)), ((39, 40), (31, 32)), ((3, 9), (5, 31))],
 )
-def test_of_a_part_no_more_is_read_than_the_part(llama: Path, monkeypatch: pytest.MonkeyPatch, bounds):
+def test_only_the_requested_part_of_a_tensor_is_read(llama: Path, monkeypatch: pytest.MonkeyPatch, bounds):
     expected = load_file(llama / "model.safetensors")[UP][tuple(slice(*cut) for cut in bounds)]
     read, fromfile = [], np.fromfile
     monkeypatch.setattr(tensors, "_PIECE", 7)
@@ -192,7 +192,7 @@ def test_the_largest_and_smallest_values_are_finite(dtype):
             assert not tensors._finite(spoilt)
 
 
-def test_a_value_beyond_the_wanted_range_is_told(llama: Path):
+def test_a_value_that_overflows_is_refused(llama: Path):
     weights = load_file(llama / "model.safetensors")
     weights[UP][3, 5] = np.finfo(np.float32).max
     save_file(weights, llama / "model.safetensors")
@@ -202,7 +202,7 @@ def test_a_value_beyond_the_wanted_range_is_told(llama: Path):
     )
 
 
-def test_both_copies_of_a_tied_head_may_be_spoilt(tmp_path: Path):
+def test_both_copies_of_a_tied_head_may_have_nan(tmp_path: Path):
     directory = Path(shutil.copytree(PARITY / "llama_grouped_tied", tmp_path / "tied"))
     weights = load_file(directory / "model.safetensors")
     weights["model.embed_tokens.weight"][0, 0] = np.nan

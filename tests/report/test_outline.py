@@ -32,20 +32,20 @@ PLAN = Outline(
 )
 
 
-def test_a_run_says_what_it_is_going_to_do():
+def test_the_outline_of_a_new_run():
     assert report.outline(PLAN) == [
         "model     jaxcram:mini-llama, float32; 657K parameters, 4 layers of width 128",
         "devices   2 x cpu (AMD EPYC)",
         "texts     3, of 235 to 429, mean 317.3 tokens",
         "lanes     12: 3 texts x 4 learning rates (0.01, 0.1, 0.5, 1) x 1 seed",
-        "procedure progressive: 1 token, then 1 more a stage; at most 1000 steps a stage, 10000 a lane",
-        "objective cross_entropy of 1 vector a text; AdamW, cosine schedule",
-        "passes    at most 192 tokens on a device: 2 x 16, 1 x 24 (lanes x tokens)",
+        "procedure progressive: 1 token, then 1 more per stage; at most 1000 steps per stage, 10000 per lane",
+        "objective cross_entropy, 1 vector per text; AdamW, cosine schedule",
+        "passes    at most 192 tokens per device: 2 x 16, 1 x 24 (lanes x tokens)",
         "out       runs/a",
     ]
 
 
-def test_a_run_that_goes_on_says_what_is_there_already():
+def test_the_outline_of_a_resumed_run():
     settings = CramSettings(
         stages=StageSettings(mode="full", max_steps=1), seeds=(0, 1), learning_rates=(0.1,), num_memory=4
     )
@@ -66,10 +66,10 @@ def test_a_run_that_goes_on_says_what_is_there_already():
         "devices   2 x cpu (AMD EPYC), in 2 processes",
         "texts     200, of 17 tokens",
         "lanes     400: 200 texts x 1 learning rate (0.1) x 2 seeds; 7 are finished; "
-        "3 go on from a checkpoint",
-        "procedure full: the whole text at once, at most 1 step a lane",
-        "objective cross_entropy of 4 vectors a text; AdamW, cosine schedule",
-        "passes    how many tokens they should hold is measured at the start, or known from before",
+        "3 resume from a checkpoint",
+        "procedure full: the whole text at once, at most 1 step per lane",
+        "objective cross_entropy, 4 vectors per text; AdamW, cosine schedule",
+        "passes    the token budget is measured at the start, unless it was measured before",
         "out       runs/a",
     ]
 
@@ -81,7 +81,7 @@ def test_long_lists_are_cut():
     lanes, passes_line = report.outline(plan)[3], report.outline(plan)[6]
     assert lanes == ("lanes     24: 3 texts x 8 learning rates (0.01, 0.02, 0.03, 0.04, 0.05, ...) x 1 seed")
     assert passes_line == (
-        "passes    at most 192 tokens on a device: 1 x 16, 1 x 24, 1 x 32, 1 x 48, ..., 1 x 96 "
+        "passes    at most 192 tokens per device: 1 x 16, 1 x 24, 1 x 32, 1 x 48, ..., 1 x 96 "
         "(lanes x tokens)"
     )
 
@@ -93,7 +93,7 @@ def test_a_duration(seconds, text):
     assert report.duration(seconds) == text
 
 
-def test_where_stderr_is_no_terminal_progress_is_a_line_every_ten_seconds(tmp_path, capsys):
+def test_without_a_terminal_progress_is_a_line_every_ten_seconds(tmp_path, capsys):
     progress = Progress(lanes=8, alive=6, token_budget=192, remat=False, exact_tokens=41)
     shown = report.Bar(visible=True, clock=lambda: progress.seconds)
     with RunDirectory.open(tmp_path / "run", {}) as directory, shown:

@@ -34,7 +34,7 @@ def summary(*lanes, mode="progressive", **more):
     return {"lanes": [{**LANE, **lane} for lane in lanes], "mode": mode, "example": None, **more}
 
 
-def test_lanes_that_gave_nothing_count_as_nothing_and_are_named():
+def test_lanes_without_text_count_as_zero_and_are_named():
     values = summary({}, {"sample_id": 1, **NOTHING}, {"sample_id": 2, **BOS_ALONE}, {"sample_id": 3})
     assert report.table(values).splitlines() == [
         "texts   lr  lanes  empty  target  horizon     gain   steps     TF  exact  cached  mismatch",
@@ -42,19 +42,19 @@ def test_lanes_that_gave_nothing_count_as_nothing_and_are_named():
     ]
     assert report.notes(values) == [
         "horizon: tokens of the longest exact prefix; gain: bits, without token 0; mean±std over lanes",
-        "TF, exact, cached: share of that prefix which comes back, 0 for the lanes that gave no text (empty)",
+        "TF, exact, cached: share of that prefix that is recovered, 0 for lanes without any text (empty)",
         "ended by: stage_cap 4",
-        "nothing came back from 2 of 4 lanes: sample 1, learning rate 0.1; sample 2, learning rate 0.1",
+        "no text was recovered from 2 of 4 lanes: sample 1, learning rate 0.1; sample 2, learning rate 0.1",
     ]
-    assert report.sample(summary(NOTHING, BOS_ALONE)) == ["no sample: no text came back from any lane"]
+    assert report.sample(summary(NOTHING, BOS_ALONE)) == ["no example: no text was recovered from any lane"]
 
 
-def test_a_share_is_1_only_where_everything_came_back():
+def test_a_share_is_1_only_if_everything_was_recovered():
     values = summary({"exact_accuracy": 0.9999, "cached_accuracy": 0.99996})
     assert report.table(values).splitlines()[1].split()[-4:] == ["1.000", "0.999", "0.999", "none"]
 
 
-def test_each_decoder_that_differs_is_named_with_its_earliest_mismatch():
+def test_each_decoder_that_differs_is_named_with_its_first_mismatch():
     values = summary(
         {"exact_first_mismatch": 3, "exact_accuracy": 0.5, "cached_first_mismatch": 7},
         {"cached_first_mismatch": 1, "cached_accuracy": 0.5, "seed": 2},
@@ -66,13 +66,13 @@ def test_each_decoder_that_differs_is_named_with_its_earliest_mismatch():
     ]
 
 
-def test_one_unknown_accuracy_makes_no_share_of_the_others():
+def test_an_unknown_accuracy_leaves_the_share_unknown():
     values = summary({}, {"sample_id": 1, **UNKNOWN})
     assert report.table(values).splitlines()[1].split()[-4:] == ["-", "-", "-", "none"]
     values = summary(UNKNOWN)
     assert report.table(values).splitlines()[1].split()[-4:] == ["-", "-", "-", "-"]
     assert report.sample(values) == [
-        "no sample: the run kept no embeddings (trajectory = none), so nothing was decoded back"
+        "no example: the run stored no embeddings (trajectory = none), so nothing was decoded"
     ]
 
 
@@ -98,8 +98,8 @@ def test_groups_stories_first_then_rates_or_one_line_a_text():
     ]
     assert report.notes(values)[2:] == [
         "ended by: stage_cap 2, complete 1, not_finite 1",
-        "nothing came back from 1 of 4 lanes: sample 2, learning rate 0.1",
-        "no finite gain, so left out of its mean: 1 of 4 lanes: sample 0, learning rate 0.01",
+        "no text was recovered from 1 of 4 lanes: sample 2, learning rate 0.1",
+        "gain is not finite, so left out of the mean: 1 of 4 lanes: sample 0, learning rate 0.01",
     ]
 
 
@@ -113,10 +113,10 @@ def test_full_mode_has_a_table_of_its_own():
         "story  0.1      3      30    28.0±1.7  0.933  0.444   0.411    1/3  12.0±15.7  8.0±0.0  1000±0",
     ]
     assert report.notes(values) == [
-        "TF, exact, cached: share of the whole target that comes back; whole: lanes exact to its end",
+        "TF, exact, cached: share of the whole target that is recovered; whole: lanes with an exact target",
         "horizon: tokens exact from the start; gain: bits, without token 0; mean±std over lanes",
         "ended by: sample_cap 2, complete 1",
-        "nothing came back from 1 of 3 lanes: sample 2, learning rate 0.1",
+        "no text was recovered from 1 of 3 lanes: sample 2, learning rate 0.1",
     ]
 
 
@@ -127,7 +127,7 @@ def test_a_run_of_an_earlier_version_has_a_table_too():
     assert report.table(values).splitlines()[1].split()[3:5] == ["30", "20.0±14.1"]
 
 
-def test_a_wide_table_is_drawn_together_to_fit_100_columns():
+def test_a_wide_table_is_condensed_to_fit_100_columns():
     lanes = [
         {"learning_rate": 0.0123, "horizon": 1234, "steps": 10_000, "target_tokens": 1500, "sample_id": i}
         for i in (0, 1)
@@ -178,11 +178,11 @@ EXAMPLE = {
         (
             {"identical": False},
             "up to its horizon, 10 of 30 tokens:",
-            "NOT identical: all tokens came back, but they do not decode to the text (unknown tokens?)",
+            "NOT identical: all tokens are right, but they do not decode to the text (unknown tokens?)",
         ),
     ],
 )
-def test_a_sample_says_how_much_it_shows_and_where_it_differs(more, heading, verdict):
+def test_the_example_says_how_much_it_shows_and_where_it_differs(more, heading, verdict):
     assert report.sample(summary({}, example={**EXAMPLE, **more})) == [
         f"sample 3, learning rate 0.5, seed 1, {heading}",
         "original: Once upon a time",
@@ -191,7 +191,7 @@ def test_a_sample_says_how_much_it_shows_and_where_it_differs(more, heading, ver
     ]
 
 
-def test_a_sample_of_an_earlier_version_takes_its_lengths_from_its_lane():
+def test_an_example_of_an_earlier_version_has_the_lengths_of_its_lane():
     old = {name: EXAMPLE[name] for name in ("sample_id", "learning_rate", "seed", "original", "decoded")}
     lane = {"sample_id": 3, "learning_rate": 0.5, "seed": 1}
     lines = report.sample(summary({}, lane, example={**old, "identical": False}))
@@ -199,7 +199,7 @@ def test_a_sample_of_an_earlier_version_takes_its_lengths_from_its_lane():
     assert lines[-1] == "NOT identical"
 
 
-def test_a_run_under_way_has_no_sample_yet():
+def test_an_unfinished_run_has_no_example():
     assert report.sample(summary({}, lanes_in_all=4)) == [
-        "no sample: nothing is decoded before the run is finished"
+        "no example: lanes are decoded when the run is finished"
     ]

@@ -31,7 +31,7 @@ def saved(directory: RunDirectory, *snapshots: Snapshot) -> None:
             checkpoints.save(one)
 
 
-def test_what_is_read_is_what_was_saved_to_the_bit(directory):
+def test_checkpoints_are_read_back_bit_by_bit(directory):
     saved(directory, FIRST, SECOND)
     with lane_checkpoints(directory, 1.0) as checkpoints:
         assert_same(checkpoints.newest(), accumulated(FIRST, SECOND))
@@ -113,7 +113,7 @@ def files(directory: RunDirectory) -> list[str]:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of futures in Orbax
-def test_damage_anywhere_in_the_newest_is_noticed_told_and_the_one_before_taken(directory, tmp_path, caplog):
+def test_any_damage_to_the_newest_is_reported_and_the_previous_one_used(directory, tmp_path, caplog):
     """A flipped bit and a cut, in every file of the checkpoint, one by one."""
     saved(directory, FIRST, SECOND)
     pristine = tmp_path / "pristine"
@@ -135,7 +135,7 @@ def test_damage_anywhere_in_the_newest_is_noticed_told_and_the_one_before_taken(
                 assert_same(found, accumulated(FIRST))
                 (line,) = told(caplog)
                 assert line.startswith(f"{folder}: checkpoint 2 is damaged (")
-                assert line.endswith("); going on from checkpoint 1")
+                assert line.endswith("); using checkpoint 1 instead")
                 assert not (folder / "state" / "2").exists()
                 outcomes["before"] += 1
             shutil.rmtree(folder)
@@ -148,7 +148,7 @@ def told(caplog) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.name == "jaxcram"]
 
 
-def test_a_disk_that_fails_is_no_damage(directory, monkeypatch):
+def test_a_disk_failure_is_not_taken_for_damage(directory, monkeypatch):
     """Nothing is set aside: the checkpoints may be there again when the disk is."""
     saved(directory, FIRST, SECOND)
 
@@ -173,14 +173,14 @@ def cut(file) -> None:
     os.truncate(file, file.stat().st_size // 2)
 
 
-def test_when_none_is_whole_the_lanes_start_again(directory, caplog):
+def test_without_an_intact_checkpoint_the_lanes_start_again(directory, caplog):
     saved(directory, FIRST, SECOND)
     flip(directory.path / "checkpoints" / "rows" / "00000001.parquet")  # both need it
     with lane_checkpoints(directory, 1.0) as checkpoints:
         assert checkpoints.newest() is None
         assert [record.getMessage().split(": ", 1)[1] for record in caplog.records] == [
-            "checkpoint 2 is damaged (the digest of 00000001.parquet is wrong); its lanes start again",
-            "checkpoint 1 is damaged (the digest of 00000001.parquet is wrong); its lanes start again",
+            "checkpoint 2 is damaged (wrong digest of 00000001.parquet); its lanes start again",
+            "checkpoint 1 is damaged (wrong digest of 00000001.parquet); its lanes start again",
         ]
         assert list((directory.path / "checkpoints" / "rows").iterdir()) == []
         checkpoints.save(FIRST)
@@ -199,7 +199,7 @@ def test_two_checkpoints_are_kept_with_the_rows_they_need(directory):
     ]
 
 
-def test_a_lane_that_was_started_again_has_no_row_twice(directory):
+def test_a_restarted_lane_has_no_duplicate_rows(directory):
     """Its shard was removed: older files still have rows of its first life, and of stages yet to come."""
     longer = snapshot({LANE: [0, 1, 2], OTHER: [0]}, 1)
     gone = snapshot({OTHER: [1]}, 2)
@@ -211,7 +211,7 @@ def test_a_lane_that_was_started_again_has_no_row_twice(directory):
     assert [row["stage_index"] for row in rows[OTHER.key]] == [0, 1, 2]
 
 
-def test_what_a_killed_save_leaves_is_ignored_and_removed(directory):
+def test_leftovers_of_a_killed_save_are_ignored_and_removed(directory):
     saved(directory, FIRST)
     folder = directory.path / "checkpoints"
     shutil.copytree(folder / "state" / "1", folder / "state" / "2.orbax-checkpoint-tmp")
@@ -226,7 +226,7 @@ def test_what_a_killed_save_leaves_is_ignored_and_removed(directory):
     assert list(folder.rglob("*tmp*")) == []
 
 
-def test_a_folder_that_has_gone_stops_with_a_line_that_names_the_file(directory):
+def test_a_missing_folder_stops_with_a_line_that_names_the_file(directory):
     saved(directory, FIRST)
     folder = directory.path / "checkpoints"
     with lane_checkpoints(directory, 1.0) as checkpoints:
@@ -235,11 +235,11 @@ def test_a_folder_that_has_gone_stops_with_a_line_that_names_the_file(directory)
         with pytest.raises(StoppedError) as stop:
             checkpoints.save(SECOND)
     assert str(stop.value).startswith(
-        f"{folder}/rows/00000002.parquet: cannot be written (No such file or directory); bring the disk"
+        f"{folder}/rows/00000002.parquet: cannot be written (No such file or directory); restore the disk"
     )
 
 
-def test_room_is_made_sure_of_before_orbax_writes(directory, monkeypatch):
+def test_disk_space_is_checked_before_orbax_writes(directory, monkeypatch):
     """Orbax tells of a full disk in many lines, and from another thread."""
 
     def no_room(*arguments):
@@ -250,12 +250,12 @@ def test_room_is_made_sure_of_before_orbax_writes(directory, monkeypatch):
         checkpoints.save(FIRST)
     assert str(stop.value) == (
         f"{directory.path}/checkpoints: cannot be written (Disk quota exceeded); "
-        "make room, then start the same command again: what is whole was kept"
+        "free disk space, then start the same command again: finished results are kept"
     )
     assert list((directory.path / "checkpoints" / "state").iterdir()) == []
 
 
-def test_a_full_disk_is_recognised_in_what_orbax_and_tensorstore_say(directory):
+def test_a_full_disk_is_recognised_in_errors_of_orbax_and_tensorstore(directory):
     """They wrap it, or quote it."""
     folder, checkpoints = directory.path / "checkpoints", lane_checkpoints(directory, 1.0)
     quoted = ValueError("RESOURCE_EXHAUSTED: Failed to write 113 bytes [os_error_code='28'] [spec={}]")
@@ -277,7 +277,7 @@ def test_a_full_disk_is_recognised_in_what_orbax_and_tensorstore_say(directory):
         checkpoints.close()
 
 
-def test_when_a_checkpoint_is_due(directory, monkeypatch):
+def test_a_checkpoint_is_due_after_the_interval(directory, monkeypatch):
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     monkeypatch.setattr(time, "time", lambda: -1e9)  # the wall clock may jump as it likes

@@ -55,7 +55,7 @@ def test_rows_and_the_constants_of_the_run_come_back(tmp_path):
     assert rows == [(3, 1, "float32", 5), (3, 2, "float32", 5), (4, 1, "float32", 5)]
 
 
-def test_a_lane_that_does_not_fit_leaves_no_shard(tmp_path):
+def test_an_invalid_lane_leaves_no_shard(tmp_path):
     with RunDirectory.open(tmp_path, SETTINGS) as run:
         with pytest.raises(ValueError, match="unknown columns"):
             run.write_lane(JOB, [{**stage_rows(1)[0], "lr": 1}])
@@ -107,7 +107,7 @@ def test_curves_come_back_by_lane_and_step(tmp_path):
         for sample, step in ((3, 0), (3, 10), (4, 0))
     ]
     assert load_curves(tmp_path, ["step"]).to_pydict() == {"step": [0, 10, 0]}
-    with pytest.raises(UserError, match="no column 'steps' in the curves; there are sample_id, "):
+    with pytest.raises(UserError, match="no column 'steps' in the curves; choose from sample_id, "):
         load_curves(tmp_path, ["steps"])
 
 
@@ -120,7 +120,7 @@ def test_a_finished_lane_has_its_curve(tmp_path):
     assert load_curves(tmp_path, ["step"])["step"].to_pylist() == [0, 10, 20]
 
 
-def test_a_damaged_curve_is_told_with_its_remedy(tmp_path):
+def test_a_damaged_curve_is_reported_with_its_remedy(tmp_path):
     with RunDirectory.open(tmp_path, SETTINGS) as run:
         run.write_lane(JOB, stage_rows(1), points(3))
         run.write_lane(Job(4, 0.1, 0), stage_rows(1), points(1))
@@ -169,7 +169,7 @@ def put_another_job(shard: Path, job: Job = Job(9, 0.1, 0)) -> None:  # noqa: B0
 @pytest.mark.parametrize(
     "damage", [truncate, flip_a_byte, put_another_job, lambda shard: shard.write_bytes(b"")]
 )
-def test_a_damaged_shard_is_set_aside_reported_and_done_again(tmp_path, caplog, damage):
+def test_a_damaged_shard_is_moved_aside_reported_and_redone(tmp_path, caplog, damage):
     with RunDirectory.open(tmp_path, SETTINGS) as run:
         run.write_lane(JOB, stage_rows(2))
         run.write_lane(Job(9, 0.1, 0), stage_rows(2))
@@ -220,8 +220,8 @@ def test_other_settings_are_refused_with_each_difference(tmp_path):
     assert str(refusal.value) == (
         f"{tmp_path}: the run has other settings (caps.token: was 1000, is 5.5; "
         'learning_rates: 0.5 missing; loss: was absent, is "hinge"; '
-        'model: was "models/x", is "models/y"; old: was true, is absent); choose another directory, or what '
-        "the run was made with: texts, learning_rates and seeds may be added to it"
+        'model: was "models/x", is "models/y"; old: was true, is absent); choose another directory or the run\'s own '
+        "settings; only texts, learning_rates and seeds may be added"
     )
     assert (tmp_path / "settings.json").read_bytes() == before
     RunDirectory.open(tmp_path, {**SETTINGS, "old": True}).close()  # and the refusal let go of the lock
@@ -238,7 +238,7 @@ def test_a_directory_of_something_else_is_refused_and_left_alone(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_a_start_that_was_killed_before_its_settings_were_written_is_taken_up(tmp_path):
+def test_a_start_killed_before_writing_its_settings_is_resumed(tmp_path):
     (tmp_path / "run.lock").write_text("1")
     (tmp_path / ".settings.json.tmp").write_text('{"mod')
     with RunDirectory.open(tmp_path, SETTINGS):
@@ -278,7 +278,7 @@ def test_an_output_directory_without_permission_is_refused():
             os.chmod(name, 0o755)
 
 
-def test_a_full_disk_leaves_what_is_whole(tmp_path):
+def test_a_full_disk_keeps_complete_files(tmp_path):
     big = stage_rows(10, np.random.default_rng(0).random((10, 10_000)))
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     with RunDirectory.open(tmp_path, SETTINGS) as run:
@@ -291,7 +291,9 @@ def test_a_full_disk_leaves_what_is_whole(tmp_path):
                 lambda: run.write_lane(JOB, big),
                 lambda: run.write_summary({"lanes": ["x" * 100_000]}),
             ):
-                with pytest.raises(StoppedError, match=r"cannot be written \(File too large\); make room"):
+                with pytest.raises(
+                    StoppedError, match=r"cannot be written \(File too large\); free disk space"
+                ):
                     write()
             run.log({"event": "too long", "text": "x" * 100_000})
         finally:
@@ -306,7 +308,7 @@ def test_a_full_disk_leaves_what_is_whole(tmp_path):
     assert load_rows(tmp_path)["stage_index"].to_pylist() == [0, 1, *range(10)]
 
 
-def test_a_directory_that_has_gone_stops_the_run_and_names_the_file(tmp_path):
+def test_a_missing_directory_stops_the_run_and_names_the_file(tmp_path):
     path = tmp_path / "run"
     with RunDirectory.open(path, SETTINGS) as run:
         shutil.rmtree(path)
@@ -314,8 +316,8 @@ def test_a_directory_that_has_gone_stops_the_run_and_names_the_file(tmp_path):
         with pytest.raises(StoppedError) as stop:
             run.write_lane(JOB, stage_rows(2))
     assert str(stop.value) == (
-        f"{path}/rows/{JOB.key}.parquet: cannot be written (No such file or directory); bring the disk or "
-        "directory back, then start the same command again: what is whole was kept"
+        f"{path}/rows/{JOB.key}.parquet: cannot be written (No such file or directory); restore the disk or "
+        "directory back, then start the same command again: finished results are kept"
     )
     assert stop.value.exit_code == 75
 
@@ -323,7 +325,7 @@ def test_a_directory_that_has_gone_stops_the_run_and_names_the_file(tmp_path):
 # Summary and log
 
 
-def test_the_summary_says_nothing_that_json_cannot(tmp_path):
+def test_the_summary_is_strict_json(tmp_path):
     with RunDirectory.open(tmp_path, SETTINGS) as run:
         with pytest.raises(UserError, match=r"no summary\.json in it; the run is not finished"):
             load_summary(tmp_path)
@@ -369,7 +371,7 @@ def test_the_log_is_read_as_far_as_it_can_be(tmp_path):
     assert 3 <= load_log(tmp_path)[-1]["elapsed_s"] < 6
 
 
-def test_a_path_that_is_no_run_is_refused(tmp_path):
+def test_a_path_that_is_not_a_run_is_refused(tmp_path):
     for path in (tmp_path, tmp_path / "absent"):
         for load in (load_rows, load_settings, load_summary):
             with pytest.raises(UserError) as refusal:
@@ -379,7 +381,7 @@ def test_a_path_that_is_no_run_is_refused(tmp_path):
             )
 
 
-def test_how_a_run_fits_its_devices_may_change_between_two_starts(tmp_path):
+def test_pass_settings_may_change_between_two_starts(tmp_path):
     settings = {"learning_rates": [0.1], "token_budget": 0, "remat": None}
     with RunDirectory.open(tmp_path / "run", settings):
         pass
@@ -400,6 +402,6 @@ def test_lanes_of_other_processes_are_awaited(tmp_path):
         writer.join()
         (tmp_path / "run").rename(tmp_path / "away")
         directory.await_lanes([])
-        with pytest.raises(StoppedError, match="bring the disk or directory back"):
+        with pytest.raises(StoppedError, match="restore the disk or directory"):
             directory.await_lanes(["two"])
         (tmp_path / "away").rename(tmp_path / "run")

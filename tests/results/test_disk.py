@@ -17,19 +17,21 @@ from jaxcram.results import disk
             errno.EROFS,
             disk.writing,
             75,
-            "bring the disk or directory back, then start the same command again: what is whole was kept",
+            "restore the disk or directory, then start the same command again: finished results are kept",
         ),
         (
             errno.ENOSPC,
             disk.opening,
             75,
-            "make room, then start the same command again: what is whole was kept",
+            "free disk space, then start the same command again: finished results are kept",
         ),
         (errno.EACCES, disk.opening, 2, "choose another directory, or allow writing there"),
         (errno.ENOTDIR, disk.opening, 2, "choose another directory"),
     ],
 )
-def test_a_mistake_at_the_start_is_told_from_a_disk_that_fails_later(tmp_path, number, context, code, remedy):
+def test_user_errors_at_the_start_are_distinguished_from_later_disk_failures(
+    tmp_path, number, context, code, remedy
+):
     with pytest.raises(UserError) as error, context(tmp_path):
         raise OSError(number, os.strerror(number))
     why = os.strerror(number)

@@ -51,14 +51,14 @@ def refused(folder: Path, **changed) -> str:
     assert after == before, "a refused start leaves a run as it was"
     begin, _, end = str(refusal.value).partition("the run has other settings (")
     assert begin == f"{folder / 'run'}: ", str(refusal.value)
-    return end.partition("); choose another directory, or what the run was made with")[0]
+    return end.partition("); choose another directory or the run's own settings")[0]
 
 
 def shards(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in (folder / "run" / "rows").iterdir()}
 
 
-def test_contents_elsewhere_are_the_same_run(folder):
+def test_the_same_contents_under_another_path_are_the_same_run(folder):
     before = shards(folder)
     run = again(folder)
     assert shards(folder) == before
@@ -94,7 +94,7 @@ def test_a_text_that_was_edited_after_its_target_is_the_same_target(folder):
     again(folder)
 
 
-def test_a_text_in_between_moves_those_after_it(folder):
+def test_an_inserted_text_shifts_those_after_it(folder):
     (folder / "texts.txt").write_text("\n\n".join([TEXTS[0], "A new one.", TEXTS[1]]))
     assert refused(folder) == "texts: sample 1 was 'Nobo', is 'A ne'"
 
@@ -108,9 +108,9 @@ def test_other_weights_are_refused_by_every_program(folder):
     tensors = load_file(file)
     tensors["model.norm.weight"] = tensors["model.norm.weight"] * 2
     save_file(tensors, file)
-    assert refused(folder) == "model: other weights"
+    assert refused(folder) == "model: different weights"
     with pytest.raises(
-        UserError, match=r"is not the model that the run was made with \(model: other weights\)"
+        UserError, match=r"is not the model that the run was made with \(model: different weights\)"
     ):
         api.decode(folder / "run", api.load_model(folder / "model"))
 
@@ -124,7 +124,7 @@ def test_another_tokenizer_or_config_is_refused(folder):
     again(folder)  # that field changes nothing
     tokenizer = folder / "model" / "tokenizer.json"
     tokenizer.write_text(tokenizer.read_text().replace('"decoder":', '"decoder" :'))
-    assert refused(folder) == "model: other tokenizer"
+    assert refused(folder) == "model: different tokenizer"
 
 
 def test_rows_of_another_run_among_those_of_this_are_refused(folder, made, tiny_model, tmp_path):  # noqa: F811
@@ -132,14 +132,14 @@ def test_rows_of_another_run_among_those_of_this_are_refused(folder, made, tiny_
     api.cram(tiny_model, ["Not this."], out=other, learning_rates=0.5, **QUICK)
     shard = folder / "run" / "rows" / "sample00000-lr0.5-seed0.parquet"
     shutil.copy(other / "rows" / shard.name, shard)
-    assert refused(folder) == f"rows/{shard.name}: made from 'Not ', is 'The '"
+    assert refused(folder) == f"rows/{shard.name}: text was 'Not ', is 'The '"
     shutil.copy(made / "run" / "rows" / shard.name, shard)
     api.cram(tiny_model, ["Not this."], out=other, learning_rates=(0.5, 0.1), **QUICK)
     shutil.copy(other / "rows" / "sample00000-lr0.1-seed0.parquet", shard.parent)
     assert refused(folder) == "rows/sample00000-lr0.1-seed0.parquet: a lane that is not asked for"
 
 
-def test_a_lane_that_is_missing_is_run_and_the_others_stay(folder):
+def test_a_missing_lane_is_run_and_the_others_are_kept(folder):
     before = shards(folder)
     shard = folder / "run" / "rows" / "sample00001-lr0.5-seed0.parquet"
     shard.unlink()
@@ -160,7 +160,7 @@ def stored(path: Path) -> list:
     return list(open_tensors(path).values())
 
 
-def test_the_digest_does_not_depend_on_how_weights_are_cut_into_files(tiny_model, tmp_path):  # noqa: F811
+def test_the_digest_does_not_depend_on_the_division_into_files(tiny_model, tmp_path):  # noqa: F811
     tensors = load_file(tiny_model / "model.safetensors")
     names, weight_map = sorted(tensors), {}
     for part, chosen in enumerate((names[:3], names[3:])):

@@ -66,7 +66,7 @@ def test_two_processes_do_not_share_a_run_and_a_killed_one_leaves_no_lock(tmp_pa
     RunDirectory.open(tmp_path, {"k": 1}).close()
 
 
-def test_a_run_killed_while_writing_leaves_whole_shards_and_goes_on(tmp_path):
+def test_a_run_killed_while_writing_has_complete_shards_and_resumes(tmp_path):
     written, delays = 0, random.Random(0)
     for _ in range(3):
         with subprocess_of(WRITE, tmp_path, written) as writer:

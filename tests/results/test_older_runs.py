@@ -47,13 +47,13 @@ def test_a_finished_one_extends(older):
         api.cram(None, "texts.txt", out="finished", **FINISHED)
 
 
-def test_a_finished_one_without_recorded_contents_is_held_against_its_rows(older):
+def test_a_finished_one_without_recorded_contents_is_compared_with_its_rows(older):
     (older / "texts.txt").write_text("Once upon a time\n\nA cat went out.\n")
-    with pytest.raises(UserError, match=r"seed0.parquet: made from 'The lamp', is 'A cat"):
+    with pytest.raises(UserError, match=r"seed0.parquet: text was 'The lamp', is 'A cat"):
         api.cram(None, "texts.txt", out="finished", **FINISHED)
 
 
-def test_an_interrupted_one_goes_on_from_its_checkpoint(older):
+def test_an_interrupted_one_resumes_from_its_checkpoint(older):
     folder = older / "interrupted"
     done = folder / "rows" / "sample00000-lr0.5-seed0.parquet"
     finished = done.read_bytes()

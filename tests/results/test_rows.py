@@ -98,13 +98,13 @@ def test_rows_without_embeddings(through_disk):
         stack_embeddings(table["embedding"])
 
 
-def test_only_the_columns_asked_for_are_read_still_in_order(through_disk):
+def test_only_the_requested_columns_are_read_in_order(through_disk):
     lanes = {Job(1, 0.1, 0): stage_rows(2), Job(0, 0.1, 0): stage_rows(1)}
     assert through_disk(lanes, ["steps", "sample_id"]).to_pydict() == {
         "steps": [0, 0, 1],
         "sample_id": [0, 1, 1],
     }
-    with pytest.raises(UserError, match="no column 'horizon' in the rows; there are sample_id, "):
+    with pytest.raises(UserError, match="no column 'horizon' in the rows; choose from sample_id, "):
         through_disk({}, ["horizon"])
 
 
@@ -130,14 +130,16 @@ def test_shards_are_read_from_a_directory_of_any_name(tmp_path, monkeypatch, nam
     assert ROWS.read_shards(directory, None).to_pylist() == table.to_pylist()
 
 
-def test_a_shard_that_goes_while_it_is_read_is_not_taken_for_damaged(tmp_path, monkeypatch):
+def test_a_shard_that_disappears_while_reading_is_not_taken_for_damaged(tmp_path, monkeypatch):
     shard = tmp_path / "run" / f"{JOB.key}.parquet"
     shard.parent.mkdir()
     shard.write_bytes(ROWS.shard_bytes(ROWS.lane_table(JOB, stage_rows(1))))
     listed = list(shard.parent.glob("*.parquet"))
     shard.parent.rename(tmp_path / "away")
     monkeypatch.setattr(type(shard), "glob", lambda *_: listed)
-    with pytest.raises(StoppedError, match=f"{JOB.key}.parquet: has gone; bring the disk or directory back"):
+    with pytest.raises(
+        StoppedError, match=f"{JOB.key}.parquet: has disappeared; restore the disk or directory"
+    ):
         list(ROWS.each_shard(shard.parent))
 
 
@@ -168,15 +170,15 @@ def test_the_schema_has_the_published_columns():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda rows: rows.clear(), "stage_index of a lane's rows goes 0, 1, 2"),
-        (lambda rows: rows.reverse(), "stage_index of a lane's rows goes 0, 1, 2"),
+        (lambda rows: rows.clear(), "stage_index of a lane's rows must be 0, 1, 2"),
+        (lambda rows: rows.reverse(), "stage_index of a lane's rows must be 0, 1, 2"),
         (lambda rows: rows[1].update(lr=1), r"unknown columns \['lr'\]"),
         (lambda rows: rows[1].pop("steps"), "a row without steps"),
         (lambda rows: rows[1].update(embedding=np.zeros((2, 4))), "one shape"),
         (lambda rows: rows[1].update(embedding=np.zeros(3)), "one shape"),
     ],
 )
-def test_rows_that_do_not_fit_are_refused(change, message):
+def test_invalid_rows_are_refused(change, message):
     rows = stage_rows(2)
     assert ROWS.lane_table(JOB, rows).num_rows == 2
     change(rows)

@@ -61,13 +61,13 @@ CONTENTS = {
         ("", None),
     ],
 )
-def test_the_kind_of_a_file_is_in_its_name(name, kind):
+def test_the_format_of_a_file_follows_from_its_name(name, kind):
     assert readers.kind(name) == kind
 
 
 @pytest.mark.parametrize("kind", CONTENTS)
 @pytest.mark.parametrize("compression", ["", *COMPRESS])
-def test_every_kind_is_read_compressed_and_in_capitals(tmp_path, kind, compression):
+def test_every_format_is_read_compressed_and_with_upper_case_suffix(tmp_path, kind, compression):
     content = COMPRESS.get(compression, bytes)(CONTENTS[kind].encode())
     for name in (f"a{kind}{compression}", f"A{kind}{compression}".upper()):
         (tmp_path / name).write_bytes(content)
@@ -99,16 +99,16 @@ def test_a_damaged_or_misnamed_compression_is_one_line(tmp_path, compression):
         ("1,x,", 2, "3 cells"),
     ],
 )
-def test_a_row_with_other_cells_than_the_header_is_refused_by_its_line(tmp_path, rows, line, cells):
+def test_a_row_with_a_wrong_number_of_cells_is_refused_with_its_line(tmp_path, rows, line, cells):
     file = tmp_path / "a.csv"
     file.write_text(f"id,text\n{rows}\n")
     assert refusal(file) == (
         f"{file}: line {line} has {cells}, but the header has 2; "
-        "write every cell, and put those that hold ',' in quotes (\"...\")"
+        "write every cell, and quote those that contain ',' (\"...\")"
     )
 
 
-def test_blank_lines_and_quoted_commas_are_legal(tmp_path):
+def test_blank_lines_and_quoted_commas_are_accepted(tmp_path):
     file = tmp_path / "a.csv"
     file.write_text('\n\nid,text\n\n1,"one, two"\n  \n\n2,"a ""b"""\n\n')
     assert read(file) == ["one, two", 'a "b"']
@@ -118,7 +118,7 @@ def test_blank_lines_and_quoted_commas_are_legal(tmp_path):
     assert refusal(file).startswith(f"{file}: line 2 has 2 cells, but the header has 1; ")
 
 
-def test_a_table_that_another_character_separates(tmp_path):
+def test_a_table_with_another_delimiter_is_refused(tmp_path):
     file = tmp_path / "a.csv"
     for separator in "\t;|":
         file.write_text(f"id{separator}text\n1{separator}one, two\n")
@@ -159,28 +159,28 @@ def test_json_holds_objects_or_strings(tmp_path, content, texts):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('["one", {"text": ]', "row 1 is not valid JSON (Expecting value); mend it"),
-        ('["one" "two"]', "row 1 is not valid JSON (expecting ',' or ']' after an element); mend it"),
-        ('["one",', "row 1 is not valid JSON (Expecting value); mend it"),
-        ('["one"', "row 1 is not valid JSON (the array has no end); mend it"),
+        ('["one", {"text": ]', "row 1 is not valid JSON (Expecting value); correct it"),
+        ('["one" "two"]', "row 1 is not valid JSON (expecting ',' or ']' after an element); correct it"),
+        ('["one",', "row 1 is not valid JSON (Expecting value); correct it"),
+        ('["one"', "row 1 is not valid JSON (the array is not closed); correct it"),
         ('["one", 2]', "row 1 is neither a JSON object nor a string; write an array of either"),
         ("[null]", "row 0 is neither a JSON object nor a string; write an array of either"),
         ("[[]]", "row 0 is neither a JSON object nor a string; write an array of either"),
         (
             '{"text": "a", "text": "b"}',
-            "row 0 is not valid JSON (the key 'text' stands there twice); mend it",
+            "row 0 is not valid JSON (duplicate key 'text'); correct it",
         ),
-        ('[{"text": ["a"]}]', "row 0: column 'text' holds list, not text; mend it"),
+        ('[{"text": ["a"]}]', "row 0: column 'text' holds list, not text; correct it"),
         ('{"id": 1}', "row 0: no column 'text'; it has id"),
-        ('["a\\ud800"]', "row 0: half a surrogate pair (character 1); mend it"),
-        ("[" * 200, "row 0 is not valid JSON (Expecting value); mend it"),
+        ('["a\\ud800"]', "row 0: unpaired surrogate (character 1); correct it"),
+        ("[" * 200, "row 0 is not valid JSON (Expecting value); correct it"),
         (
             '{"text": ' + "[" * 200 + "]" * 200 + "}",
-            "row 0 is not valid JSON (nested more than 100 deep); mend it",
+            "row 0 is not valid JSON (nested more than 100 deep); correct it",
         ),
     ],
 )
-def test_json_that_holds_something_else_is_refused_by_its_row(tmp_path, content, message):
+def test_json_with_other_values_is_refused_with_the_row(tmp_path, content, message):
     file = tmp_path / "a.json"
     file.write_text(content)
     assert refusal(file) == f"{file}: {message}"
@@ -227,7 +227,7 @@ def test_every_arrow_string_is_text(tmp_path, array):
     ],
     ids=lambda array: str(array.type),
 )
-def test_no_other_type_is(tmp_path, array):
+def test_no_other_arrow_type_is_text(tmp_path, array):
     file = tmp_path / "a.parquet"
     pq.write_table(pa.table({"text": array}), file)
-    assert refusal(file) == f"{file}: column 'text' holds {array.type}, not text; mend it"
+    assert refusal(file) == f"{file}: column 'text' holds {array.type}, not text; correct it"

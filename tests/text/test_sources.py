@@ -95,7 +95,7 @@ def test_a_directory_of_tables_is_all_their_rows(tmp_path):
     assert read(tmp_path, 3, offset=1) == [(1, "two"), (2, "three"), (3, "four")]
 
 
-def test_a_directory_is_read_to_its_depths_by_relative_path(tmp_path, caplog):
+def test_a_directory_is_read_recursively_by_relative_path(tmp_path, caplog):
     for name, text in {
         "b/c.jsonl": "three",
         "a.JSONL": "one",
@@ -113,7 +113,7 @@ def test_a_directory_is_read_to_its_depths_by_relative_path(tmp_path, caplog):
     assert caplog.messages == []
 
 
-def test_links_in_a_directory_that_lead_to_where_one_was_end_there(tmp_path):
+def test_link_cycles_in_a_directory_are_visited_once(tmp_path):
     write_jsonl(tmp_path / "a.jsonl", ["one"])
     (tmp_path / "sub").mkdir()
     write_jsonl(tmp_path / "sub" / "b.jsonl", ["two"])
@@ -122,14 +122,14 @@ def test_links_in_a_directory_that_lead_to_where_one_was_end_there(tmp_path):
     assert read(tmp_path) == [(0, "one"), (1, "two")]
 
 
-def test_a_warning_names_what_is_not_read_of_a_directory(tmp_path, caplog):
+def test_a_warning_names_the_ignored_files_of_a_directory(tmp_path, caplog):
     write_jsonl(tmp_path / "a.jsonl", ["one"])
     (tmp_path / "sub").mkdir()
     for name in ("README", "notes.md", "sub/b.jsonl.lz4", "sub/dataset_info.json", "c.parquet.gz"):
         (tmp_path / name).write_text("{}")
     assert read(tmp_path) == [(0, "one")]
     assert caplog.messages == [
-        f"texts={tmp_path}: 5 of its files are not read: README, c.parquet.gz, notes.md, sub/b.jsonl.lz4, "
+        f"texts={tmp_path}: 5 of its files are ignored: README, c.parquet.gz, notes.md, sub/b.jsonl.lz4, "
         "sub/dataset_info.json"
     ]
     for number in range(9):
@@ -137,12 +137,12 @@ def test_a_warning_names_what_is_not_read_of_a_directory(tmp_path, caplog):
     caplog.clear()
     read(tmp_path)
     assert caplog.messages == [
-        f"texts={tmp_path}: 14 of its files are not read: {', '.join(f'{n}.md' for n in range(9))}, README, "
+        f"texts={tmp_path}: 14 of its files are ignored: {', '.join(f'{n}.md' for n in range(9))}, README, "
         "and 4 more"
     ]
 
 
-def test_a_directory_of_which_a_part_may_not_be_entered(tmp_path, monkeypatch):
+def test_an_unreadable_subdirectory_is_refused(tmp_path, monkeypatch):
     write_jsonl(tmp_path / "a.jsonl", ["one"])
     (tmp_path / "sub").mkdir(mode=0)
     if os.access(tmp_path / "sub", os.R_OK):
@@ -154,7 +154,7 @@ def test_a_directory_of_which_a_part_may_not_be_entered(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["a:b", "file:a", "a b", "a#b?c=d", "%41", os.fsdecode(b"caf\xe9"), "naïve"])
 @pytest.mark.parametrize("kind", WRITERS)
-def test_a_path_is_a_path_whatever_its_name_looks_like(tmp_path, monkeypatch, kind, name):
+def test_a_path_may_look_like_a_hub_name(tmp_path, monkeypatch, kind, name):
     monkeypatch.chdir(tmp_path)
     with open(f"plain.{kind}", "w"):
         WRITERS[kind](Path(f"plain.{kind}"), ["one"])
@@ -167,7 +167,7 @@ def test_a_path_is_a_path_whatever_its_name_looks_like(tmp_path, monkeypatch, ki
     assert read(f"~/{name}") == [(0, "one")]
 
 
-def test_no_more_is_read_than_asked_for(tmp_path):
+def test_no_more_is_read_than_needed(tmp_path):
     """What stands behind the texts asked for is broken, and nobody notices."""
     (tmp_path / "a.jsonl").write_bytes(b'{"text": "one"}\n{"text": "two"}\n{"text": \xff')
     (tmp_path / "a.csv").write_bytes(b"text\none\ntwo\n\xff\n")
@@ -198,8 +198,8 @@ def test_stories_are_endless_or_counted():
     assert read("stories", 2, offset=10) == [(10, expected[10]), (11, expected[11])]
     assert read("stories:3") == list(enumerate(expected[:3]))
     assert refusal("stories:3", 4) == "num_samples=4: texts=stories:3 holds only 3 texts; lower it"
-    assert refusal("stories") == "texts=stories has no end; say num_samples=N, or texts=stories:N"
-    assert refusal("stories:all", 2) == "texts=stories:all: a number is to follow stories:, as in stories:100"
+    assert refusal("stories") == "texts=stories has no end; give num_samples=N, or texts=stories:N"
+    assert refusal("stories:all", 2) == "texts=stories:all: write a number after stories:, as in stories:100"
 
 
 def test_the_kind_of_a_text_is_known_for_the_package_s_own():

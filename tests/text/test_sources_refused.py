@@ -19,7 +19,7 @@ from tests.text.test_sources import WRITERS, read, refusal, write_csv
 # Mistakes
 
 
-def test_counts_that_the_source_cannot_give(tmp_path):
+def test_counts_beyond_the_source_are_refused(tmp_path):
     file = tmp_path / "a.txt"
     file.write_text("one\n\ntwo\n\nthree\n")
     assert refusal(file, 4) == f"num_samples=4: texts={file} holds only 3 texts; lower it"
@@ -35,8 +35,8 @@ def test_counts_that_the_source_cannot_give(tmp_path):
     file.write_text("one\n")
     assert refusal(file, 2) == f"num_samples=2: texts={file} holds only 1 text; lower it"
     assert refusal(file, 1, offset=1) == f"offset=1: texts={file} holds only 1 text; lower the offset"
-    assert refusal(file, 0) == "num_samples=0: at least 1 is needed"
-    assert refusal(file, 1, offset=-1) == "offset=-1: it counts the texts to leave out, so 0 is the least"
+    assert refusal(file, 0) == "num_samples=0 must be at least 1"
+    assert refusal(file, 1, offset=-1) == "offset=-1 must be 0 or greater"
     assert refusal(file, 1, split="test").startswith("split=test: only Hub data sets have splits")
 
 
@@ -44,7 +44,7 @@ def test_counts_that_the_source_cannot_give(tmp_path):
 def test_a_source_without_any_text(tmp_path, name):
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_bytes(b"\n\n" if name == "a.txt" else b"")
-    assert refusal(tmp_path / name) == f"texts={tmp_path / name}: there is no text in it"
+    assert refusal(tmp_path / name) == f"texts={tmp_path / name} has no text; give another source"
 
 
 @pytest.mark.parametrize("kind", WRITERS)
@@ -56,22 +56,24 @@ def test_an_empty_text_is_named_by_its_sample(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", WRITERS)
-def test_a_missing_column_is_named_with_those_that_are_there(tmp_path, kind):
+def test_a_missing_column_is_named_with_the_existing_ones(tmp_path, kind):
     file = tmp_path / f"a.{kind}"
     WRITERS[kind](file, ["x"], column="body")
     where = {"jsonl": f"{file}: line 1", "csv": f"{file}", "parquet": f"{file}"}[kind]
     assert refusal(file) == f"{where}: no column 'text'; it has id, body"
 
 
-def test_a_column_of_numbers_is_no_text(tmp_path):
+def test_a_column_of_numbers_is_refused(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "one"}\n{"text": 2}\n')
-    assert refusal(tmp_path / "a.jsonl").endswith("line 2: column 'text' holds int, not text; mend it")
+    assert refusal(tmp_path / "a.jsonl").endswith("line 2: column 'text' holds int, not text; correct it")
     pq.write_table(pa.table({"text": [1]}), tmp_path / "a.parquet")
-    assert refusal(tmp_path / "a.parquet").endswith("a.parquet: column 'text' holds int64, not text; mend it")
+    assert refusal(tmp_path / "a.parquet").endswith(
+        "a.parquet: column 'text' holds int64, not text; correct it"
+    )
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.csv", "d/a.txt"])
-def test_bytes_that_are_no_utf8_are_located(tmp_path, name):
+def test_invalid_utf8_is_located(tmp_path, name):
     content = {
         "a.txt": "\ufeffé\n\n",
         "a.jsonl": '{"text": "é"}\n',
@@ -82,7 +84,7 @@ def test_bytes_that_are_no_utf8_are_located(tmp_path, name):
     (tmp_path / name).write_bytes(content.encode() + b"ab\xe9\n")
     position = len(content.encode()) + 2
     assert refusal(tmp_path / name) == (
-        f"{tmp_path / name}: not UTF-8 (byte {position}); convert it, say with iconv -t UTF-8"
+        f"{tmp_path / name}: not UTF-8 (byte {position}); convert it, for example with iconv -t UTF-8"
     )
 
 
@@ -91,14 +93,14 @@ def test_the_byte_position_counts_the_byte_order_mark(tmp_path):
     assert "(byte 5)" in refusal(tmp_path / "a.txt")
 
 
-def test_lines_that_are_no_json_objects_are_numbered(tmp_path):
+def test_lines_that_are_not_json_objects_are_numbered(tmp_path):
     file = tmp_path / "a.jsonl"
     file.write_text('{"text": "one"}\n\n{"text": \n')
     assert refusal(file).startswith(f"{file}: line 3 is not valid JSON (Expecting value")
     file.write_text('{"text": "one"}\n["two"]\n')
-    assert refusal(file) == f"{file}: line 2 is not a JSON object; write one a line"
+    assert refusal(file) == f"{file}: line 2 is not a JSON object; write one per line"
     file.write_text('{"text": "ab\\ud800"}\n')
-    assert refusal(file) == f"{file}: line 1: half a surrogate pair (character 2); mend it"
+    assert refusal(file) == f"{file}: line 1: unpaired surrogate (character 2); correct it"
 
 
 def test_a_table_of_another_format_is_refused(tmp_path):
@@ -109,11 +111,11 @@ def test_a_table_of_another_format_is_refused(tmp_path):
     (tmp_path / "a.docx").write_text("x")
     assert refusal(tmp_path / "a.docx") == (
         f"texts={tmp_path / 'a.docx'}: not one of .txt, .jsonl, .ndjson, .json, .csv, .tsv, .parquet, "
-        "nor one of these compressed (.gz, .bz2, .xz, .zst; .parquet is not to be); convert or rename it"
+        "nor one of these compressed (.gz, .bz2, .xz, .zst; not .parquet); convert or rename it"
     )
 
 
-def test_directories_that_are_no_source(tmp_path):
+def test_directories_without_texts_are_refused(tmp_path):
     kinds = ".txt, .jsonl, .ndjson, .json, .csv, .tsv, .parquet"
     assert refusal(tmp_path) == f"texts={tmp_path}: no {kinds} file in it"
     (tmp_path / "a.md").write_text("x")
@@ -121,14 +123,14 @@ def test_directories_that_are_no_source(tmp_path):
     (tmp_path / "a.txt").write_text("x")
     write_csv(tmp_path / "b.csv", ["x"])
     assert refusal(tmp_path) == (
-        f"texts={tmp_path}: both .txt files and tables in it (a.txt, b.csv); keep one kind"
+        f"texts={tmp_path}: has both .txt files and tables (a.txt, b.csv); keep only one kind"
     )
 
 
 @pytest.mark.parametrize(
     "spec", ["absent.txt", "/absent/dir", "./absent", "a/b/c", "~/absent", "Once upon a time", ""]
 )
-def test_a_path_that_does_not_exist_is_said_so_without_asking_the_hub(spec, monkeypatch):
+def test_a_missing_path_is_reported_without_asking_the_hub(spec, monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     assert refusal(spec, 1) == f"texts={spec!r}: no such file or directory; check the path"
 
@@ -141,7 +143,7 @@ def test_a_text_in_place_of_a_path_is_refused_in_one_line(monkeypatch):
     assert len(message) < 200
 
 
-def test_a_long_path_is_told_whole():
+def test_a_long_path_is_reported_completely():
     missing = f"/absent/{'long' * 20}/missing.txt"
     assert refusal(missing, 1) == f"texts={missing!r}: no such file or directory; check the path"
 
@@ -149,7 +151,7 @@ def test_a_long_path_is_told_whole():
 @pytest.mark.parametrize(
     "uri", ["s3://bucket/a.txt", "gs://bucket", "hf://datasets/owner/name", "HTTPS://x.org/a"]
 )
-def test_a_uri_is_refused_with_what_to_do(uri):
+def test_a_uri_is_refused_with_a_remedy(uri):
     scheme = uri.split(":")[0].lower()
     assert refusal(uri) == (
         f"texts={uri}: {scheme}:// is not supported; use a local disk, and give a path there"
@@ -174,7 +176,7 @@ def given_refusal(given) -> str:
     return str(error.value)
 
 
-def test_what_is_no_sequence_of_texts_is_refused_by_its_sample():
+def test_invalid_sequences_of_texts_are_refused_with_the_sample():
     for wrong, shown in (
         (None, "None"),
         (b"x", "b'x'"),
@@ -188,12 +190,14 @@ def test_what_is_no_sequence_of_texts_is_refused_by_its_sample():
         )
     for wrong, name in ((None, "NoneType"), (5, "int"), ({"a": "b"}, "dict"), ({"a"}, "set")):
         assert given_refusal(wrong) == (
-            f"texts: neither a source nor a list of texts, but {name}; "
+            f"texts: {name} is neither a source nor a list of texts; "
             'give "bundled", a path, or a list of strings'
         )
-    assert given_refusal(np.array([["x"]])).startswith("texts: neither a source nor a list of texts")
+    assert given_refusal(np.array([["x"]])).startswith(
+        "texts: ndarray is neither a source nor a list of texts"
+    )
     assert given_refusal([]) == "texts: the list is empty; give at least one text"
-    assert given_refusal(["\ud800"]) == "texts: entry 0: half a surrogate pair (character 0); mend it"
+    assert given_refusal(["\ud800"]) == "texts: entry 0: unpaired surrogate (character 0); correct it"
 
 
 # The Hub
@@ -239,7 +243,7 @@ def test_a_hub_data_set_that_cannot_be_read(monkeypatch):
     assert refusal("owner/name", 1) == "texts=owner/name: row 0: no column 'text'; it has id, content"
     monkeypatch.setitem(sys.modules, "datasets", None)  # as if it were not installed
     assert refusal("owner/name", 1) == (
-        "texts=owner/name: no such file, and Hub data sets need another package; pip install datasets"
+        "texts=owner/name: no such file, and Hub data sets need the package datasets; pip install datasets"
     )
 
 
@@ -248,7 +252,7 @@ def test_a_hub_data_set_that_cannot_be_read(monkeypatch):
     [
         (
             HfHubHTTPError("404 Client Error\nmore", response=SimpleNamespace(headers={}, request=None)),
-            "no such file or directory, and no data set of the Hub (404 Client Error more); check the name",
+            "no such file or directory, nor a data set of the Hub (404 Client Error more); check the name",
         ),
         (
             ConnectionError("timed out"),
@@ -257,7 +261,7 @@ def test_a_hub_data_set_that_cannot_be_read(monkeypatch):
         ),
     ],
 )
-def test_the_hub_is_asked_once_and_not_for_long(monkeypatch, answer, message):
+def test_the_hub_is_asked_once_with_a_timeout(monkeypatch, answer, message):
     serve(monkeypatch, None)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     asked = []
@@ -272,7 +276,7 @@ def test_the_hub_is_asked_once_and_not_for_long(monkeypatch, answer, message):
 
 
 @pytest.mark.slow
-def test_without_a_network_the_hub_is_one_clear_line_too():
+def test_without_a_network_the_error_is_one_line():
     body = """
 from jaxcram.errors import UserError
 from jaxcram.text.sources import load_texts

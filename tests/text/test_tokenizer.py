@@ -112,7 +112,7 @@ def test_tokens_of_the_reference_model(shared):
     assert (tokenizer.bos_id, tokenizer.eos_id, tokenizer.vocab_size) == (1, 2, 512)
 
 
-def test_the_default_is_what_the_post_processor_says(make):
+def test_the_default_follows_the_post_processor(make):
     text = load_tokenizer(make("none")).encode("The cat", bos=False)
     added = {name: load_tokenizer(make(name)).encode("The cat") for name in POST_PROCESSORS}
     assert list(added.values()) == [text, text, [0, *text], [0, *text], [0, *text, 1]]
@@ -130,11 +130,11 @@ def test_without_a_tokenizer_config_there_is_no_bos_to_force(make):
     tokenizer = load_tokenizer(directory)
     assert tokenizer.bos_id is None
     assert refusal(tokenizer.encode, "x", bos=True) == (
-        f"{directory}: the tokenizer names no BOS token; leave out bos"
+        f"{directory}: the tokenizer has no BOS token; omit bos"
     )
 
 
-def test_padding_and_truncation_of_the_training_are_left_off(make):
+def test_padding_and_truncation_settings_are_ignored(make):
     def spoil(backend):
         backend.enable_truncation(5)
         backend.enable_padding(length=400)
@@ -144,14 +144,14 @@ def test_padding_and_truncation_of_the_training_are_left_off(make):
     assert len(plain) > 5
 
 
-def test_directories_that_hold_no_tokenizer(tmp_path):
+def test_directories_without_a_tokenizer_are_refused(tmp_path):
     (tmp_path / "tokenizer.model").write_bytes(b"x")
     assert refusal(load_tokenizer, tmp_path).startswith(
         f"{tmp_path}: no tokenizer.json; slow and pickled tokenizers are not supported, "
     )
     for name in (str(tmp_path / "absent"), "./absent", "", "a/b/c", str(tmp_path / "tokenizer.model")):
         assert refusal(load_tokenizer, name) == (
-            f"model {name!r} is no directory and no Hub name (owner/name); check its path"
+            f"model {name!r} is neither a directory nor a Hub name (owner/name); check its path"
         )
 
 
@@ -201,7 +201,7 @@ def write_sources(directory, files):
 
 @pytest.mark.parametrize("case", [*SOURCES, *BY_ID])
 @pytest.mark.parametrize("kind", ["bos", "eos"])
-def test_special_tokens_are_found_wherever_they_are_named(make, case, kind):
+def test_special_tokens_are_found_in_every_file_that_names_them(make, case, kind):
     files, expected = (SOURCES | BY_ID)[case]
     directory = write_sources(make(), json.loads(json.dumps(files).replace("bos_token", f"{kind}_token")))
     tokenizer = load_tokenizer(directory)
@@ -220,13 +220,13 @@ def test_special_tokens_equal_transformers(make, case):
 
 
 @pytest.mark.parametrize("name", [MAP, GENERATION, IDS])
-def test_a_malformed_file_that_may_name_them_is_named(make, name):
+def test_a_malformed_file_of_special_tokens_is_named(make, name):
     directory = write_sources(make(), {})
     (directory / name).write_text("{")
     assert refusal(load_tokenizer, directory).startswith(f"{directory / name}: not valid JSON (")
 
 
-def test_a_directory_is_found_by_its_home_and_whatever_its_name(make, tmp_path, monkeypatch):
+def test_a_directory_may_use_the_home_directory_and_any_name(make, tmp_path, monkeypatch):
     ids = load_tokenizer(make("BOS")).encode(TRICKY)
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("a b", "a:b", os.fsdecode(b"caf\xe9")):
@@ -249,7 +249,7 @@ def test_a_malformed_tokenizer_config_is_named(make, content):
     assert refusal(load_tokenizer, file.parent).startswith(f"{file}: ")
 
 
-def test_of_a_hub_name_no_weights_are_downloaded_for_its_tokenizer(make, monkeypatch):
+def test_loading_a_tokenizer_from_the_hub_downloads_no_weights(make, monkeypatch):
     directory, wanted = make("BOS"), []
 
     def download(name, allow_patterns, etag_timeout):
@@ -262,9 +262,9 @@ def test_of_a_hub_name_no_weights_are_downloaded_for_its_tokenizer(make, monkeyp
     assert wanted == [("owner/name", files)]
 
 
-def test_a_hub_name_out_of_reach_is_one_clear_line(monkeypatch, tmp_path):
+def test_an_unreachable_hub_name_is_one_line(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     assert refusal(load_tokenizer, "nobody/nothing").startswith(
-        "model 'nobody/nothing' is not a directory, and the Hub did not give it: "
+        "model 'nobody/nothing' is not a directory, and the Hub did not provide it: "
     )

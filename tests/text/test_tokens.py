@@ -22,7 +22,7 @@ def targets(texts, tokenizer, **options):
     return tokenize([Text(7 + index, text) for index, text in enumerate(texts)], tokenizer, **options)
 
 
-def test_targets_hold_the_tokens_and_the_number_of_their_text(make):
+def test_targets_have_the_tokens_and_the_sample_id(make):
     tokenizer = load_tokenizer(make("BOS"))
     samples = targets(["The cat", TRICKY], tokenizer)
     assert [sample.sample_id for sample in samples] == [7, 8]
@@ -44,19 +44,19 @@ def test_a_truncated_target_keeps_its_first_tokens_and_their_text(make):
     assert (same.text, same.tokens.tolist()) == (whole.text, whole.tokens.tolist())
 
 
-def test_targets_too_short_to_cram(make):
+def test_targets_too_short_are_refused(make):
     tokenizer = load_tokenizer(make("BOS"))
     assert targets(["a"], tokenizer)[0].tokens.tolist() == [0, *tokenizer.encode("a", bos=False)]
     assert refusal(targets, ["The cat", "a"], tokenizer, bos=False) == (
         "sample 8: 'a' has fewer than 2 tokens (1); give a longer text"
     )
     assert refusal(targets, ["The cat"], tokenizer, max_tokens=1) == (
-        "max_tokens=1: a target has at least 2 tokens"
+        "max_tokens=1: a target needs at least 2 tokens"
     )
 
 
 @pytest.mark.parametrize("num_memory", [1, 4])
-def test_targets_longer_than_the_model(make, num_memory):
+def test_targets_longer_than_the_model_are_refused(make, num_memory):
     tokenizer = load_tokenizer(make("none"))
     text = "Zq" * 20
     length = len(tokenizer.encode(text))
@@ -64,17 +64,17 @@ def test_targets_longer_than_the_model(make, num_memory):
     (fits,) = targets([text], tokenizer, max_positions=room, num_memory=num_memory)
     assert len(fits.tokens) == length
     assert refusal(targets, [text], tokenizer, max_positions=room - 1, num_memory=num_memory) == (
-        f"sample 7: {length} tokens after {num_memory} memory embeddings take {room} positions, "
-        f"the model has {room - 1}; cut the texts with max_tokens={length - 1}"
+        f"sample 7: {length} tokens after {num_memory} memory embeddings need {room} positions, "
+        f"the model has {room - 1}; truncate the texts with max_tokens={length - 1}"
     )
     (cut,) = targets([text], tokenizer, max_positions=room - 1, num_memory=num_memory, max_tokens=length - 1)
     assert len(cut.tokens) == length - 1
 
 
-def test_more_memory_than_the_model_has_positions_for(make):
+def test_too_many_memory_embeddings_are_refused(make):
     tokenizer = load_tokenizer(make("none"))
     assert refusal(targets, ["The cat"], tokenizer, max_positions=512, num_memory=600) == (
-        "num_memory=600: the model has 512 positions, and a text needs one too; lower it to 511"
+        "num_memory=600: the model has 512 positions, and a text needs at least one; lower it to 511"
     )
     assert refusal(targets, ["The cat"], tokenizer, max_positions=512, num_memory=512).startswith(
         "num_memory=512"
@@ -101,11 +101,11 @@ def words(unk_special: bool = True, unigram: bool = False) -> Tokenizer:
 
 
 @pytest.mark.parametrize("unk_special", [True, False])
-def test_unknown_tokens_are_told_with_their_texts(caplog, unk_special):
+def test_texts_with_unknown_tokens_are_named(caplog, unk_special):
     samples = targets(["one two", "one 2 three 4", "one two three", "ONE two"], words(unk_special))
     assert [sample.restored for sample in samples] == [True, False, True, False]
     assert caplog.messages == [
-        "2 of 4 texts cannot come back as they are, as their tokens do not decode to them: "
+        "2 of 4 texts cannot be restored exactly, since their tokens do not decode to them: "
         "sample 8 (2 of 4 tokens unknown); sample 10 (1 of 2 tokens unknown)"
     ]
 
@@ -115,32 +115,32 @@ def test_a_text_of_nothing_but_unknown_tokens_is_refused(unigram):
     tokenizer = words(unigram=unigram)
     assert tokenizer.unk_id == 0
     assert refusal(targets, ["one two", "日本 ΩβΓ"], tokenizer) == (
-        "sample 8: '日本 ΩβΓ' is nothing but unknown tokens to this tokenizer; "
-        "leave it out, or take a model whose tokenizer knows its characters"
+        "sample 8: '日本 ΩβΓ' has only unknown tokens in this tokenizer; "
+        "remove it, or use a model whose tokenizer knows its characters"
     )
 
 
-def test_of_a_cut_text_only_what_was_kept_counts(caplog):
+def test_only_the_kept_part_of_a_truncated_text_counts(caplog):
     tokenizer = words()
     (sample,) = targets(["one two 3"], tokenizer, max_tokens=2)
     assert (sample.text, sample.restored, caplog.messages) == ("one two", True, [])
     (sample,) = targets(["one 2 three"], tokenizer, max_tokens=2)
     assert (sample.text, sample.restored) == ("one", False)
     assert caplog.messages[0].endswith("sample 7 (1 of 2 tokens unknown)")
-    assert "nothing but unknown tokens" in refusal(targets, ["1 2 three"], tokenizer, max_tokens=2)
+    assert "has only unknown tokens" in refusal(targets, ["1 2 three"], tokenizer, max_tokens=2)
 
 
-def test_characters_that_the_tokenizer_drops_are_told(caplog):
+def test_texts_with_dropped_characters_are_named(caplog):
     backend = Backend(models.BPE(vocab={"a": 0, "b": 1}, merges=[]))
     tokenizer = Tokenizer(backend, name="ab", bos_token=None, eos_token=None)
     backend.decoder = decoders.Fuse()
     assert [sample.restored for sample in targets(["ab", "acb"], tokenizer)] == [True, False]
     assert caplog.messages == [
-        "1 of 2 texts cannot come back as they are, as their tokens do not decode to them: sample 8"
+        "1 of 2 texts cannot be restored exactly, since their tokens do not decode to them: sample 8"
     ]
 
 
-def test_texts_of_every_script_are_given_back_by_bytes(make, caplog):
+def test_texts_of_every_script_are_restored_by_byte_tokens(make, caplog):
     tokenizer = load_tokenizer(make("BOS and EOS"))
     (text,) = targets(["naïve 日本 😀 \t\n x"], tokenizer)
     assert text.restored
@@ -150,7 +150,7 @@ def test_texts_of_every_script_are_given_back_by_bytes(make, caplog):
     assert not targets([f"a {EOS} b"], tokenizer)[0].restored  # the spelt token is left out of texts
 
 
-def test_importing_texts_and_results_stays_light():
+def test_importing_texts_and_results_loads_nothing_slow():
     heavy = "{'jax', 'torch', 'transformers', 'datasets', 'pyarrow', 'huggingface_hub', 'pandas'}"
     modules = "jaxcram.text.tokens, jaxcram.results.directory"
     body = f"import sys, {modules}; print(sorted({heavy} & set(sys.modules)))"

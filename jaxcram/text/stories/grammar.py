@@ -19,7 +19,7 @@ _SLOTS_PER_ALTERNATIVE = 12  # resolution of the weights: a choice of n becomes 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A place to be filled from the words bound for the story."""
+    """A name to be replaced by the word bound to it in the story."""
 
     name: str
 
@@ -46,7 +46,7 @@ def ranked_table(alternatives: list) -> tuple:
 
 
 class Grammar:
-    """Rules by name, and the compiler of templates that use them."""
+    """A compiler of templates, with the rules that they may refer to by name."""
 
     def __init__(self, rules: Mapping[str, str]):
         self._rules = rules

@@ -26,7 +26,7 @@ def measured() -> dict[str, Any]:
     return measure()
 
 
-def test_lanes_exchange_nothing_inside_the_loop():
+def test_no_collective_inside_the_loop_over_lanes():
     found = measure("lanes:8")["collectives"]["lanes:8"]
     assert found["inside"] == {}
     # They do outside of it, where the results are made whole: the search would find what there is.
@@ -35,13 +35,13 @@ def test_lanes_exchange_nothing_inside_the_loop():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", ["lanes:8", "lanes:2,model:4", "lanes:4,fsdp:2"])
-def test_seats_go_on_in_their_own_memory_on_every_mesh(measured, shape):
+def test_donated_lanes_are_updated_in_place_on_every_mesh(measured, shape):
     memory = measured["collectives"][shape]["memory"]
     assert memory["reused"] == memory["seats"] > 0
 
 
 @pytest.mark.slow
-def test_a_cut_model_sums_up_in_every_layer_and_moves_no_weights(measured):
+def test_a_tensor_parallel_model_has_all_reduces_and_moves_no_weights(measured):
     inside = measured["collectives"]["lanes:2,model:4"]["inside"]
     assert inside.keys() == {"all-reduce"}
     assert inside["all-reduce"] >= 4  # two on the way forward, two on the way back
@@ -57,7 +57,7 @@ def test_fsdp_gathers_the_weights_in_every_layer(measured):
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ["llama", "neox"])
 @pytest.mark.parametrize("shape", ["lanes:1,model:2", "lanes:1,model:4"])
-def test_a_cut_model_says_the_same(measured, family, shape):
+def test_a_sharded_model_gives_the_same_results(measured, family, shape):
     logits = measured["logits"]
     assert logits[f"{family} spread"] > 0.1
     assert logits[f"{family} {shape}"] < 1e-4
@@ -73,7 +73,7 @@ def test_a_lane_has_the_same_bits_on_one_device_on_two_and_on_four(measured):
 
 
 @pytest.mark.slow
-def test_the_bundled_model_reaches_the_same_horizons_when_it_is_cut(measured):
+def test_the_bundled_model_reaches_the_same_horizons_when_sharded(measured):
     alone, *others = measured["horizons"].values()
     assert max(len(prefixes) for prefixes in alone.values()) >= 3
     assert all(other == alone for other in others)
@@ -88,9 +88,7 @@ def test_the_bundled_model_reaches_the_same_horizons_when_it_is_cut(measured):
         ("lanes:4,fsdp:2", list(range(8)), [1, 2, 1]),
     ],
 )
-def test_devices_that_share_nothing_are_taken_apart_with_the_weights_they_have(
-    measured, text, devices, sizes
-):
+def test_device_groups_reuse_the_weights_of_their_devices(measured, text, devices, sizes):
     parts = measured["apart"][text]
     assert [device for part in parts for device in part["devices"]] == devices
     assert [part["mesh"] for part in parts] == [sizes] * len(parts)
@@ -98,13 +96,13 @@ def test_devices_that_share_nothing_are_taken_apart_with_the_weights_they_have(
 
 
 @pytest.mark.slow
-def test_a_program_is_compiled_once_for_all_places_of_a_cpu(measured):
+def test_a_program_is_compiled_once_for_all_groups_on_cpu(measured):
     alone, *others = measured["programs"].values()
     assert alone >= 1
     assert others == [alone] * 2
 
 
 @pytest.mark.slow
-def test_places_of_one_cpu_device_work_at_the_same_time(measured):
+def test_groups_on_one_cpu_device_run_concurrently(measured):
     """XLA runs what one thread starts on a CPU device in turn; each place has a thread of its own."""
     assert measured["overtakes"]
