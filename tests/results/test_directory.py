@@ -221,7 +221,8 @@ def test_other_settings_are_refused_with_each_difference(tmp_path):
         f"{tmp_path}: the run has other settings (caps.token: was 1000, is 5.5; "
         'learning_rates: 0.5 missing; loss: was absent, is "hinge"; '
         'model: was "models/x", is "models/y"; old: was true, is absent); '
-        "choose another directory or the run's own settings; only texts, learning_rates and seeds may be added"
+        "choose another directory or the run's own settings; "
+        "only texts, learning_rates and seeds may be added"
     )
     assert (tmp_path / "settings.json").read_bytes() == before
     RunDirectory.open(tmp_path, {**SETTINGS, "old": True}).close()  # and the refusal let go of the lock
