@@ -209,15 +209,20 @@ def _device(target: str) -> Any:
 def most_lanes(peak: Callable[[int], int], capacity: float, first: int, second: int) -> int:
     """The most lanes whose peak is at most `capacity`, 0 where one is too many.
 
-    The line through two numbers of lanes gives a first guess; neighbours are then tried one by one.
+    The line through two numbers of lanes gives a first guess, which is exact or off by one for a large model;
+    from there steps double until they cross the capacity, and bisection ends it.
     """
     per_lane = (peak(second) - peak(first)) / (second - first)
     guess = max(0, int(first + (capacity - peak(first)) / per_lane))
-    while guess and peak(guess) > capacity:
-        guess -= 1
-    while peak(guess + 1) <= capacity:
-        guess += 1
-    return guess
+    fits, too_many, step = guess, guess + 1, 1
+    while fits and peak(fits) > capacity:
+        fits, too_many, step = max(0, fits - step), fits, 2 * step
+    while too_many > guess and peak(too_many) <= capacity:
+        fits, too_many, step = too_many, too_many + step, 2 * step
+    while too_many - fits > 1:
+        middle = (fits + too_many) // 2
+        fits, too_many = (middle, too_many) if peak(middle) <= capacity else (fits, middle)
+    return fits
 
 
 def pass_record(target: Target, count: int, remat: bool) -> dict[str, Any]:

@@ -25,6 +25,26 @@ def test_most_lanes_is_the_largest_that_fits(capacity):
     assert memory.most_lanes(peak, capacity, 3, 9) == expected
 
 
+@pytest.mark.parametrize(
+    ("per_lane", "tried"),
+    [
+        (8, [112, 113]),
+        (5, [112, 113, 114, 116, 120, 128, 144, 176, 240, 208, 192, 184, 180, 182, 181]),
+        (20, [112, 111, 109, 105, 97, 81, 49, 24, 36, 42, 45, 47, 46]),
+    ],
+)
+def test_few_passes_are_compiled_to_find_the_most_lanes(per_lane, tried):
+    """Also where the line through two small passes tells little about large ones."""
+    compiled = []
+
+    def peak(count):
+        compiled.append(count)
+        return 8 * count if count < 10 else per_lane * count
+
+    assert memory.most_lanes(peak, 900, 3, 9) == 900 // per_lane
+    assert compiled[3:] == tried
+
+
 def test_the_gpu_path_stores_what_its_attention_kernel_gives_back():
     target = memory.Target(COMMAND)
     count, tokens, config = 4, 20, target.model.config
