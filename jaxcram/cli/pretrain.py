@@ -14,8 +14,8 @@ Command = PretrainSettings
 TOPICS = {
     "Data": {
         "sources": Doc(
-            "Mixture SOURCE:WEIGHT,... of stories, .txt, .jsonl, .csv or .parquet files, directories of "
-            "them, and hub:NAME"
+            "Mixture SOURCE:WEIGHT,... of stories (the generator's, without end), hub:NAME, and what --texts "
+            "of cram reads: .txt, .jsonl, .json, .csv, .tsv or .parquet files, directories of them"
         ),
         "hub_texts": Doc("Most texts to read from a Hub data set", "texts"),
         "stream_tokens": Doc("Most tokens of one source to train on", "tokens"),
@@ -51,6 +51,11 @@ TOPICS = {
         "clip": Doc("Global norm to which gradients are clipped", "no unit"),
         "seed": Doc("Seed of the initial weights and of the windows", "no unit"),
         "dtype": Doc("Precision of the passes, float32 or bfloat16; trained weights stay float32"),
+        "mesh": Doc(
+            "Devices along lanes, over which the windows of a step are spread; along model, which share the "
+            "weights and the work; or along fsdp, which share the weights and spread windows. -1 takes all "
+            "that are left"
+        ),
     },
 }
 

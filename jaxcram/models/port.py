@@ -92,6 +92,19 @@ def contents(directory: Path) -> dict[str, Any]:
     return {"config": numbers, "weights": weights_digest(open_tensors(directory).values())}
 
 
+def place(decoder: Decoder, mesh: Mesh) -> Decoder:
+    """The decoder with its weights on the devices of a mesh, as `load` places them.
+
+    Raises:
+        UserError: the mesh does not divide the model.
+    """
+    leaves, structure = jax.tree.flatten_with_path(decoder)
+    by_path = shardings(decoder.config, {_name(path): leaf.shape for path, leaf in leaves}, mesh)
+    return jax.tree.unflatten(
+        structure, [jax.device_put(leaf, by_path[_name(path)]) for path, leaf in leaves]
+    )
+
+
 def save(decoder: Decoder, directory: str | os.PathLike[str], *, dtype: str = "bfloat16") -> None:
     """Writes config.json and model.safetensors in Hugging Face's layout, for transformers and for `load`."""
     directory = Path(directory)

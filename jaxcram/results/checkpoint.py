@@ -160,7 +160,7 @@ class Checkpoints(Generic[T]):
                     damaged.append((step, (str(error) or repr(error)).splitlines()[0]))
             good = steps[len(damaged)] if len(damaged) < len(steps) else None
             for step, why in damaged:
-                instead = f"using checkpoint {good} instead" if good else "its lanes start again"
+                instead = f"using checkpoint {good} instead" if good else "what it held starts again"
                 _LOGGER.warning(
                     "%s: checkpoint %d is damaged (%s); %s", self._folder, step, why[:200], instead
                 )

@@ -12,12 +12,13 @@ Every file but the log appears whole or not at all (`results.disk`). What is the
 disk is whole, and the next start does the rest. The log is a comfort: a run goes on without it.
 """
 
+import dataclasses
 import errno
 import fcntl
 import logging
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Self
@@ -34,6 +35,25 @@ from jaxcram.results.rows import ROWS
 from jaxcram.results.table import Job
 
 _LOGGER = logging.getLogger("jaxcram")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunKind:
+    """What kind of run a directory holds.
+
+    Attributes:
+        program: that makes such runs; settings.json says it, except for runs of `cram`.
+        tables: folders of its tables, which are there from the start.
+        agreed: (path, recorded settings, those of this start, defaults) -> the settings to record; raises
+            UserError where they belong to different runs (see `identity.agreed`).
+    """
+
+    program: str
+    tables: tuple[str, ...]
+    agreed: Callable[[Path, Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]], dict[str, Any]]
+
+
+LANES = RunKind("cram", (ROWS.name,), identity.agreed)
 
 
 class RunDirectory:
@@ -59,6 +79,7 @@ class RunDirectory:
         settings: Mapping[str, Any],
         constants: Mapping[str, Any] | None = None,
         defaults: Mapping[str, Any] | None = None,
+        kind: RunKind = LANES,
     ) -> Self:
         """Makes the directory, or takes up the run that is in it.
 
@@ -68,6 +89,7 @@ class RunDirectory:
                 converted); a later `open` must bring the same, or what extends them (`results.identity`).
             constants: columns of `results.rows.COLUMNS` that are the same in every row; they are filled in.
             defaults: what settings are that an earlier version did not record.
+            kind: of run; the default is one of lanes.
 
         Raises:
             UserError: the directory cannot be written, holds something else, belongs to other settings, or
@@ -82,9 +104,10 @@ class RunDirectory:
             _refuse_foreign(path)
             lock = _take_lock(path)
         try:
-            _agree(path, documents.plain(settings), documents.plain(defaults or {}), record=True)
+            _agree(path, documents.plain(settings), documents.plain(defaults or {}), kind, record=True)
             with writing(path):
-                (path / ROWS.name).mkdir(exist_ok=True)
+                for table in kind.tables:
+                    (path / table).mkdir(exist_ok=True)
                 for folder in (path, path / ROWS.name, path / CURVES.name):
                     disk.remove_leftovers(folder)
                 return cls(path, lock, _open_log(path / LOG), constants)
@@ -110,7 +133,7 @@ class RunDirectory:
             raise UserError(
                 f"{path}: process 0 has a run here that this one does not see; choose a place both see"
             )
-        _agree(path, documents.plain(settings), documents.plain(defaults or {}), record=False)
+        _agree(path, documents.plain(settings), documents.plain(defaults or {}), LANES, record=False)
         return cls(path, open(os.devnull), open(os.devnull, "ab"), dict(constants))
 
     def close(self) -> None:
@@ -223,7 +246,7 @@ def finished_lanes(
         _refuse_foreign(path)
     if not (path / SETTINGS).exists():
         return 0
-    _agree(path, documents.plain(settings), documents.plain(defaults), record=False)
+    _agree(path, documents.plain(settings), documents.plain(defaults), LANES, record=False)
     return len(list((path / ROWS.name).glob("*.parquet")))
 
 
@@ -256,11 +279,19 @@ def _take_lock(path: Path) -> IO[str]:
     return lock
 
 
-def _agree(path: Path, settings: dict[str, Any], defaults: Mapping[str, Any], *, record: bool) -> None:
+def _agree(
+    path: Path, settings: dict[str, Any], defaults: Mapping[str, Any], kind: RunKind, *, record: bool
+) -> None:
     """Refuses a run of other settings; where asked, writes those of a new run, or what extends an old one."""
     was = load_settings(path) if (path / SETTINGS).exists() else None
+    if kind != LANES:
+        settings = {"program": kind.program, **settings}
     if was is not None:
-        settings = identity.agreed(path, was, settings, defaults)
+        if was.get("program", LANES.program) != kind.program:
+            raise UserError(
+                f"{path}: no run of {kind.program} that this version can continue; choose another directory"
+            )
+        settings = kind.agreed(path, was, settings, defaults)
     if record and settings != was:
         disk.replace(path / SETTINGS, documents.json_bytes(settings))
 

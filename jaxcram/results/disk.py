@@ -32,16 +32,36 @@ def replace(path: Path, content: bytes) -> None:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.replace(path)
+            _rename(temporary, path)
         except OSError:
             with suppress(OSError):  # report the first error
                 temporary.unlink(missing_ok=True)
             raise
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)  # or a power failure may undo the rename
-        finally:
-            os.close(directory)
+
+
+def adopt(temporary: Path, path: Path) -> None:
+    """As `replace`, with a file that has been written already, on the same disk.
+
+    Raises:
+        StoppedError, UserError: as `replace`.
+    """
+    with writing(path):
+        _flush(temporary)
+        _rename(temporary, path)
+
+
+def _rename(temporary: Path, path: Path) -> None:
+    temporary.replace(path)
+    _flush(path.parent)  # or a power failure may undo the rename
+
+
+def _flush(path: Path) -> None:
+    """Waits until a file or directory is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def own(path: str | Path, flags: int) -> int:
@@ -100,7 +120,7 @@ def opening(path: Path) -> Iterator[None]:
 
 @contextmanager
 def writing_through(path: Path) -> Iterator[None]:
-    """As `writing`, for libraries that wrap an `OSError` in errors of their own (Orbax and TensorStore)."""
+    """As `writing`, for libraries that wrap an `OSError` in errors of their own (Orbax, safetensors)."""
     try:
         yield
     except UserError:
@@ -116,8 +136,9 @@ def os_error(error: BaseException | None) -> OSError | None:
     while error is not None:
         if isinstance(error, OSError) and error.errno:
             return error
-        if number := re.search(r"os_error_code='(\d+)'", str(error)):
-            return OSError(int(number[1]), os.strerror(int(number[1])))
+        if number := re.search(r"os_error_code='(\d+)'|\(os error (\d+)\)", str(error)):
+            code = int(number[1] or number[2])
+            return OSError(code, os.strerror(code))
         error = error.__cause__ or error.__context__
     return None
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -66,17 +66,32 @@ def agreed(
     """
     was = {**{name: value for name, value in defaults.items() if name in now}, **was}
     known = was.get(CONTENTS) or {}
-    differences = [*_settings_differ(path, was, now), *_contents_differ(known, now.get(CONTENTS, {}))]
-    if not differences:
-        differences = list(_shards_differ(path, now))
+    differences = [*sorted(_settings_differ(path, was, now)), *_contents_differ(known, now.get(CONTENTS, {}))]
+    refuse(
+        path,
+        differences or list(_shards_differ(path, now)),
+        "texts, learning_rates and seeds may be added",
+    )
+    return {name: was[name] if name in FREE and name in was else value for name, value in now.items()}
+
+
+def refuse(path: Path, differences: Sequence[str], allowed: str) -> None:
+    """Raises UserError where there are differences; `allowed` says what may differ."""
     if differences:
         more = len(differences) - _MOST_DIFFERENCES
         listed = "; ".join(differences[:_MOST_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
         raise UserError(
             f"{path}: the run has other settings ({listed}); choose another directory or the run's own "
-            "settings; only texts, learning_rates and seeds may be added"
+            f"settings; only {allowed}"
         )
-    return {name: was[name] if name in FREE and name in was else value for name, value in now.items()}
+
+
+def settings_differ(was: Mapping[str, Any], now: Mapping[str, Any], free: Set[str]) -> Iterator[str]:
+    """The settings, apart from `free`, that are not the same, contents aside."""
+    old, new = dict(_leaves(was)), dict(_leaves(now))
+    for name in sorted((old.keys() | new.keys()) - free):
+        if name not in old or name not in new or old[name] != new[name]:
+            yield f"{name}: was {_shown(old, name)}, is {_shown(new, name)}"
 
 
 def _settings_differ(path: Path, was: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
@@ -85,16 +100,16 @@ def _settings_differ(path: Path, was: Mapping[str, Any], now: Mapping[str, Any])
         free = FREE | SOURCES
     elif CONTENTS in now and (path / "summary.json").exists():  # the rows of a finished run have all texts
         free = FREE | SOURCES - {"model"}
-    old, new = dict(_leaves(was)), dict(_leaves(now))
-    for name in sorted((old.keys() | new.keys()) - free):
-        before, after = old.get(name), new.get(name)
-        if name in PATHS and CONTENTS not in was and _absolute(before) == _absolute(after):
-            continue
-        if name in GROWING and isinstance(before, list) and isinstance(after, list):
+    for name in PATHS:
+        if CONTENTS not in was and _absolute(was.get(name)) == _absolute(now.get(name)):
+            free = free | {name}
+    for name in sorted(GROWING):
+        before, after = was.get(name), now.get(name)
+        if isinstance(before, list) and isinstance(after, list):
+            free = free | {name}
             if lost := [value for value in before if value not in after]:
                 yield f"{name}: {', '.join(map(str, lost))} {_MISSING}"
-        elif name not in old or name not in new or before != after:
-            yield f"{name}: was {_shown(old, name)}, is {_shown(new, name)}"
+    yield from settings_differ(was, now, free)
 
 
 def _absolute(path: Any) -> Any:

@@ -79,7 +79,7 @@ def check_files(path: Path, settings: Mapping[str, Any], summary: Mapping[str, A
     Raises:
         UserError: a value is missing or has the wrong type; the message names the file and the value.
     """
-    _check(settings, _SETTINGS, f"{path / 'settings.json'}:", "restore it or take another run")
+    _check_settings(path, settings)
     file = path / "summary.json"
     _check(summary, _SUMMARY, f"{file}:", _AGAIN)
     lanes, example = summary.get("lanes"), summary.get("example")
@@ -97,10 +97,16 @@ def check_unfinished(path: Path, settings: Mapping[str, Any], lanes: Sequence[Ma
     Raises:
         UserError: a value is missing or has the wrong type.
     """
-    _check(settings, _SETTINGS, f"{path / 'settings.json'}:", "restore it or take another run")
+    _check_settings(path, settings)
     for lane in lanes:
         of_lane = f"sample {lane['sample_id']}, learning rate {lane['learning_rate']}"
         _check(lane, _LANE, f"{path / 'rows'}: {of_lane}:", _WITHOUT, _LANE_LATER)
+
+
+def _check_settings(path: Path, settings: Mapping[str, Any]) -> None:
+    if (program := settings.get("program")) is not None:  # only runs of other programs say it
+        raise UserError(f"{path}: a run of {program!r}, in which no text is crammed; give a run of cram")
+    _check(settings, _SETTINGS, f"{path / 'settings.json'}:", "restore it or take another run")
 
 
 def check_samples(path: Path, summary: Mapping[str, Any], rows: "pa.Table") -> None:

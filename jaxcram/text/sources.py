@@ -94,7 +94,7 @@ def load_texts(
         raise UserError("texts=stories has no end; give num_samples=N, or texts=stories:N")
     stop = None if num_samples is None else offset + num_samples
     texts, seen = [], 0
-    for seen, text in enumerate(islice(_source(spec, split, column), stop), start=1):
+    for seen, text in enumerate(islice(each_text(spec, split, column), stop), start=1):
         if seen > offset:
             if not text or text.isspace():
                 raise UserError(f"texts={spec}: sample {seen - 1} is empty; remove it or skip it")
@@ -153,7 +153,12 @@ def _texts(number: int) -> str:
     return "1 text" if number == 1 else f"{number} texts"
 
 
-def _source(spec: str, split: str, column: str) -> Iterator[str]:
+def each_text(spec: str, split: str = "train", column: str = "text") -> Iterator[str]:
+    """The texts of a source, empty ones too, read as they are asked for; the arguments of `load_texts`.
+
+    Raises:
+        UserError: as `load_texts`, where the reason is not how many texts there are.
+    """
     ours: Iterator[str]
     if spec == "bundled":
         ours = chain(islice(_held_out_stories(), BUNDLED_STORIES), islice(_passages(), BUNDLED_PASSAGES))

@@ -84,6 +84,14 @@ class Tokenizer:
             raise UserError(f"{self._name}: the tokenizer has no BOS token; omit bos")
         return [self.bos_id, *ids]
 
+    def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
+        """`encode` of several texts of valid Unicode, on all cores.
+
+        Raises:
+            UserError: tokenization fails or does not end, because tokenizer.json is broken.
+        """
+        return self._call(lambda: [encoding.ids for encoding in self._backend.encode_batch(list(texts))])
+
     def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
         """The text of token ids; bytes that do not form a character become U+FFFD."""
         numbers = [int(token) for token in ids]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from pathlib import Path
+import os
 
 from jaxcram.errors import UserError
+from jaxcram.text.sources import is_keyword
 
 SCHEDULES = ("wsd", "cosine")
 DTYPES = ("float32", "bfloat16")
-_MAX_VOCAB = 2**16  # token files hold uint16
+HUB = "hub:"  # before the name of a data set of the Hub
 _MIN_VOCAB = 256 + 2  # every byte, BOS and EOS
 
 
@@ -21,16 +22,17 @@ class PretrainSettings:
     Attributes:
         out: directory of the run: the model, its tokenizer, token files, checkpoints and the log.
         sources: mixture "SOURCE:WEIGHT,..."; a window is drawn from a source with probability proportional to
-            its weight (1 where none is given). A source is `stories` (the generator), a path that
-            `load_texts` reads (.txt, .jsonl, .csv, .parquet, or a directory of them), or `hub:NAME`, a data
-            set of the Hub.
-        hub_texts: how many texts to read of a Hub data set.
+            its weight (1 where none is given). A source is `stories` (the generator's, without end, and none
+            of those that are held out), `hub:NAME`, a data set of the Hub, or whatever else
+            `text.sources.load_texts` reads: .txt, .jsonl, .json, .csv, .tsv, .parquet, compressed or not, a
+            directory of them, `passages`, `bundled`.
+        hub_texts: the most texts to read of a Hub data set.
         stream_tokens: the most tokens of a source that are tokenised and kept, for training.
         held_out_share: share of a source's texts that is kept from training, above 0 and below 1; whole texts
             (files, rows), at least one. Of a single text, its last paragraphs. Stories need none: their
             held-out seeds are never trained on.
         held_out_tokens: tokens of each source on which the held-out loss is measured.
-        vocab_size: tokens of the byte-level BPE, BOS and EOS included; 258 to 65536.
+        vocab_size: tokens of the byte-level BPE, BOS and EOS included; 258 or more.
         width: D, channels of the residual stream.
         num_layers: L, layers.
         num_heads: H, query heads.
@@ -41,7 +43,8 @@ class PretrainSettings:
             steps are as long, so that the promise holds; a step has as many tokens then as before. So it is a
             multiple of `window` and divides `batch_size * window`.
         window: T, tokens of a training window until then; short windows train faster.
-        batch_size: B, windows of `window` tokens in an optimiser step; a multiple of the number of devices.
+        batch_size: B, windows of `window` tokens in an optimiser step; over several devices the windows of
+            every step have to spread evenly.
         steps: optimiser steps of the whole run.
         learning_rate: peak learning rate of AdamW.
         warmup: steps of linear warm-up, from 0.
@@ -52,8 +55,10 @@ class PretrainSettings:
         clip: largest global norm of a step's gradient.
         seed: seed of the initial weights, of the windows and of the choice of held-out texts.
         dtype: of the forward and backward pass, "float32" or "bfloat16"; the weights that are trained are
-        fp32. checkpoint_every: steps between checkpoints, each with the held-out loss and a usable model in
-        `out`. log_every: steps between progress lines.
+            fp32.
+        mesh: how windows and weights are spread over the devices (see `jaxcram.devices.mesh`).
+        checkpoint_every: steps between checkpoints, each with the held-out loss and a usable model in `out`.
+        log_every: steps between progress lines.
     """
 
     out: str
@@ -81,6 +86,7 @@ class PretrainSettings:
     clip: float = 1.0
     seed: int = 0
     dtype: str = "float32"
+    mesh: str = "lanes:-1,model:1"
     checkpoint_every: int = 500
     log_every: int = 20
 
@@ -95,8 +101,8 @@ class PretrainSettings:
             self._require(name, getattr(self, name) >= 0, "give 0 or more")
         for name in ("held_out_share", "decay_share"):
             self._require(name, 0 < getattr(self, name) < 1, "give a share between 0 and 1")
-        sizes = f"give {_MIN_VOCAB} (256 bytes, BOS, EOS) to {_MAX_VOCAB}"
-        self._require("vocab_size", _MIN_VOCAB <= self.vocab_size <= _MAX_VOCAB, sizes)
+        sizes = f"give {_MIN_VOCAB} (256 bytes, BOS, EOS) or more"
+        self._require("vocab_size", self.vocab_size >= _MIN_VOCAB, sizes)
         self._require("num_kv_heads", self.num_heads % self.num_kv_heads == 0, "give a divisor of num_heads")
         self._require("head_size", self.head_size % 2 == 0, "rotary positions need an even one")
         tokens = self.batch_size * self.window
@@ -112,7 +118,7 @@ class PretrainSettings:
 
     def _require(self, name: str, holds: bool, remedy: str) -> None:
         if not holds:
-            raise UserError(f"--{name}={getattr(self, name)}: {remedy}")
+            raise UserError(f"{name}={getattr(self, name)}: {remedy}")
 
     @property
     def final_batch_size(self) -> int:
@@ -146,24 +152,33 @@ def parse_mixture(sources: str) -> dict[str, float]:
     for part in filter(None, (part.strip() for part in sources.split(","))):
         name, weight = _split_weight(part)
         if name in weights:
-            raise UserError(f"--sources={sources}: {name} stands there twice; give it one weight")
+            raise UserError(f"sources={sources}: {name} stands there twice; give it one weight")
         if not (math.isfinite(weight) and weight > 0):
-            raise UserError(f"--sources={sources}: the weight of {name} is to be above 0")
+            raise UserError(f"sources={sources}: the weight of {name} is to be above 0")
         weights[name] = weight
     if not weights:
-        raise UserError(f"--sources={sources!r}: name a source, such as stories or stories:0.7,novels/:0.3")
+        raise UserError(f"sources={sources!r}: name a source, such as stories or stories:0.7,novels/:0.3")
     total = sum(weights.values())
     return {name: weight / total for name, weight in weights.items()}
 
 
 def _split_weight(part: str) -> tuple[str, float]:
-    """`name:0.3` -> (name, 0.3). A colon within the name (hub:owner/set, an existing path) is no weight."""
+    """`name:0.3` -> (name, 0.3). A colon within the name (hub:owner/set, a path) is no weight."""
     name, colon, weight = part.rpartition(":")
-    if not colon or name == "hub" or Path(part).expanduser().exists():
+    if not colon or f"{name}:" == HUB or _exists(part):
         return part, 1.0
     try:
         return name, float(weight)
     except ValueError:
-        if part.startswith("hub:"):
+        if is_hub(name):  # and the rest is its configuration
             return part, 1.0
-        raise UserError(f"--sources: {weight!r} in {part!r} is not a weight; write SOURCE:0.5") from None
+        raise UserError(f"sources: {weight!r} in {part!r} is not a weight; write SOURCE:0.5") from None
+
+
+def is_hub(name: str) -> bool:
+    """Whether a source can only be a data set of the Hub."""
+    return name.startswith(HUB) or not (is_keyword(name) or _exists(name))
+
+
+def _exists(name: str) -> bool:
+    return os.path.exists(os.path.expanduser(name))

@@ -205,10 +205,17 @@ def test_pretrain_trains_a_model_that_generate_reads(tmp_path, capsys):
     out = tmp_path / "model"
     sizes = ("vocab_size=280", "width=16", "num_layers=1", "num_heads=2", "num_kv_heads=1", "head_size=8")
     speed = ("mlp_width=16", "max_positions=32", "window=16", "batch_size=2", "steps=4", "warmup=1")
-    data = ("stream_tokens=4000", "held_out_tokens=500", "checkpoint_every=2", "log_every=2", f"out={out}")
+    data = (
+        "stream_tokens=4000",
+        "held_out_tokens=500",
+        "checkpoint_every=2",
+        "log_every=2",
+        "mesh=lanes:1",
+        f"out={out}",
+    )
     command = ["pretrain", *(f"--{flag}" for flag in (*sizes, *speed, *data))]
     assert main.main(command) == 0
-    metrics = json.loads((out / "metrics.json").read_text())
+    metrics = json.loads((out / "summary.json").read_text())
     loss = metrics["held_out"]["stories"]
     assert capsys.readouterr().out == (
         f"model     {out} ({metrics['parameters']} parameters, 4 steps)\n"
@@ -217,10 +224,16 @@ def test_pretrain_trains_a_model_that_generate_reads(tmp_path, capsys):
     )
     assert main.main(["generate", f"--model={out}", "--prompt=Once", "--max_new_tokens=3"]) == 0
     assert capsys.readouterr().out.startswith("Once")
+    for program in (["show"], ["decode"]):
+        assert main.main([*program, str(out)]) == 2
+        assert capsys.readouterr().err == (
+            f"jaxcram {program[0]}: error: {out}: a run of 'pretrain', in which no text is crammed; "
+            "give a run of cram\n"
+        )
     assert main.main([*command, "--width=24"]) == 2
     assert capsys.readouterr().err == (
-        f"jaxcram pretrain: error: --out={out}: belongs to a run with width = 16, not 24; "
-        "choose another directory\n"
+        f"jaxcram pretrain: error: {out}: the run has other settings (width: was 16, is 24); choose another "
+        "directory, or what the run was made with: steps, checkpoint_every, log_every and mesh may change\n"
     )
 
 

@@ -179,8 +179,8 @@ def test_without_an_intact_checkpoint_the_lanes_start_again(directory, caplog):
     with lane_checkpoints(directory, 1.0) as checkpoints:
         assert checkpoints.newest() is None
         assert [record.getMessage().split(": ", 1)[1] for record in caplog.records] == [
-            "checkpoint 2 is damaged (wrong digest of 00000001.parquet); its lanes start again",
-            "checkpoint 1 is damaged (wrong digest of 00000001.parquet); its lanes start again",
+            "checkpoint 2 is damaged (wrong digest of 00000001.parquet); what it held starts again",
+            "checkpoint 1 is damaged (wrong digest of 00000001.parquet); what it held starts again",
         ]
         assert list((directory.path / "checkpoints" / "rows").iterdir()) == []
         checkpoints.save(FIRST)

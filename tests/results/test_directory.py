@@ -16,7 +16,7 @@ import pytest
 
 from jaxcram.errors import StoppedError, UserError
 from jaxcram.results.curves import CURVES
-from jaxcram.results.directory import Job, RunDirectory
+from jaxcram.results.directory import LANES, Job, RunDirectory, RunKind
 from jaxcram.results.reading import load_curves, load_log, load_rows, load_settings, load_summary
 from jaxcram.results.rows import COLUMNS
 
@@ -405,3 +405,26 @@ def test_lanes_of_other_processes_are_awaited(tmp_path):
         with pytest.raises(StoppedError, match="restore the disk or directory"):
             directory.await_lanes(["two"])
         (tmp_path / "away").rename(tmp_path / "run")
+
+
+def test_a_run_of_another_kind_has_its_own_tables_and_rules(tmp_path):
+    """What may change is up to its kind; a run of lanes cannot go on in it, nor it in one of lanes."""
+
+    def grown(path, was, now, defaults):
+        return {**now, "steps": max(was["steps"], now["steps"])}
+
+    kind = RunKind("count", ("numbers",), grown)
+    for steps in (3, 5, 4):
+        with RunDirectory.open(tmp_path / "run", {"steps": steps}, kind=kind):
+            pass
+    assert load_settings(tmp_path / "run") == {"program": "count", "steps": 5}
+    assert sorted(path.name for path in (tmp_path / "run").iterdir() if path.is_dir()) == ["numbers"]
+    with RunDirectory.open(tmp_path / "lanes", SETTINGS):
+        pass
+    for path, settings, other in (("run", SETTINGS, LANES), ("lanes", {"steps": 3}, kind)):
+        with pytest.raises(UserError) as refusal:
+            RunDirectory.open(tmp_path / path, settings, kind=other)
+        assert str(refusal.value) == (
+            f"{tmp_path / path}: no run of {other.program} that this version can continue; "
+            "choose another directory"
+        )

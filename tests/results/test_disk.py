@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from jaxcram.errors import UserError
+from jaxcram.errors import StoppedError, UserError
 from jaxcram.results import disk
 
 
@@ -39,3 +39,21 @@ def test_user_errors_at_the_start_are_distinguished_from_later_disk_failures(
         code,
         f"{tmp_path}: cannot be written ({why}); {remedy}",
     )
+
+
+def test_a_file_written_elsewhere_is_put_in_place(tmp_path):
+    (tmp_path / "new").write_text("new")
+    (tmp_path / "old").write_text("old")
+    disk.adopt(tmp_path / "new", tmp_path / "old")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("old", "new")]
+    with pytest.raises(StoppedError, match=r"old: cannot be written \(No such file or directory\)"):
+        disk.adopt(tmp_path / "new", tmp_path / "old")
+
+
+@pytest.mark.parametrize(
+    "said", ["os_error_code='28' of a write", "I/O error: No space left on device (os error 28)"]
+)
+def test_the_errors_of_the_disk_within_those_of_libraries(said):
+    """As TensorStore and safetensors say them."""
+    found = disk.os_error(RuntimeError(said))
+    assert (found.errno, found.strerror) == (errno.ENOSPC, "No space left on device")
