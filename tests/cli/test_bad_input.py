@@ -164,8 +164,8 @@ def test_an_output_directory_of_a_run_with_other_settings(case, refusal, monkeyp
         assert main.main(case.arguments("--max_steps=5")) == 130
     capsys.readouterr()
     assert refusal("--max_steps=7") == (
-        f"{case.out}: the run has other settings (max_steps: was 5, is 7); choose another directory or the "
-        "run's own settings; only texts, learning_rates and seeds may be added"
+        f"{case.out}: the run has other settings (max_steps: was 5, is 7); choose another directory or "
+        "the run's own settings; only texts, learning_rates and seeds may be added"
     )
 
 

@@ -58,7 +58,7 @@ def test_the_second_start_and_show_print_table_sample_and_files(run, tiny_model,
         "identical\n\n"
         f"{report.speed(load_summary(run))}\n\n"
         f"figure    {run / 'figure.png'}\n"
-        f"rows      {run / 'rows'} (Parquet, a file a lane, a row a stage)\n"
+        f"rows      {run / 'rows'} (Parquet, one file per lane, one row per stage)\n"
         f"summary   {run / 'summary.json'}\n"
         f"settings  {run / 'settings.json'}\n"
     )
@@ -86,8 +86,8 @@ def test_curves_are_drawn_if_there_are_any(run, tiny_model, tmp_path, capsys):
     printed, logged = capsys.readouterr().out, tmp_path / "run"
     assert printed.splitlines()[-5:] == [
         f"          {logged / 'curves.png'}",
-        f"rows      {logged / 'rows'} (Parquet, a file a lane, a row a stage)",
-        f"curves    {logged / 'curves'} (Parquet, a file a lane, a row every few steps)",
+        f"rows      {logged / 'rows'} (Parquet, one file per lane, one row per stage)",
+        f"curves    {logged / 'curves'} (Parquet, one file per lane, one row per logged step)",
         f"summary   {logged / 'summary.json'}",
         f"settings  {logged / 'settings.json'}",
     ]
@@ -106,7 +106,7 @@ def test_show_prints_everything_if_the_figure_cannot_be_written(run, capsys):
         assert main.main(["show", f"--run={run}"]) == 0
     finally:
         (run / "figure.png").rmdir()
-    why = f"none could be drawn: {run / 'figure.png'}: cannot be written (Is a directory); choose another "
+    why = f"could not be drawn: {run / 'figure.png'}: cannot be written (Is a directory); choose another "
     why += "directory"
     assert capsys.readouterr().out == printed.replace(str(run / "figure.png"), why)
 
@@ -167,8 +167,8 @@ def test_an_interrupted_run_prints_how_to_resume_and_resumes(run, tiny_model, tm
     kept = [path.name for path in (tmp_path / "run" / "rows").iterdir()]
     assert len(kept) == 1
     assert (
-        "jaxcram cram: interrupted; finished lanes are kept, and the same command with the same --out "
-        "finishes what is missing\n"
+        "jaxcram cram: interrupted; finished lanes are kept; the same command with the same --out "
+        "runs the missing ones\n"
     ) in capsys.readouterr().err
     assert main.main(command) == 0
     columns = ["sample_id", "learning_rate", "stage_seq_len", "steps", "exact"]
@@ -190,7 +190,7 @@ def test_a_run_prints_its_directory_first_and_the_path_of_its_trace(
     assert shown[0].splitlines()[2:] == [
         "texts     2, of 7 to 16, mean 11.5 tokens",
         "lanes     4: 2 texts x 2 learning rates (0.1, 1) x 1 seed",
-        "procedure progressive: 1 token, then 1 more a stage; at most 50 steps a stage, 200 a lane",
+        "procedure progressive: 1 token, then 1 more per stage; at most 50 steps per stage, 200 per lane",
         "objective cross_entropy, 1 vector per text; AdamW, cosine schedule",
         "passes    at most 192 tokens per device: 1 x 16 (lanes x tokens)",
         f"out       {tmp_path / 'run'}",
@@ -255,7 +255,7 @@ def test_an_unfinished_run_is_shown_and_decoded_so_far(run, tmp_path, capsys):
     assert "no example: lanes are decoded when the run is finished" in printed
     assert printed[-3:] == [
         f"figure    {part / 'figure.png'}",
-        f"rows      {part / 'rows'} (Parquet, a file a lane, a row a stage)",
+        f"rows      {part / 'rows'} (Parquet, one file per lane, one row per stage)",
         f"settings  {part / 'settings.json'}",
     ]
     assert main.main(["decode", str(part)]) == 0

@@ -124,8 +124,8 @@ def test_one_lane_has_no_median_and_a_lane_may_have_no_values(points, tmp_path):
         "learning rate",
         "1",
         "",
-        "a lane",
-        "where it ended",
+        "lane",
+        "end of a lane",
     ]
     figure.savefig(tmp_path / "curves.png", dpi=50)
     height, width, _ = matplotlib.image.imread(tmp_path / "curves.png").shape

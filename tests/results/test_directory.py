@@ -129,8 +129,8 @@ def test_a_damaged_curve_is_reported_with_its_remedy(tmp_path):
     with pytest.raises(UserError) as error:
         load_curves(tmp_path)
     assert str(error.value) == (
-        f"{tmp_path}/curves/{Job(4, 0.1, 0).key}.parquet: the rows of {JOB.key}; remove it, and the file of "
-        "this name in rows, and start the run's command again"
+        f"{tmp_path}/curves/{Job(4, 0.1, 0).key}.parquet: has the rows of {JOB.key}; remove it, and the file "
+        "of this name in rows, and start the run's command again"
     )
 
 
@@ -220,9 +220,8 @@ def test_other_settings_are_refused_with_each_difference(tmp_path):
     assert str(refusal.value) == (
         f"{tmp_path}: the run has other settings (caps.token: was 1000, is 5.5; "
         'learning_rates: 0.5 missing; loss: was absent, is "hinge"; '
-        'model: was "models/x", is "models/y"; old: was true, is absent); '
-        "choose another directory or the run's own settings; "
-        "only texts, learning_rates and seeds may be added"
+        'model: was "models/x", is "models/y"; old: was true, is absent); choose another directory or '
+        "the run's own settings; only texts, learning_rates and seeds may be added"
     )
     assert (tmp_path / "settings.json").read_bytes() == before
     RunDirectory.open(tmp_path, {**SETTINGS, "old": True}).close()  # and the refusal let go of the lock
@@ -318,7 +317,7 @@ def test_a_missing_directory_stops_the_run_and_names_the_file(tmp_path):
             run.write_lane(JOB, stage_rows(2))
     assert str(stop.value) == (
         f"{path}/rows/{JOB.key}.parquet: cannot be written (No such file or directory); restore the disk or "
-        "directory back, then start the same command again: finished results are kept"
+        "directory, then start the same command again: finished results are kept"
     )
     assert stop.value.exit_code == 75
 

@@ -136,7 +136,7 @@ def test_rows_of_another_run_among_those_of_this_are_refused(folder, made, tiny_
     shutil.copy(made / "run" / "rows" / shard.name, shard)
     api.cram(tiny_model, ["Not this."], out=other, learning_rates=(0.5, 0.1), **QUICK)
     shutil.copy(other / "rows" / "sample00000-lr0.1-seed0.parquet", shard.parent)
-    assert refused(folder) == "rows/sample00000-lr0.1-seed0.parquet: a lane that is not asked for"
+    assert refused(folder) == "rows/sample00000-lr0.1-seed0.parquet: not one of this start's lanes"
 
 
 def test_a_missing_lane_is_run_and_the_others_are_kept(folder):
