@@ -99,7 +99,7 @@ def test_the_template_is_a_document_too():
     [
         (TPU, "--accelerator=tpu-v5-lite-podslice needs a --topology such as 4x4"),
         (f"{GPU} --topology=4x4", "--accelerator=nvidia-h200-141gb has no --topology"),
-        (f"{GPU} --hosts=0", "--devices=8 --hosts=0: at least 1 of each is needed"),
+        (f"{GPU} --hosts=0", "--devices=8 --hosts=0 must be at least 1"),
         (GPU.replace("--claim=c", ""), "--claim is required; write --claim=VALUE"),
     ],
 )
@@ -110,7 +110,7 @@ def test_invalid_pods_are_refused(target_flags, complaint):
 
 def test_a_flagfile_outside_the_checkout_is_refused(tmp_path):
     run = Run("it", tmp_path / "my.flags", (), "runs/it")
-    with pytest.raises(UserError, match=r"my\.flags is not in the checkout, which is all that travels there"):
+    with pytest.raises(UserError, match=r"my\.flags is not in the checkout, and nothing else is copied"):
         run.arguments(PurePosixPath("/jaxcram"))
 
 

@@ -116,7 +116,7 @@ GPUS = "--target=kubernetes --target_flags=--image=i --claim=c --devices=8 --acc
     [
         (
             ["--models=gpt5"],
-            f"--models: 'gpt5' is no flagfile of configs/ ({KNOWN}), and no model without a /",
+            f"--models: 'gpt5' is neither a flagfile of configs/ ({KNOWN}) nor a model (owner/name or a path)",
         ),
         (
             ["--models=no.flags"],
@@ -125,17 +125,17 @@ GPUS = "--target=kubernetes --target_flags=--image=i --claim=c --devices=8 --acc
         (["--modes=sideways"], "mode 'sideways' is unknown: choose one of progressive, full"),
         (["--learning_rates=fast"], "flag --learning_rates=fast: 'fast' is not a number"),
         (["--target=cloud"], "--target=cloud is unknown: choose one of local, slurm, tpu, kubernetes"),
-        (["--parallel=0"], "--parallel=0: at least 1 run at a time is needed"),
-        (["--restarts=-1"], "--restarts=-1: 0 or more are possible"),
+        (["--parallel=0"], "--parallel=0 must be at least 1"),
+        (["--restarts=-1"], "--restarts=-1 must be 0 or greater"),
         (["--", "--out=x"], "--out=x after --: the sweep itself sets --out"),
-        (["--", "stray"], "argument 'stray' belongs to no flag; write --name=value"),
+        (["--", "stray"], "unexpected argument 'stray'; write flags as --name=value"),
         (
             ["--target=slurm", "--target_flags='"],
             "--target_flags=': No closing quotation; close the quotation",
         ),
         (
             ["--target_flags=--x"],
-            "--target_flags has no meaning for --target=local; cram's own flags go after --",
+            "--target_flags does not apply to --target=local; write flags of cram after --",
         ),
         (
             ["--models=a/x,b/x"],
@@ -144,7 +144,7 @@ GPUS = "--target=kubernetes --target_flags=--image=i --claim=c --devices=8 --acc
         ),
         (
             ["--target=tpu", "--root=/data"],
-            "/data/bundled-progressive-lr0.01_0.1_0.5_1: on a TPU slice only runs/ is kept; give a --root "
+            "/data/bundled-progressive-lr0.01_0.1_0.5_1: on a TPU slice only runs/ is kept; choose a --root "
             "under it",
         ),
         (["--target=kubernetes"], "--image is required; write --image=VALUE"),
@@ -156,9 +156,7 @@ GPUS = "--target=kubernetes --target_flags=--image=i --claim=c --devices=8 --acc
 def test_a_mistake_is_one_line(argv, complaint, sweep_program, capsys, tmp_path):
     if complaint is None:
         argv.append(f"--root={tmp_path}")
-        complaint = (
-            "/no/such/jaxcram is not an executable on the PATH; install it, or --dry_run shows the commands"
-        )
+        complaint = "/no/such/jaxcram is not an executable on the PATH; install it, or use --dry_run to see the commands"
     else:
         argv.insert(0, "--dry_run")
     assert sweep_program(*argv) == 2

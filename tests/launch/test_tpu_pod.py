@@ -208,7 +208,7 @@ def test_only_resumable_exit_codes_are_restarted(program, code, starts, checkout
     assert done.returncode == code, done.stderr
     assert (folder / "starts").read_text() == "start\n" * starts
     assert (folder / "slice").exists()
-    assert done.stderr.splitlines()[-1] == "tpu_pod.sh: the slice slice is kept, and costs"
+    assert done.stderr.splitlines()[-1] == "tpu_pod.sh: the slice slice is kept, and is billed"
 
 
 def test_a_run_whose_connection_broke_is_joined(checkout, cloud, stub):
@@ -241,27 +241,29 @@ def test_another_run_on_the_slice_is_not_joined(checkout, cloud):
     done = launch(checkout, *FLAGS, *RUN)
     (folder / "end").touch()
     assert other.wait(timeout=60) == 0
-    complaint = "tpu_pod.sh: error: the slice slice has another run under way; end it, or take another --name"
+    complaint = (
+        "tpu_pod.sh: error: another run is in progress on the slice slice; end it, or choose another --name"
+    )
     assert (done.returncode, done.stderr.splitlines()[-1]) == (2, complaint)
 
 
 @pytest.mark.parametrize(
     ("argv", "complaint"),
     [
-        (["--zone=z"], "--name=NAME is needed"),
-        ([*FLAGS, "--name=A_b"], "--name=A_b: small letters, digits and hyphens only"),
-        ([*FLAGS, "--spott"], "--spott is no flag of this program; flags of jaxcram cram go after --"),
+        (["--zone=z"], "--name=NAME is required"),
+        ([*FLAGS, "--name=A_b"], "--name=A_b: only lower-case letters, digits and hyphens"),
+        ([*FLAGS, "--spott"], "--spott is not a flag of this program; write flags of jaxcram cram after --"),
         ([*FLAGS, "--restarts=some"], "--restarts=some is not a whole number"),
         ([*FLAGS, "--results=s3://x"], "--results=s3://x: write gs://BUCKET or gs://BUCKET/PATH"),
         (
             [*FLAGS, "--spot"],
-            "--spot needs --results=gs://...: a preempted slice takes its disks with it",
+            "--spot needs --results=gs://...: the disks of a preempted slice are deleted",
         ),
-        ([*FLAGS, "--ref=no-such"], "--ref=no-such is no commit here"),
-        ([*FLAGS, "--", "--num_samples=1"], "the run's --out= must be given and lie under runs/"),
+        ([*FLAGS, "--ref=no-such"], "--ref=no-such is not a commit here"),
+        ([*FLAGS, "--", "--num_samples=1"], "the run's --out= must be given and be under runs/"),
         (
             [*FLAGS, "--", "--flagfile=configs/pythia_160m.flags", "--out=/tmp/x"],
-            "the run's --out=/tmp/x must be given and lie under runs/",
+            "the run's --out=/tmp/x must be given and be under runs/",
         ),
         (
             [*FLAGS, "--", "--flagfile=configs/none.flags"],
