@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "analysis": {"decode", "forward", "models", "results"},
     "figures": {"analysis"},
     "cram": {"decode", "devices", "errors", "forward", "models", "results", "text"},
-    "train": {"devices", "documents", "errors", "models", "results", "text"},
+    "train": {"devices", "documents", "errors", "forward", "models", "results", "text"},
     "options": {"cram", "text"},
     "report": {"cram", "errors", "results"},
     "loading": {"devices", "errors", "models", "results", "text"},

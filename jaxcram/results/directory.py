@@ -28,7 +28,7 @@ from jaxcram.errors import UserError
 from jaxcram.results import disk, identity
 from jaxcram.results.curves import CURVES
 from jaxcram.results.disk import writing
-from jaxcram.results.log import clock, elapsed_s
+from jaxcram.results.log import clock, elapsed_s, open_log
 from jaxcram.results.paths import LOCK, LOG, SETTINGS, SUMMARY, expanded
 from jaxcram.results.reading import load_settings
 from jaxcram.results.rows import ROWS
@@ -110,7 +110,7 @@ class RunDirectory:
                     (path / table).mkdir(exist_ok=True)
                 for folder in (path, path / ROWS.name, path / CURVES.name):
                     disk.remove_leftovers(folder)
-                return cls(path, lock, _open_log(path / LOG), constants)
+                return cls(path, lock, open_log(path / LOG), constants)
         except BaseException:
             lock.close()
             raise
@@ -294,16 +294,3 @@ def _agree(
         settings = kind.agreed(path, was, settings, defaults)
     if record and settings != was:
         disk.replace(path / SETTINGS, documents.json_bytes(settings))
-
-
-def _open_log(path: Path) -> IO[bytes]:
-    """The log for appending, without a last line that a killed process left half written."""
-    log = os.fdopen(disk.own(path, os.O_RDWR | os.O_CREAT | os.O_APPEND), "ab+", buffering=0)
-    try:
-        documents.require_file(path)
-        log.seek(0)
-        log.truncate(log.read().rfind(b"\n") + 1)
-        return log
-    except OSError:
-        log.close()
-        raise

@@ -1,4 +1,4 @@
-"""Reads a run's log.jsonl; malformed lines are skipped, since a killed process may leave half a line."""
+"""A run's log.jsonl, opened and read; malformed lines are skipped: a killed process may leave half a one."""
 
 import datetime
 import json
@@ -8,8 +8,24 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
+from jaxcram import documents
+from jaxcram.results import disk
+
 _MOST_BYTES = 1 << 26  # read of a log
 _LAST_BYTES = 1 << 16  # read from its end to find the last line
+
+
+def open_log(path: Path) -> IO[bytes]:
+    """The log for appending, without a last line that a killed process left half written."""
+    log = os.fdopen(disk.own(path, os.O_RDWR | os.O_CREAT | os.O_APPEND), "ab+", buffering=0)
+    try:
+        documents.require_file(path)
+        log.seek(0)
+        log.truncate(log.read().rfind(b"\n") + 1)
+        return log
+    except OSError:
+        log.close()
+        raise
 
 
 def load_events(path: Path) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ from jaxcram.devices import configuration, environment
 from jaxcram.devices.compilation import use_cache
 from jaxcram.devices.mesh import FSDP, LANES, MeshShape, places, replicated, use_memory
 from jaxcram.errors import UserError
+from jaxcram.forward import predict
 from jaxcram.models import port
 from jaxcram.models.decoder import Decoder
 from jaxcram.models.llama import LlamaConfig
@@ -259,7 +260,7 @@ def make_step(
 def next_token_loss(decoder: Decoder, tokens_BxT: jax.Array) -> jax.Array:
     """Mean cross-entropy of windows [B, T + 1], in nats per token: every token but the first."""
     # Recomputing the layers on the way back is faster on CPU too: memory is slower than arithmetic there.
-    hidden_BxTxD = decoder(decoder.embed(tokens_BxT[:, :-1]), remat=True)
+    hidden_BxTxD = predict(decoder, None, tokens_BxT, remat=True)
     logits_BxTxV = decoder.logits(hidden_BxTxD)
     return optax.softmax_cross_entropy_with_integer_labels(logits_BxTxV, tokens_BxT[:, 1:]).mean()
 

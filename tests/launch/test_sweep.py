@@ -116,7 +116,8 @@ GPUS = "--target=kubernetes --target_flags=--image=i --claim=c --devices=8 --acc
     [
         (
             ["--models=gpt5"],
-            f"--models: 'gpt5' is neither a flagfile of configs/ ({KNOWN}) nor a model (owner/name or a path)",
+            f"--models: 'gpt5' is neither a flagfile of configs/ ({KNOWN}) "
+            "nor a model (owner/name or a path)",
         ),
         (
             ["--models=no.flags"],
@@ -156,7 +157,8 @@ GPUS = "--target=kubernetes --target_flags=--image=i --claim=c --devices=8 --acc
 def test_a_mistake_is_one_line(argv, complaint, sweep_program, capsys, tmp_path):
     if complaint is None:
         argv.append(f"--root={tmp_path}")
-        complaint = "/no/such/jaxcram is not an executable on the PATH; install it, or use --dry_run to see the commands"
+        complaint = "/no/such/jaxcram is not an executable on the PATH; "
+        complaint += "install it, or use --dry_run to see the commands"
     else:
         argv.insert(0, "--dry_run")
     assert sweep_program(*argv) == 2
