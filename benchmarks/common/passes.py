@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcram.cram import lanes
+from jaxcram.cram.chunk import run_chunk
 from jaxcram.cram.engine import Engine
 from jaxcram.cram.lanes import Bucket, PassSettings
 from jaxcram.cram.progress import Progress
@@ -126,7 +127,7 @@ def full_bucket(
     def chunk() -> Tally:
         nonlocal pool
         start = time.perf_counter()
-        pool, result = jax.block_until_ready(chunk.run_chunk(model, pool, bucket, settings, devices))
+        pool, result = jax.block_until_ready(run_chunk(model, pool, bucket, settings, devices))
         wall_s = time.perf_counter() - start
         result = jax.device_get(result).unpack()
         passes_R = result.passes
