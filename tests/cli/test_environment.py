@@ -43,13 +43,13 @@ def test_jax_configuration_does_not_change_results(plain, tiny_model, tmp_path):
     assert load_rows(tmp_path / "run").equals(load_rows(plain))
     assert (tmp_path / "run" / "settings.json").read_bytes() == (plain / "settings.json").read_bytes()
     unheeded = " ".join(sorted(name for name in ODD_ENVIRONMENT if name.startswith("JAX_")))
-    said = f"jaxcram cram: not heeded, for results must not depend on it: {unheeded}"
+    said = f"jaxcram cram: ignoring variables that could change results: {unheeded}"
     assert done.stderr.splitlines()[0] == said
     assert f"figure    {tmp_path / 'run' / 'figure.png'}" in done.stdout.splitlines()
     assert (tmp_path / "run" / "figure.png").read_bytes() == (plain / "figure.png").read_bytes()
 
 
-def test_compiler_flags_are_recorded(tiny_model, tmp_path):
+def test_compiler_flags_are_part_of_the_identity_of_a_run(tiny_model, tmp_path):
     out = tmp_path / "run"
     flag = "--xla_allow_excess_precision=false"
     command = cram(tiny_model, out)

@@ -219,8 +219,8 @@ def test_pretrain_trains_a_model_that_generate_reads(tmp_path, capsys):
     loss = metrics["held_out"]["stories"]
     assert capsys.readouterr().out == (
         f"model     {out} ({metrics['parameters']} parameters, 4 steps)\n"
-        f"held out  stories: {loss['nats_per_token']:.3f} nats a token, "
-        f"{loss['bits_per_character']:.3f} bits a character\n"
+        f"held out  stories: {loss['nats_per_token']:.3f} nats per token, "
+        f"{loss['bits_per_character']:.3f} bits per character\n"
     )
     assert main.main(["generate", f"--model={out}", "--prompt=Once", "--max_new_tokens=3"]) == 0
     assert capsys.readouterr().out.startswith("Once")

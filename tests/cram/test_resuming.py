@@ -1,4 +1,4 @@
-"""Runs that are interrupted go on from a checkpoint to the same rows."""
+"""Interrupted runs resume from a checkpoint and end with the same rows."""
 
 import json
 import logging

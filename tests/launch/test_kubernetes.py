@@ -141,7 +141,7 @@ def test_without_kubectl_the_manifests_are_still_written(sweep_program, tmp_path
     monkeypatch.setenv("PATH", "/nowhere")
     assert sweep_program("--target=kubernetes", "--root=k", f"--target_flags={GPU}", "--models=a/x") == 2
     assert capsys.readouterr().err == (
-        "sweep.py: error: kubectl is not an executable on the PATH; install it, or --dry_run shows the "
-        "commands\n"
+        "sweep.py: error: kubectl is not an executable on the PATH; install it, or use --dry_run to "
+        "see the commands\n"
     )
     assert [path.name for path in (tmp_path / "k").iterdir()] == ["x-progressive-lr0.01_0.1_0.5_1.yaml"]

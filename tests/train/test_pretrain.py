@@ -185,7 +185,7 @@ def test_other_settings_and_other_texts_are_refused(
     assert pretrain(moved) == finished[1]
     (tmp_path / "moved" / "2.txt").write_text("Another volume.\n" * 99)
     allowed = (
-        "choose another directory, or what the run was made with: steps, checkpoint_every, log_every and "
+        "choose another directory or the run's own settings; only steps, checkpoint_every, log_every and "
         "mesh may change"
     )
     assert refusal(moved) == (
