@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from jaxcram.errors import Interrupted, UserError
-from jaxcram.results.directory import RunDirectory, RunKind
+from jaxcram.results.directory import RunDirectory
+from jaxcram.results.identity import RunKind
 from jaxcram.train.loop import Pace, Training, finished, train
 
 KIND = RunKind("test", tables=(), agreed=lambda path, was, now, defaults: dict(now))

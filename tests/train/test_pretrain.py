@@ -246,8 +246,8 @@ def test_a_model_that_the_disk_does_not_take_leaves_the_one_before(
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert str(stopped.value) == (
-        f"{tmp_path}: cannot be written (File too large); make room, then start the same command again: "
-        "what is whole was kept"
+        f"{tmp_path}: cannot be written (File too large); free disk space, then start the same command "
+        "again: finished results are kept"
     )
     save_model(decoder, tmp_path)
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
