@@ -12,22 +12,22 @@ Every file but the log appears whole or not at all (`results.disk`). What is the
 disk is whole, and the next start does the rest. The log is a comfort: a run goes on without it.
 """
 
-import dataclasses
 import errno
 import fcntl
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Self
 
 from jaxcram import documents
 from jaxcram.errors import UserError
-from jaxcram.results import disk, identity
+from jaxcram.results import disk
 from jaxcram.results.curves import CURVES
 from jaxcram.results.disk import writing
+from jaxcram.results.identity import LANES, RunKind
 from jaxcram.results.log import clock, elapsed_s, open_log
 from jaxcram.results.paths import LOCK, LOG, SETTINGS, SUMMARY, expanded
 from jaxcram.results.reading import load_settings
@@ -35,25 +35,6 @@ from jaxcram.results.rows import ROWS
 from jaxcram.results.table import Job
 
 _LOGGER = logging.getLogger("jaxcram")
-
-
-@dataclasses.dataclass(frozen=True)
-class RunKind:
-    """What kind of run a directory holds.
-
-    Attributes:
-        program: that makes such runs; settings.json says it, except for runs of `cram`.
-        tables: folders of its tables, which are there from the start.
-        agreed: (path, recorded settings, those of this start, defaults) -> the settings to record; raises
-            UserError where they belong to different runs (see `identity.agreed`).
-    """
-
-    program: str
-    tables: tuple[str, ...]
-    agreed: Callable[[Path, Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]], dict[str, Any]]
-
-
-LANES = RunKind("cram", (ROWS.name,), identity.agreed)
 
 
 class RunDirectory:
@@ -89,7 +70,7 @@ class RunDirectory:
                 converted); a later `open` must bring the same, or what extends them (`results.identity`).
             constants: columns of `results.rows.COLUMNS` that are the same in every row; they are filled in.
             defaults: what settings are that an earlier version did not record.
-            kind: of run; the default is one of lanes.
+            kind: of the run.
 
         Raises:
             UserError: the directory cannot be written, holds something else, belongs to other settings, or

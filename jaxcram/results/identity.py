@@ -7,10 +7,11 @@ independent. Any other difference is refused and named. Paths may change as long
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -172,3 +173,22 @@ def _shards_differ(path: Path, now: Mapping[str, Any]) -> Iterator[str]:
             yield f"rows/{file.name}: text was {(row['text'] or '')[:_SHOWN]!r}, is {asked['begins']!r}"
         elif row.get("weights_digest") and weights and row["weights_digest"] != weights:
             yield f"rows/{file.name}: different weights"
+
+
+@dataclasses.dataclass(frozen=True)
+class RunKind:
+    """A kind of run: what its directory holds, and which of its settings may change.
+
+    Attributes:
+        program: that makes such runs; recorded as `program` in settings.json, which runs of `cram` lack.
+        tables: folders of its tables, made when the run is opened.
+        agreed: (path, recorded settings, those of this start, defaults) -> settings to record; raises
+            UserError if they belong to different runs (see `agreed`).
+    """
+
+    program: str
+    tables: tuple[str, ...]
+    agreed: Callable[[Path, Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]], dict[str, Any]]
+
+
+LANES = RunKind("cram", (ROWS.name,), agreed)

@@ -1,7 +1,7 @@
-"""The training loop: steps, the log, checkpoints and interruption, whatever is trained and on what.
+"""The training loop: steps, log, checkpoints and interruption, for any model and any data.
 
-A program says what a step is and where batches come from (`Training`); the loop sees to it that a run that
-is stopped or killed goes on to the same result, to the bit on the same devices.
+A program defines the step and the batches (`Training`). A run that is interrupted or killed resumes from its
+last checkpoint and ends with the same bits on the same devices.
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ S = TypeVar("S")
 
 @dataclasses.dataclass(frozen=True)
 class Pace:
-    """How long a training is, and what is done how often.
+    """The length of a training, and its intervals in steps.
 
     Attributes:
         steps: optimiser steps of the whole run.
-        steps_matter_from: the step from which the state depends on how many steps there are in all, as by the
-            end of a learning-rate schedule; a run that has come so far keeps its `steps`.
-        tokens: of one step.
-        checkpoint_every, log_every: in steps.
+        steps_matter_from: first step at which the learning rate depends on `steps`; a run that is past it
+            must keep its `steps`.
+        tokens: trained on in one step.
+        checkpoint_every: steps between checkpoints.
+        log_every: steps between log lines.
     """
 
     steps: int
@@ -48,13 +49,13 @@ class Training(Generic[S]):
     """What is trained, and how.
 
     Attributes:
-        state: the pytree of arrays that steps change, as it is before the first one and where it is to lie;
-            the loop takes it over, so steps may donate it.
-        step: (state, batch) -> (state, loss); jitted. All that decides the result is in its arguments.
-        batch: from the number of steps before it, alone.
-        keep: (state, steps done) -> figures, for log and summary. It saves what others use of the state and
-            measures it; called with every checkpoint, and at the end.
-        pace: its lengths.
+        state: the initial pytree of arrays, with the shardings that it keeps. `step` may donate it, so the
+            caller must not use it afterwards.
+        step: (state, batch) -> (state, loss); jitted, and a function of its arguments alone.
+        batch: number of the step, from 0 -> batch; a function of that number alone, so that runs can resume.
+        keep: (state, steps done) -> figures for log and summary. Called after every checkpoint and at the
+            end, to export the model and to evaluate it.
+        pace: length and intervals.
     """
 
     state: S
@@ -66,14 +67,14 @@ class Training(Generic[S]):
 
 @dataclasses.dataclass(frozen=True)
 class Position:
-    """Where a training is between two steps.
+    """Progress of a training between two steps.
 
     Attributes:
-        done: steps.
+        done: steps so far.
         seconds: of all starts.
-        loss: mean over the steps of the last whole log interval; None before there is one.
-        losses: of the steps since.
-        steps, steps_matter_from: as its `Pace` has them.
+        loss: mean over the last complete log interval; None before the first one.
+        losses: of the steps since then.
+        steps, steps_matter_from: of the `Pace` that the run had.
     """
 
     done: int = 0
@@ -86,7 +87,7 @@ class Position:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Kept:
-    """What a checkpoint holds: where the training is, and the leaves of its state by name."""
+    """What a checkpoint holds: the progress, and the leaves of the state by name."""
 
     position: Position
     leaves: dict[str, np.ndarray]
@@ -100,10 +101,10 @@ class _Kept:
 
 
 def finished(directory: RunDirectory, steps: int) -> dict[str, Any] | None:
-    """The summary of a training that is finished, None where it is not.
+    """The summary of a finished training; None if it is not finished.
 
     Raises:
-        UserError: it is, with another number of steps.
+        UserError: it is finished with another number of steps.
     """
     if not (directory.path / "summary.json").exists():
         return None
@@ -117,21 +118,22 @@ def finished(directory: RunDirectory, steps: int) -> dict[str, Any] | None:
 
 
 def train(training: Training[S], directory: RunDirectory, tell: Callable[[str], None]) -> dict[str, Any]:
-    """Trains from the last checkpoint of the directory, or from the start, to the end.
+    """Trains to the end, from the last checkpoint of the directory if there is one.
 
     Args:
         training: what is trained.
         directory: for log, checkpoints and summary.json.
-        tell: shows a person a line.
+        tell: prints a line of progress.
 
     Returns:
         The summary: steps, tokens (seen in training), train_loss (mean over the last log interval), wall_s
         (of all starts) and tokens_per_s, and the figures that `training.keep` returned.
 
     Raises:
-        UserError: the run has come too far for another number of steps; the loss is no longer finite.
-        Interrupted: SIGINT or SIGTERM came; the state is saved.
-        StoppedError: the disk does not take what is to be written.
+        UserError: `steps` has changed and the learning rate of the steps done depends on it; or the loss is
+            not finite.
+        Interrupted: SIGINT or SIGTERM arrived; the state is saved.
+        StoppedError: the disk is full or unavailable.
     """
     pace = training.pace
     with Checkpoints(directory, 0, Kind({}, _Kept.saved, _Kept.of)) as checkpoints:
@@ -160,7 +162,7 @@ def train(training: Training[S], directory: RunDirectory, tell: Callable[[str], 
 
 
 class _Run(Generic[S]):
-    """A training under way."""
+    """A running training."""
 
     def __init__(
         self,
@@ -181,14 +183,14 @@ class _Run(Generic[S]):
         self.done, self._loss = was.done, was.loss
         self._losses: list[Any] = [*was.losses]  # floats, and scalars that are still on the device
         self._start = time.perf_counter() - was.seconds
-        # Steps done, and seconds, when the first step of this start had been compiled and had ended.
+        # Steps and seconds at the end of the first step of this start.
         self._compiled: tuple[int, float] | None = None
         devices = list(jax.tree.leaves(self._state)[0].devices())
         on = {"devices": len(devices), "device_kind": devices[0].device_kind}
         directory.log({"event": "start", "step": self.done, "steps": pace.steps, **on})
 
     def step(self) -> None:
-        """Dispatches one step, and waits for the one before: so an interrupt waits for two at most."""
+        """Dispatches one step and waits for the previous one, so that a signal waits for two at most."""
         self._state, loss = self._training.step(self._state, self._training.batch(self.done))
         if self._losses:
             jax.block_until_ready(self._losses[-1])
@@ -199,7 +201,7 @@ class _Run(Generic[S]):
             self._compiled = self.done, self._seconds()
 
     def report(self) -> None:
-        """One line for a person and one in the log."""
+        """Prints and logs the mean loss since the last report."""
         pace, losses = self._training.pace, self._fetched()
         self._loss = math.fsum(losses) / len(losses)
         self._losses = []
@@ -225,7 +227,7 @@ class _Run(Generic[S]):
         }
 
     def kept(self) -> _Kept:
-        """What a checkpoint needs; copies, since the next step donates the state."""
+        """The content of a checkpoint; copied, because the next step donates the state."""
         pace = self._training.pace
         self._losses = self._fetched()
         position = Position(
@@ -242,7 +244,7 @@ class _Run(Generic[S]):
         """The losses since the last report.
 
         Raises:
-            UserError: one is not finite, so that the state is of no use any more.
+            UserError: one of them is not finite.
         """
         losses = [float(loss) for loss in jax.device_get(self._losses)]
         if wrong := [loss for loss in losses if not math.isfinite(loss)]:
@@ -256,7 +258,7 @@ class _Run(Generic[S]):
         return time.perf_counter() - self._start
 
     def _speed(self) -> str:
-        """Speed and time left, without the compilation of the first step of this start."""
+        """Speed and time left, measured after the first step of this start, which compiles."""
         assert self._compiled is not None
         steps, seconds = self.done - self._compiled[0], self._seconds() - self._compiled[1]
         if not steps:
@@ -275,15 +277,15 @@ def _require_steps(directory: RunDirectory, done: int, was: int, now: int) -> No
 
 
 def _named(state: Any) -> dict[str, Any]:
-    """The leaves of a state by their paths: checkpoints know nothing of the classes around them."""
+    """The leaves of a state by their paths, so that checkpoints do not depend on its classes."""
     return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree.flatten_with_path(state)[0]}
 
 
 def _restored(state: S, leaves: dict[str, np.ndarray]) -> S:
-    """`state` with the values of a checkpoint, where its own leaves lie.
+    """The values of a checkpoint, with the structure and shardings of `state`.
 
     Raises:
-        UserError: the checkpoint is that of another state.
+        UserError: names, shapes or dtypes differ.
     """
     wanted = {name: (leaf.shape, leaf.dtype) for name, leaf in _named(state).items()}
     if wanted != {name: (leaf.shape, leaf.dtype) for name, leaf in leaves.items()}:

@@ -24,7 +24,7 @@ from jaxcram.models import port
 from jaxcram.models.decoder import Decoder
 from jaxcram.models.llama import LlamaConfig
 from jaxcram.results import disk, identity
-from jaxcram.results.directory import RunDirectory, RunKind
+from jaxcram.results.directory import RunDirectory
 from jaxcram.results.paths import recorded
 from jaxcram.text.sources import is_keyword
 from jaxcram.text.tokens import Tokenizer, load_tokenizer
@@ -42,7 +42,7 @@ from jaxcram.train.streams import (
 )
 from jaxcram.train.vocabulary import save_tokenizer, train_tokenizer
 
-# What a run that goes on may change: when it ends, what it shows, and where its contents and devices are.
+# Settings that may change when a run resumes. Sources are compared by their texts, not by their paths.
 _FREE = {"steps", "checkpoint_every", "log_every", "sources", "mesh"}
 
 
@@ -63,24 +63,24 @@ def pretrain(settings: PretrainSettings, tell: Callable[[str], None] = show) -> 
     """Trains a decoder and leaves it in `settings.out`, in Hugging Face's layout.
 
     Files: config.json, model.safetensors (bf16), tokenizer.json, tokenizer_config.json; those of a run
-    directory (`jaxcram.results.directory`), with what is returned as summary.json; `tokens/`. The same call
-    continues an interrupted run from its last checkpoint, with the same result to the bit on the same
-    devices. `steps` may differ then, as long as the schedule so far does not depend on it. A call for a
-    finished run returns its summary.
+    directory (`jaxcram.results.directory`), with the returned values as summary.json; token files in
+    `tokens/`. The same call resumes an interrupted run from its last checkpoint and ends with the same bits
+    on the same devices. `steps` may differ then, if the learning rate of the steps done does not depend on
+    it. For a finished run it returns the summary.
 
     Args:
-        settings: all that decides the result.
-        tell: shows a person a line.
+        settings: of the run.
+        tell: prints a line of progress.
 
     Returns:
         parameters, held_out (nats_per_token and bits_per_character of each source), and what
         `jaxcram.train.loop.train` returns.
 
     Raises:
-        UserError: a source cannot be used; `out` is not writable or belongs to other settings; the batch does
-            not divide by the devices, or there are none; the loss is no longer finite.
-        Interrupted: SIGINT or SIGTERM came; the state is saved.
-        StoppedError: the disk is full or gone.
+        UserError: a source cannot be used; `out` is not writable or has other settings; the batch is no
+            multiple of the devices, or there are none; the loss is not finite.
+        Interrupted: SIGINT or SIGTERM arrived; the state is saved.
+        StoppedError: the disk is full or unavailable.
     """
     shape = MeshShape.parse(settings.mesh)
     use_cache()
@@ -101,13 +101,13 @@ def pretrain(settings: PretrainSettings, tell: Callable[[str], None] = show) -> 
             save_tokenizer(train_tokenizer(corpora, settings.vocab_size), directory.path)
         tokenizer = load_tokenizer(directory.path)
         streams = _streams(settings, corpora, tokenizer, directory.path)
-        with jax.set_mesh(mesh):  # for attention's kernels, which XLA does not cut by itself
+        with jax.set_mesh(mesh):  # attention kernels need it, because XLA does not partition them
             training = _training(settings, tokenizer, streams, directory.path, tell, mesh)
             return train(training, directory, tell)
 
 
 def _recorded(settings: PretrainSettings, corpora: list[Corpus]) -> dict[str, Any]:
-    """What settings.json has: the settings, and a digest of every source's texts."""
+    """The content of settings.json: the settings, and a digest of every source's texts."""
     fields = dataclasses.asdict(settings)
     del fields["out"]
     fields["sources"] = [name if is_keyword(name) else recorded(name) for name in (x.name for x in corpora)]
@@ -121,7 +121,7 @@ def _recorded(settings: PretrainSettings, corpora: list[Corpus]) -> dict[str, An
 def _agreed(
     path: Path, was: Mapping[str, Any], now: Mapping[str, Any], defaults: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The settings to record for a run that goes on; see `RunKind`."""
+    """The settings to record for a run that resumes; see `RunKind`."""
     was = {**{name: value for name, value in defaults.items() if name in now}, **was}
     differences = list(identity.settings_differ(was, now, _FREE))
     if was.get("shares") == now["shares"] and was.get(identity.CONTENTS) != now[identity.CONTENTS]:
@@ -132,13 +132,13 @@ def _agreed(
     return {name: was[name] if name in _FREE else value for name, value in now.items()}
 
 
-KIND = RunKind("pretrain", tables=(), agreed=_agreed)
+KIND = identity.RunKind("pretrain", tables=(), agreed=_agreed)
 
 
 def _streams(
     settings: PretrainSettings, corpora: list[Corpus], tokenizer: Tokenizer, path: Path
 ) -> list[Stream]:
-    """The tokens of all sources, from the files of the run or into them."""
+    """The tokens of all sources, in files of the run directory."""
     folder = path / "tokens"
     with disk.writing(folder):
         folder.mkdir(exist_ok=True)
@@ -221,9 +221,9 @@ def init_state(
     optimizer: optax.GradientTransformation,
     mesh: jax.sharding.Mesh,
 ) -> State:
-    """The state before the first step, the weights and their moments cut alike over the mesh."""
+    """The initial state; the moments are sharded like their weights."""
     decoder = port.place(Decoder(config, rngs=nnx.Rngs(configuration.key(settings.seed))), mesh)
-    # Moments lie where their weights do; what else there is, the count of steps, is whole on every device.
+    # Moments are made with the shardings of their weights; the step counts are replicated.
     moments = jax.tree.map(
         lambda leaf: leaf if leaf.ndim else replicated(leaf, mesh), optimizer.init(decoder)
     )
@@ -231,7 +231,7 @@ def init_state(
 
 
 def save_model(decoder: Decoder, path: Path) -> None:
-    """Puts config.json and model.safetensors in place, each whole, so that a reader never sees a half."""
+    """Writes config.json and model.safetensors atomically."""
     with disk.writing_through(path):
         partial = path / "model.partial"
         port.save(decoder, partial)
@@ -243,7 +243,7 @@ def save_model(decoder: Decoder, path: Path) -> None:
 def make_step(
     state: State, optimizer: optax.GradientTransformation, dtype: str
 ) -> Callable[[State, jax.Array], tuple[State, jax.Array]]:
-    """One step of the optimiser on windows [B, T + 1]; returns the loss before it. The state is donated."""
+    """One step of the optimiser on windows [B, T + 1]; returns the loss before it. Donates the state."""
     where = jax.tree.map(lambda leaf: leaf.sharding, state)
 
     def step(state: State, tokens_BxT: jax.Array) -> tuple[State, jax.Array]:

@@ -2,7 +2,7 @@
 
 A source becomes two files of token ids, one to train on and one held out: its documents, one after the other,
 each between BOS and EOS. Windows are cut from them anywhere, with no mask between documents, so that any
-token may stand at position 0 and the model learns to read what stands there: a crammed embedding will.
+token may stand at position 0 and the model learns to use what is there: later a crammed embedding.
 
     N-train.bin, N-held-out.bin   ids as uint16 where the vocabulary fits, else as uint32, little-endian
     N.json                        what they hold, with digests; written last
@@ -50,11 +50,11 @@ class Stream:
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """The most tokens of a source, about: whole documents are taken.
+    """The number of tokens after which no further document of a source is read.
 
     Attributes:
-        train: to train on.
-        held_out: to measure the held-out loss on.
+        train: of the training part.
+        held_out: of the held-out part.
     """
 
     train: int
@@ -62,23 +62,23 @@ class Limits:
 
 
 def id_dtype(vocab_size: int) -> np.dtype:
-    """How ids below `vocab_size` are stored."""
+    """The dtype in which ids below `vocab_size` are stored."""
     return np.dtype("<u2" if vocab_size <= 2**16 else "<u4")
 
 
 def open_stream(corpus: Corpus, tokenizer: Tokenizer, vocab_size: int, limits: Limits, stem: Path) -> Stream:
-    """The tokens of a source in STEM-train.bin and STEM-held-out.bin; written where STEM.json is missing.
+    """The tokens of a source, from STEM-train.bin and STEM-held-out.bin; without STEM.json these are written.
 
     Args:
         corpus: the source.
         tokenizer: makes the ids.
         vocab_size: of the model; ids are below it.
-        limits: how much of the source is taken.
+        limits: tokens of the source.
         stem: beginning of the names of the files; its directory exists.
 
     Raises:
-        UserError: the tokenizer has ids that the model lacks; the files are damaged, or those of another
-            tokenizer; the disk does not take them.
+        UserError: an id is beyond the vocabulary; the files are damaged or belong to another tokenizer.
+        StoppedError: the disk is full or unavailable.
     """
     about_file = stem.with_name(f"{stem.name}.json")
     if not about_file.exists():
@@ -95,11 +95,11 @@ def open_stream(corpus: Corpus, tokenizer: Tokenizer, vocab_size: int, limits: L
             "parts": parts,
         }
         disk.replace(about_file, json.dumps(about, indent=1).encode() + b"\n")
-    remedy = f"remove {stem.parent} and start the same command again, which writes it anew"
+    remedy = f"remove {stem.parent} and start the same command again, which writes it again"
     try:
         stored = documents.read_object(about_file)
         if (stored["vocab_size"], stored["tokenizer"]) != (vocab_size, tokenizer.digest):
-            raise UserError(f"{about_file}: its tokens are those of another tokenizer; {remedy}")
+            raise UserError(f"{about_file}: its tokens belong to another tokenizer; {remedy}")
         train_N, held_out_N = (
             _read(_file(stem, part), stored["parts"][part]) for part in ("train", "held-out")
         )
@@ -122,7 +122,7 @@ def _file(stem: Path, part: str) -> Path:
 def _write(
     texts: Iterable[str], tokenizer: Tokenizer, vocab_size: int, limit: int, file: Path
 ) -> dict[str, Any]:
-    """Writes whole documents until there are `limit` tokens; returns what N.json says of the file."""
+    """Writes whole documents up to `limit` tokens; returns the file's entry in N.json."""
     dtype, digest = id_dtype(vocab_size), hashlib.sha256()
     tokens = characters = 0
     temporary = file.with_name(f".{file.name}{disk.TEMPORARY}")
@@ -149,17 +149,17 @@ def _write(
 
 
 def _read(file: Path, about: Mapping[str, Any]) -> np.ndarray:
-    """The ids [N] of a file. Raises ValueError where it does not hold what is said of it."""
+    """The ids [N] of a file. Raises ValueError if its digest differs from its entry."""
     with open(file, "rb") as content:
         if hashlib.file_digest(content, "sha256").hexdigest() != about["sha256"]:
-            raise ValueError(f"the digest of {file.name} is wrong")
+            raise ValueError(f"wrong digest of {file.name}")
     if not about["tokens"]:
         return np.zeros(0, about["dtype"])
     return np.memmap(file, np.dtype(about["dtype"]), mode="r", shape=(about["tokens"],))
 
 
 def require_windows(streams: Iterable[Stream], length: int) -> None:
-    """Raises UserError where a part of a source is too short for a window of `length` tokens and the next."""
+    """Raises UserError if a part of a source has no window of `length` + 1 tokens."""
     for stream in streams:
         for part, tokens_N in (("training", stream.train), ("held-out", stream.held_out)):
             if len(tokens_N) <= length:

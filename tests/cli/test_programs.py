@@ -233,7 +233,7 @@ def test_pretrain_trains_a_model_that_generate_reads(tmp_path, capsys):
     assert main.main([*command, "--width=24"]) == 2
     assert capsys.readouterr().err == (
         f"jaxcram pretrain: error: {out}: the run has other settings (width: was 16, is 24); choose another "
-        "directory, or what the run was made with: steps, checkpoint_every, log_every and mesh may change\n"
+        "directory or the run's own settings; only steps, checkpoint_every, log_every and mesh may change\n"
     )
 
 

@@ -16,7 +16,8 @@ import pytest
 
 from jaxcram.errors import StoppedError, UserError
 from jaxcram.results.curves import CURVES
-from jaxcram.results.directory import LANES, Job, RunDirectory, RunKind
+from jaxcram.results.directory import Job, RunDirectory
+from jaxcram.results.identity import LANES, RunKind
 from jaxcram.results.reading import load_curves, load_log, load_rows, load_settings, load_summary
 from jaxcram.results.rows import COLUMNS
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from jaxcram.errors import Interrupted, UserError
-from jaxcram.results.directory import RunDirectory, RunKind
+from jaxcram.results.directory import RunDirectory
+from jaxcram.results.identity import RunKind
 from jaxcram.train.loop import Pace, Training, finished, train
 
 KIND = RunKind("test", tables=(), agreed=lambda path, was, now, defaults: dict(now))
@@ -162,7 +163,7 @@ def test_the_checkpoint_before_a_damaged_one_is_used(tmp_path, whole, caplog):
     assert result(trained(training(at(-1, lambda: None, seen)), tmp_path)) == whole
     assert seen == list(range(4, STEPS))
     assert [record.getMessage().rsplit("; ", 1)[1] for record in caplog.records] == [
-        "going on from checkpoint 1"
+        "using checkpoint 1 instead"
     ]
 
 

@@ -185,7 +185,7 @@ def test_other_settings_and_other_texts_are_refused(
     assert pretrain(moved) == finished[1]
     (tmp_path / "moved" / "2.txt").write_text("Another volume.\n" * 99)
     allowed = (
-        "choose another directory, or what the run was made with: steps, checkpoint_every, log_every and "
+        "choose another directory or the run's own settings; only steps, checkpoint_every, log_every and "
         "mesh may change"
     )
     assert refusal(moved) == (
@@ -246,8 +246,8 @@ def test_a_model_that_the_disk_does_not_take_leaves_the_one_before(
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert str(stopped.value) == (
-        f"{tmp_path}: cannot be written (File too large); make room, then start the same command again: "
-        "what is whole was kept"
+        f"{tmp_path}: cannot be written (File too large); free disk space, then start the same command "
+        "again: finished results are kept"
     )
     save_model(decoder, tmp_path)
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before

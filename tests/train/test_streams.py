@@ -119,7 +119,7 @@ def empty_document(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "why"),
     [
-        (damage_ids, "the digest of 0-train.bin is wrong"),
+        (damage_ids, "wrong digest of 0-train.bin"),
         (remove_ids, "0-held-out.bin: No such file or directory"),
         (empty_document, "'vocab_size' is missing"),
     ],
@@ -131,13 +131,13 @@ def test_damaged_token_files_are_refused(tmp_path: Path, damage: Callable[[Path]
         open_stream(WORDS, tokenizer(9), 9, Limits(100, 100), tmp_path / "0")
     assert str(refusal.value) == (
         f"{tmp_path}/0.json: the token files are damaged ({why}); remove {tmp_path} and start the same "
-        "command again, which writes it anew"
+        "command again, which writes it again"
     )
 
 
 def test_token_files_of_another_tokenizer_are_refused(tmp_path: Path) -> None:
     open_stream(WORDS, tokenizer(9), 9, Limits(100, 100), tmp_path / "0")
-    with pytest.raises(UserError, match="its tokens are those of another tokenizer"):
+    with pytest.raises(UserError, match="its tokens belong to another tokenizer"):
         open_stream(WORDS, tokenizer(9, "two"), 9, Limits(100, 100), tmp_path / "0")
 
 
