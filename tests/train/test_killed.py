@@ -40,7 +40,7 @@ def test_whatever_ends_it_the_same_command_goes_on_to_the_same_model(tmp_path: P
     subprocess.run(command("whole"), cwd=tmp_path, check=True, capture_output=True)
     code, line = signalled(tmp_path / "broken", 1, signal.SIGTERM)
     assert code == 143
-    assert line.startswith("jaxcram pretrain: terminated; go on with: jaxcram pretrain --out=broken ")
+    assert line.startswith("jaxcram pretrain: terminated; resume with: jaxcram pretrain --out=broken ")
     code, line = signalled(tmp_path / "broken", 3, signal.SIGKILL)
     assert code == -signal.SIGKILL
     subprocess.run(command("broken"), cwd=tmp_path, check=True, capture_output=True)
