@@ -6,7 +6,7 @@
     curves/KEY.parquet  its curve, one point every few steps, where asked for; there before its rows
     log.jsonl           events, each with the time of day and the seconds of all starts so far
     summary.json        written at the end
-    checkpoints/        of lanes under way (`jaxcram.results.checkpoint`); gone when the summary is written
+    checkpoints/        of what is under way (`jaxcram.results.checkpoint`); gone when the summary is written
 
 Every file but the log appears whole or not at all (`results.disk`). What is there after a crash or on a full
 disk is whole, and the next start does the rest. The log is a comfort: a run goes on without it.
