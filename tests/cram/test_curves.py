@@ -242,7 +242,7 @@ def test_a_run_without_curves_is_reported_in_one_line(run):  # noqa: F811
     assert str(error.value) == (
         f"{run.path}: no finished lane of this run has a curve; cram with log_every, such as 10"
     )
-    with pytest.raises(UserError, match="log_every -1 must be 0 \(no curves\) or greater"):
+    with pytest.raises(UserError, match=r"log_every -1 must be 0 \(no curves\) or greater"):
         CramSettings(log_every=-1)
 
 

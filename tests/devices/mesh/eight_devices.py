@@ -124,11 +124,11 @@ def squared(x: jax.Array, times: int) -> jax.Array:
 
 
 def overtakes(model: Decoder) -> bool:
-    """Whether short work of a second place is done while long work of the first goes on."""
-    first, second, *_ = DeviceGroups(model)._places
+    """Whether short work of a second device group finishes while long work of the first runs."""
+    first, second, *_ = DeviceGroups(model)._groups
     x = jnp.ones((128, 128))
     squared(x, 1).block_until_ready()
-    long, short = (place.thread.submit(squared, x, n).result() for place, n in ((first, 5000), (second, 1)))
+    long, short = (group.thread.submit(squared, x, n).result() for group, n in ((first, 5000), (second, 1)))
     short.block_until_ready()
     return not long.is_ready()
 
