@@ -117,14 +117,15 @@ def _prepare(directory: RunDirectory, task: Task, checkpoints: Checkpoints[Snaps
         lambda: (sorted(directory.finished_jobs()), (directory.path / "summary.json").exists())
     )
     jobs = jobs_of(task.samples, task.settings)
-    missing = [job for job in jobs if job.key not in set(keys)]
+    done = set(keys)
+    missing = [job for job in jobs if job.key not in done]
     if summarised and not missing:
         return None
     if summarised:
         processes.from_first(directory.remove_summary)
     saved, mode = checkpoints.newest(), task.settings.stages.mode
-    stored = load_lanes(directory.path) if keys else ()
-    finished = {job.key: Outcome.of_table(table, mode) for job, table in stored if job.key in set(keys)}
+    stored = load_lanes(directory.path) if done else ()
+    finished = {job.key: Outcome.of_table(table, mode) for job, table in stored if job.key in done}
     return _Work(jobs, missing, finished, saved)
 
 

@@ -7,18 +7,8 @@ import pyarrow.compute
 import pytest
 
 from jaxcram.figures.run import run_figure
+from tests.analysis.test_surprisal import ROWS
 
-ROWS = [  # sample, learning rate, seed, tokens, steps, exact, bits
-    (0, 0.1, 0, 1, 9, True, 0.0),
-    (0, 0.1, 0, 2, 4, True, 1.5),
-    (0, 0.1, 0, 3, 0, True, 0.5),
-    (0, 0.1, 0, 4, 10, True, 6.0),
-    (0, 0.1, 0, 5, 1000, False, 9.0),
-    (0, 1.0, 0, 3, 6, True, 2.0),
-    (0, 1.0, 0, 5, 8, True, 7.0),
-    (7, 0.1, 0, 1, 2, True, 0.0),
-    (7, 1.0, 0, 1, 1000, False, 0.0),
-]
 NAMES = ("sample_id", "learning_rate", "seed", "stage_seq_len", "steps", "exact", "surprisal_bits")
 HORIZONS = {(0, 0.1): 4, (0, 1.0): 5, (7, 0.1): 1, (7, 1.0): 0}
 SUMMARY = {
