@@ -18,6 +18,7 @@ import numpy as np
 from jaxcram.cram import lanes
 from jaxcram.cram.chunk import run_chunk
 from jaxcram.cram.engine import Engine
+from jaxcram.cram.fit import fit_run
 from jaxcram.cram.lanes import Bucket, PassSettings
 from jaxcram.cram.progress import Progress
 from jaxcram.cram.rows import Outcome
@@ -182,7 +183,9 @@ def whole_run(model: Decoder, samples: list[Sample], settings: CramSettings) -> 
     start = time.perf_counter()
     jobs = jobs_of(samples, settings)
     with _tallied() as buckets:
-        lanes_ended = Engine(model, samples, settings, jobs, len(jobs)).lanes(lambda progress: None)
+        lengths = [len(sample.tokens) for sample in samples]
+        fit = fit_run(model, settings, lengths)
+        lanes_ended = Engine(model, samples, settings, jobs, len(jobs), fit).lanes(lambda progress: None)
         outcomes = {ended.outcome.job: ended.outcome for ended in lanes_ended}
     wall_s = time.perf_counter() - start
     for bucket, tally in buckets.items():

@@ -85,7 +85,7 @@ TOPICS = {
     "Procedure": {
         "max_steps": Doc("Cap per sample, and length of the schedule", "steps"),
         "max_steps_per_token": Doc("Cap per stage", "steps"),
-        "token_budget": Doc("Padded tokens of one pass of jaxcram; 0: jaxcram's default", "tokens"),
+        "token_budget": Doc("Most padded tokens of one pass of jaxcram; 0 measures what is fastest", "tokens"),
     },
     "Results": RESULTS,
 }

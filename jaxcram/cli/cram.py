@@ -100,8 +100,8 @@ TOPICS = {
     },
     "Speed and device memory (they do not change the procedure)": {
         "token_budget": Doc(
-            "Padded tokens of one pass on one device; 0 is a preset for the kind of device, auto measures "
-            "once what is best for this model on this device",
+            "Most padded tokens of one pass on one device; auto measures once which shapes of passes are "
+            "fastest with this model on this device",
             "tokens",
         ),
         "chunk_passes": Doc("Passes on the device between two reads by the host", "passes"),

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import AbstractMesh, Mesh
 
 from jaxcram.cram.lanes import Bucket, Lanes, PassSettings, Record, State, can_go_on, one_pass
@@ -22,7 +21,6 @@ class ChunkResult(NamedTuple):
     Attributes:
         passes: passes that each device ran [R].
         lane_steps, useful_tokens: steps taken, and tokens of unfinished lanes' prefixes, by device [R].
-        active: lanes that can go on afterwards, by device [R].
         state: state of the batch after the chunk, [S, ..].
         records: records of every seat and pass, [S, P, ..]; filled up to the number of passes of the device.
     """
@@ -30,26 +28,8 @@ class ChunkResult(NamedTuple):
     passes: jax.Array
     lane_steps: jax.Array
     useful_tokens: jax.Array
-    active: jax.Array
     state: State
     records: Record
-
-
-class Limits(NamedTuple):
-    """When a chunk ends; arrays, so that other values do not recompile it.
-
-    Attributes:
-        floor: a device stops when fewer of its lanes than this can go on.
-        quorum: run no pass if fewer lanes can go on at the start.
-        active: how many can go on, where lanes on other meshes count too.
-    """
-
-    floor: jax.Array | int = 1
-    quorum: jax.Array | int = 0
-    active: jax.Array | np.int32 = np.int32(0)
-
-
-ALL = Limits()  # every pass, as long as any lane can go on
 
 
 @functools.partial(jax.jit, static_argnames=("bucket", "settings", "mesh"), donate_argnames="seats")
@@ -59,7 +39,7 @@ def run_chunk(
     bucket: Bucket,
     settings: PassSettings,
     mesh: Mesh | AbstractMesh,
-    limits: Limits = ALL,
+    floor: jax.Array | int = 1,
 ) -> tuple[Packed[Lanes], Packed[ChunkResult]]:
     """Run passes over lanes, on every place of the mesh over its own share of them.
 
@@ -70,19 +50,18 @@ def run_chunk(
         bucket: the padded shape; one trace each.
         settings: the procedure.
         mesh: that of the model; its devices do not matter.
-        limits: when to stop early.
+        floor: a device stops early once fewer of its lanes than this can go on; an array, so that another
+            value does not recompile.
 
     Returns:
         The lanes after the chunk, and the chunk's result, both whole on every device.
     """
     lanes = replicate(seats.unpack(), mesh)  # or XLA adds an all-reduce
-    active = jnp.maximum(jnp.sum(can_go_on(lanes.progress, bucket.tokens)), limits.active)
-    passes = jnp.where(active >= limits.quorum, settings.chunk_passes, 0)
     # Devices that share a model exchange something in every pass, so none of them may stop on its own.
-    floor = 0 if exchanges(mesh) else limits.floor
+    least = 0 if exchanges(mesh) else floor
 
     def share(model: Decoder, lanes: Lanes) -> ChunkResult:
-        result = _passes(model, lanes, bucket.tokens, settings, passes, floor)
+        result = _passes(model, lanes, bucket.tokens, settings, least)
         here = lanes.problem.length.shape[0] // bucket.lanes
         return result._replace(passes=jnp.full(here, result.passes))
 
@@ -97,7 +76,6 @@ def _passes(
     lanes: Lanes,
     length: int,
     settings: PassSettings,
-    passes: jax.Array,
     floor: jax.Array | int,
 ) -> ChunkResult:
     """The part of a chunk of one place on the `lanes` axis."""
@@ -109,7 +87,7 @@ def _passes(
 
     def go_on(carry: tuple) -> jax.Array:
         done, _, _, lanes, _ = carry
-        return (done < passes) & (jnp.sum(can_go_on(lanes.progress, length)) >= floor)
+        return (done < settings.chunk_passes) & (jnp.sum(can_go_on(lanes.progress, length)) >= floor)
 
     def step(carry: tuple) -> tuple:
         done, lane_steps, useful, lanes, records = carry
@@ -123,5 +101,4 @@ def _passes(
     done, lane_steps, useful, lanes, records = jax.lax.while_loop(
         go_on, step, (zero, zero, zero, lanes, records)
     )
-    active = jnp.sum(can_go_on(lanes.progress, length))
-    return ChunkResult(done, lane_steps[None], useful[None], active[None], lanes.state, records)
+    return ChunkResult(done, lane_steps[None], useful[None], lanes.state, records)

@@ -11,20 +11,21 @@ import jax.numpy as jnp
 import numpy as np
 from jax.errors import JaxRuntimeError
 
-from jaxcram.cram import autotune, lanes, pass_bytes, snapshot
+from jaxcram.cram import lanes, snapshot
 from jaxcram.cram.chunk import ChunkResult
 from jaxcram.cram.curves import LaneCurve
+from jaxcram.cram.fit import Fit
 from jaxcram.cram.groups import Chunk, DeviceGroups
 from jaxcram.cram.lanes import Lanes, PassSettings, Record
 from jaxcram.cram.progress import Progress
 from jaxcram.cram.rows import Ended, LaneRows
-from jaxcram.cram.scheduler import Plan, Scheduler
+from jaxcram.cram.scheduler import Scheduler
 from jaxcram.cram.settings import CramSettings
-from jaxcram.cram.snapshot import Fit, Snapshot, asked, fit_before
+from jaxcram.cram.snapshot import Snapshot
 from jaxcram.cram.stages import Stop
 from jaxcram.cram.start import alone_nll, initial_embeddings
 from jaxcram.cram.time_left import TimeLeft
-from jaxcram.devices import device_memory, mesh, processes
+from jaxcram.devices import device_memory, processes
 from jaxcram.errors import UserError
 from jaxcram.models.decoder import Decoder
 from jaxcram.results.table import Job
@@ -43,8 +44,8 @@ class Engine:
         settings: the procedure.
         jobs: the lanes to run, without those that an earlier start has finished.
         num_lanes: lanes of the whole run, finished ones included.
+        fit: how the run is fitted to its devices.
         saved: the unfinished lanes of an earlier start; those among `jobs` resume from it.
-        tell: shows the user a line before there is progress to show.
     """
 
     def __init__(
@@ -54,8 +55,8 @@ class Engine:
         settings: CramSettings,
         jobs: list[Job],
         num_lanes: int,
+        fit: Fit,
         saved: Snapshot | None = None,
-        tell: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._model = model
         self._settings = settings
@@ -63,28 +64,11 @@ class Engine:
         needed = {job.sample_id for job in jobs}
         self._tokens = {sample.sample_id: sample.tokens for sample in samples if sample.sample_id in needed}
         length_N = np.array([len(self._tokens[job.sample_id]) for job in jobs], np.int32)
-        self._mesh = mesh.of(model)
-        self._groups = DeviceGroups(model)
-        before = fit_before(model, settings, saved)
-        cost, note = (before.cost, "") if before else autotune.cost_for(model, settings, tell)
-        self._cost_at_start = cost
-        room = model.config.max_positions - settings.num_memory + 1
-        # Shapes come from the whole run, not from what is missing of it, for the same reason.
-        longest = max(len(sample.tokens) for sample in samples)
-        plan = Plan.of(num_lanes, longest, room)
-        self._scheduler = Scheduler(
-            len(jobs), plan, cost, num_lanes, mesh.places(self._mesh), len(self._groups)
-        )
-        self._pass = PassSettings(
-            settings.objective,
-            settings.optimizer,
-            settings.stages,
-            chunk_passes=settings.chunk_passes,
-            remat=before.remat if before else self._remat(),
-        )
-        if self._pass.remat and settings.remat is None:
-            note = "; ".join(filter(None, (note, "layers are recomputed on the way back, to fit the memory")))
-        self.progress = Progress(num_lanes, len(jobs), cost.token_budget, self._pass.remat, note=note)
+        self.fit = fit
+        self._groups = DeviceGroups(model, fit.plan.at_once)
+        self._scheduler = Scheduler(len(jobs), fit.plan, len(self._groups))
+        self._pass = PassSettings.of(settings, fit.remat)
+        self.progress = Progress(num_lanes, len(jobs), fit.plan.token_budget, fit.remat, note=fit.note)
         nll = self._alone_nll()
         start_NxKxD = initial_embeddings(model, jobs, settings)
         self._lanes = self._fresh_lanes(length_N, start_NxKxD)
@@ -130,33 +114,15 @@ class Engine:
             lanes={key: len(of_lane.rows) for key, of_lane in rows.items()},
             state={name: leaf[running] for name, leaf in snapshot.named(self._lanes.state).items()},
             rows={key: of_lane.new_rows() for key, of_lane in rows.items()},
-            fit=Fit(
-                *asked(self._model, self._settings),
-                dataclasses.replace(self._cost_at_start, token_budget=self._scheduler.token_budget),
-                self._pass.remat,
-            ),
             totals=totals,
             points={key: len(curve.rows) for key, curve in curves.items() if curve.rows},
             curves={key: curve.new_rows() for key, curve in curves.items()},
         )
 
-    def _remat(self) -> bool:
-        """As asked, or as the device's memory demands."""
-        if self._settings.remat is not None:
-            return self._settings.remat
-        longest = self._scheduler.bucket(self._scheduler.longest_bucket)
-        return processes.from_first(
-            lambda: pass_bytes.needs_remat(self._model, longest, self._settings.num_memory)
-        )
-
-    def padded_length(self, prefix: int) -> int:
-        """Tokens of the padded passes in which a prefix is optimised."""
-        return self._scheduler.padded_length(prefix)
-
     def _fresh_lanes(self, length_N: np.ndarray, start_NxKxD: np.ndarray) -> Lanes:
         """The lanes at their start, as numpy arrays."""
         targets = [self._tokens[job.sample_id] for job in self._jobs]
-        tokens_NxM = pad_tokens(targets, len(targets), self._scheduler.longest_bucket)
+        tokens_NxM = pad_tokens(targets, len(targets), self.fit.plan.buckets[-1].tokens)
         peak_N = np.array([job.learning_rate for job in self._jobs], np.float32)
         pool = lanes.init_pool(
             lanes.Problem(jnp.asarray(tokens_NxM), jnp.asarray(length_N), jnp.asarray(peak_N)),
@@ -168,7 +134,7 @@ class Engine:
     def _alone_nll(self) -> dict[int, np.ndarray]:
         """Of every text under the model alone; a model that gives no numbers there is refused."""
         try:
-            nll = alone_nll(self._model, self._tokens, self._scheduler.longest_bucket)
+            nll = alone_nll(self._model, self._tokens, self.fit.plan.buckets[-1].tokens)
         except JaxRuntimeError as error:
             if not device_memory.ran_out(error):
                 raise
@@ -193,23 +159,25 @@ class Engine:
         Raises:
             UserError: there is nothing smaller, or nothing that this process may choose.
         """
-        halved = self._scheduler.halve_budget()
-        if not halved and (self._pass.remat or self._settings.remat is not None):
-            remedy = "" if self._pass.remat else "remat, "
+        smaller = self.fit.plan.halved()
+        if not smaller and (self.fit.remat or self._settings.remat is not None):
+            remedy = "" if self.fit.remat else "remat, "
             raise UserError(
                 f"out of device memory with one lane in a pass: use {remedy}dtype=bfloat16, "
                 "mesh=model:N, a smaller model or a larger device"
             ) from error
-        instead = f"token_budget={self._scheduler.token_budget}" if halved else "remat"
+        instead = f"token_budget={smaller.token_budget}" if smaller else "remat"
         if processes.count() > 1:
             raise UserError(
                 f"out of device memory: start the same command again with {instead}; "
                 "what is finished was kept"
             ) from error
-        if not halved:
-            self._pass = dataclasses.replace(self._pass, remat=True)
-        self.progress.token_budget = self._scheduler.token_budget
-        self.progress.remat = self._pass.remat
+        remat = self.fit.remat or smaller is None
+        self.fit = dataclasses.replace(self.fit, plan=smaller or self.fit.plan, remat=remat)
+        self._scheduler.plan = self.fit.plan
+        self._pass = PassSettings.of(self._settings, self.fit.remat)
+        self.progress.token_budget = self.fit.plan.token_budget
+        self.progress.remat = self.fit.remat
         self.progress.note = f"out of device memory: going on as with {instead}"
 
     def _chunk(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ import optax
 
 from jaxcram.cram import objective, optimizer, stages
 from jaxcram.cram.parametrization import Direct, Parametrization, Params
-from jaxcram.cram.settings import Objective, OptimizerSettings, StageSettings
+from jaxcram.cram.settings import CramSettings, Objective, OptimizerSettings, StageSettings
 from jaxcram.cram.stages import Progress, Stop
 from jaxcram.forward import predict
 from jaxcram.models.decoder import Decoder
@@ -39,6 +39,17 @@ class PassSettings:
     parametrization: Parametrization = Direct()
     chunk_passes: int = 16
     remat: bool = False
+
+    @classmethod
+    def of(cls, settings: CramSettings, remat: bool) -> Self:
+        """The settings of a run's passes."""
+        return cls(
+            settings.objective,
+            settings.optimizer,
+            settings.stages,
+            chunk_passes=settings.chunk_passes,
+            remat=remat,
+        )
 
 
 class Bucket(NamedTuple):

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from jaxcram.cram import autotune, snapshot
+from jaxcram.cram.fit import Fit
 from jaxcram.cram.lanes import Bucket
-from jaxcram.cram.scheduler import Plan, Scheduler
 from jaxcram.cram.settings import CramSettings
 from jaxcram.cram.snapshot import Snapshot
 from jaxcram.devices import mesh, processes
@@ -34,8 +33,8 @@ class Outline:
         settings: the procedure.
         finished: lanes that an earlier start has finished.
         saved: lanes that resume from a checkpoint.
-        token_budget: padded tokens of one pass on one device; None if it will be measured.
-        passes: the shapes of passes on one device; empty if the budget will be measured.
+        passes: the shapes of passes on one device; empty if they are still to be measured.
+        at_once: passes that run at once; 0 likewise.
     """
 
     out: str
@@ -50,8 +49,8 @@ class Outline:
     settings: CramSettings
     finished: int
     saved: int
-    token_budget: int | None
     passes: tuple[Bucket, ...]
+    at_once: int
 
     @property
     def lanes(self) -> int:
@@ -66,6 +65,7 @@ def outline(
     settings: CramSettings,
     finished: int,
     saved: Snapshot | None = None,
+    fit: Fit | None = None,
 ) -> Outline:
     """The outline of a run.
 
@@ -76,19 +76,12 @@ def outline(
         settings: the procedure.
         finished: number of lanes that an earlier start has finished.
         saved: the unfinished lanes of the newest checkpoint, if any.
+        fit: how the run is fitted to its devices; None if that is still to be measured.
     """
     name, decoder = model
     config, whole = decoder.config, mesh.of(decoder)
     kinds = Counter(_kind(device) for device in whole.devices.flat)
     lengths = tuple(len(sample.tokens) for sample in samples)
-    lanes = len(samples) * len(settings.learning_rates) * len(settings.seeds)
-    before = snapshot.fit_before(decoder, settings, saved)
-    cost = before.cost if before else autotune.known_cost(settings)
-    passes: tuple[Bucket, ...] = ()
-    if cost:
-        plan = Plan.of(lanes, max(lengths), config.max_positions - settings.num_memory + 1)
-        scheduler = Scheduler(lanes, plan, cost, lanes, mesh.places(whole))
-        passes = tuple(scheduler.bucket(length) for length in plan.lengths)
     return Outline(
         out=out,
         model=name,
@@ -102,8 +95,8 @@ def outline(
         settings=settings,
         finished=finished,
         saved=len(saved.lanes) if saved else 0,
-        token_budget=cost.token_budget if cost else None,
-        passes=passes,
+        passes=fit.plan.buckets if fit else (),
+        at_once=fit.plan.at_once if fit else 0,
     )
 
 

@@ -7,6 +7,7 @@ kernel exactly; the working memory is an upper estimate.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -59,12 +60,16 @@ def count(model: Decoder, bucket: Bucket, num_memory: int, *, remat: bool) -> Pa
     return PassBytes(weights, _stored(model, bucket, num_memory, remat), working)
 
 
-def needs_remat(model: Decoder, bucket: Bucket, num_memory: int) -> bool:
-    """Whether the device cannot hold the activations of a bucket's passes; False if its memory is unknown."""
+def most_tokens(model: Decoder, tokens: int, num_memory: int, *, remat: bool) -> float:
+    """Padded tokens of passes of lanes of so many tokens that fit into the device's memory.
+
+    Less than `tokens` if not even one lane fits; infinity where the device does not tell its memory.
+    """
     available = device_memory.available()
     if available is None:
-        return False
-    return count(model, bucket, num_memory, remat=False).total > ROOM * available
+        return math.inf
+    one, two = (count(model, Bucket(tokens, lanes), num_memory, remat=remat).total for lanes in (1, 2))
+    return tokens * (1 + (ROOM * available - one) / max(two - one, 1))
 
 
 def _stored(model: Decoder, bucket: Bucket, num_memory: int, remat: bool) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxcram.cram import summary, verify
 from jaxcram.cram.engine import Engine
+from jaxcram.cram.fit import Fit, fit_of_json, fit_run, known_fit
 from jaxcram.cram.outline import Outline, outline
 from jaxcram.cram.profile import Profile
 from jaxcram.cram.progress import Progress
@@ -144,10 +145,9 @@ def _loop(
     outcomes: dict[str, Outcome] = {}
     if not work.missing:
         return outcomes
-    show.begin(plan_of(directory.path, task, len(work.finished), work.saved))
-    run = Engine(
-        task.decoder, task.samples, task.settings, work.missing, len(work.jobs), work.saved, show.tell
-    )
+    fit = _fitted(directory, task, show)
+    show.begin(plan_of(directory.path, task, len(work.finished), work.saved, fit))
+    run = Engine(task.decoder, task.samples, task.settings, work.missing, len(work.jobs), fit, work.saved)
     run.progress.exact_tokens += sum(outcome.horizon for outcome in work.finished.values())
     spent.progress = run.progress
     directory.log(_start_event(run.progress, len(work.missing), work.saved))
@@ -165,6 +165,9 @@ def _loop(
                     of_others.add(outcome.job.key)
                 directory.log({"event": "lane", "lane": outcome.job.key, **outcome.in_brief()})
                 outcomes[outcome.job.key] = outcome
+            if run.fit != fit:  # device memory ran out
+                fit = run.fit
+                directory.write_plan(dataclasses.asdict(fit))
             profile.after_chunk()
             stop = request.after_chunk()
             if processes.number() == 0 and (checkpoints.due or (stop and checkpoints.wanted)):
@@ -198,9 +201,26 @@ def _summarise(
     }
 
 
-def plan_of(out: str | Path, task: Task, finished: int, saved: Snapshot | None = None) -> Outline:
+def _fitted(directory: RunDirectory, task: Task, show: Show) -> Fit:
+    """How the run is fitted to its devices: as at its first start, if that still serves."""
+    before = fit_of_json(processes.from_first(directory.plan))
+    lengths = [len(sample.tokens) for sample in task.samples]
+    fit = fit_run(task.decoder, task.settings, lengths, before, show.tell)
+    if fit != before:
+        if before:
+            show.tell("other devices, texts or settings of speed: what is unfinished goes on in other passes")
+        processes.from_first(lambda: directory.write_plan(dataclasses.asdict(fit)))
+    return fit
+
+
+def plan_of(
+    out: str | Path, task: Task, finished: int, saved: Snapshot | None = None, fit: Fit | None = None
+) -> Outline:
     """What a task is going to do in a directory where so many lanes are finished, and some were saved."""
-    return outline(str(out), (task.name, task.decoder), task.samples, task.settings, finished, saved)
+    if fit is None:
+        lengths = [len(sample.tokens) for sample in task.samples]
+        fit = known_fit(task.decoder, task.settings, lengths)
+    return outline(str(out), (task.name, task.decoder), task.samples, task.settings, finished, saved, fit)
 
 
 def _start_event(progress: Progress, missing: int, saved: Snapshot | None) -> dict[str, Any]:
@@ -221,8 +241,7 @@ class _Spent:
     """What a run has cost: in this start, and in those before up to the checkpoint that it goes on from."""
 
     def __init__(self, compile_time: CompileTime, saved: Snapshot | None) -> None:
-        fit = (saved.fit.cost.token_budget, saved.fit.remat) if saved else (0, False)
-        self.progress = Progress(0, 0, *fit)
+        self.progress = Progress(0, 0, 0, remat=False)
         self._start = time.perf_counter()
         self._compile_time = compile_time
         self._before = saved.totals if saved else {}

@@ -21,13 +21,13 @@ PARTS = ("objective", "optimizer", "stages")  # fields of `CramSettings` that ar
 
 
 class TokenBudget(int):
-    """Padded tokens of a pass on one device; 0 means the device's preset, `auto` (-1) measures the best."""
+    """Most padded tokens of a pass on one device; `auto` (0) measures which shapes are fastest."""
 
     def __new__(cls, value: int | str) -> Self:  # noqa: D102
-        return super().__new__(cls, -1 if value == "auto" else value)
+        return super().__new__(cls, 0 if value == "auto" else value)
 
     def __str__(self) -> str:
-        return "auto" if self == -1 else int.__repr__(self)
+        return "auto" if self == 0 else int.__repr__(self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,8 +133,8 @@ class CramSettings:
         init: "uniform" in [0, 0.02), or "normal" with the token embeddings' standard deviation.
         objective, optimizer, stages: the three parts of the procedure.
         trajectory: embeddings stored in the rows: of "all" stages, only of the "horizon", or "none".
-        token_budget: padded tokens of one pass on one device, over all its lanes; 0 is a preset for the
-            device that suits the bundled model, "auto" measures the best value for this model.
+        token_budget: most padded tokens of one pass on one device, over all its lanes; "auto" (0) measures
+            once which shapes of passes are fastest with this model on this device.
         chunk_passes: passes on the device between two reads by the host.
         remat: recompute layers in the backward pass instead of storing their activations; None does so if
             the device's memory would not hold them.
@@ -187,8 +187,8 @@ class CramSettings:
             object.__setattr__(self, "token_budget", TokenBudget(self.token_budget))
         except ValueError:
             raise UserError(f"token_budget {self.token_budget!r} must be auto or a whole number") from None
-        if self.token_budget < TokenBudget("auto"):
-            raise UserError(f"token_budget {self.token_budget} must be auto, 0 or greater")
+        if self.token_budget < 0:
+            raise UserError(f"token_budget {int(self.token_budget)} must be auto or greater than 0")
         if self.remat not in (None, True, False):
             raise UserError(f"remat {self.remat!r} must be True, False or None")
         if self.chunk_passes < 1:

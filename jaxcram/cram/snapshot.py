@@ -13,11 +13,7 @@ import jax
 import numpy as np
 
 from jaxcram.cram.lanes import State
-from jaxcram.cram.scheduler import PassCost
-from jaxcram.cram.settings import CramSettings
-from jaxcram.devices import mesh
 from jaxcram.errors import UserError
-from jaxcram.models.decoder import Decoder
 from jaxcram.results.checkpoint import Checkpoints, Kind, Saved
 from jaxcram.results.curves import CURVES
 from jaxcram.results.directory import RunDirectory
@@ -25,23 +21,6 @@ from jaxcram.results.rows import ROWS
 from jaxcram.results.table import Row
 
 _RENAMED = {"['mem']": "['params']"}  # name of a leaf in earlier versions -> name now
-
-
-@dataclasses.dataclass(frozen=True)
-class Fit:
-    """How a run was fitted to its devices, which determines the shapes of its passes and so the rounding.
-
-    Attributes:
-        asked: the settings token_budget and remat.
-        devices: on which the lanes ran.
-        cost: by which passes were sized; measured if requested, and halved when device memory ran out.
-        remat: whether layers are recomputed in the backward pass.
-    """
-
-    asked: list[int | None]
-    devices: list[str]
-    cost: PassCost
-    remat: bool
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -52,7 +31,6 @@ class Snapshot:
         lanes: number of rows by key, in the order of the lane axis of `state`.
         state: arrays [U, ..] by name (`named`).
         rows: rows by key: those since the previous snapshot; after reading from disk, all of them.
-        fit: how the run was fitted to its devices.
         totals: time, passes and tokens spent so far in all starts, by name.
         points: number of curve points by key, for lanes that have any.
         curves: curve points by key, as in `rows`.
@@ -61,7 +39,6 @@ class Snapshot:
     lanes: dict[str, int]
     state: dict[str, np.ndarray]
     rows: dict[str, list[Row]]
-    fit: Fit
     totals: dict[str, float]
     points: dict[str, int] = dataclasses.field(default_factory=dict)
     curves: dict[str, list[Row]] = dataclasses.field(default_factory=dict)
@@ -70,7 +47,6 @@ class Snapshot:
         """The contents of a checkpoint; `constants` are the columns that all rows of this start share."""
         document = {
             "lanes": self.lanes,
-            "fit": dataclasses.asdict(self.fit),
             "totals": self.totals,
             "points": self.points,
         }
@@ -81,31 +57,14 @@ class Snapshot:
     @classmethod
     def of(cls, saved: Saved) -> Self:
         """The snapshot that a checkpoint holds."""
-        fit = dict(saved.document["fit"])
         return cls(
             lanes=saved.document["lanes"],
             state=saved.arrays,
             rows=saved.rows["lanes"],
-            fit=Fit(cost=PassCost(**fit.pop("cost")), **fit),
             totals=saved.document["totals"],
             points=saved.document["points"],
             curves=saved.rows["points"],
         )
-
-
-def fit_before(model: Decoder, settings: CramSettings, saved: Snapshot | None) -> Fit | None:
-    """How the start before fitted its devices, if it was asked for the same on the same ones.
-
-    What was measured, or halved, then decides the rounding: it stays.
-    """
-    same = saved is not None and (saved.fit.asked, saved.fit.devices) == asked(model, settings)
-    return saved.fit if saved and same else None
-
-
-def asked(model: Decoder, settings: CramSettings) -> tuple[list[int | None], list[str]]:
-    """What `Fit` follows from: the settings, and the devices."""
-    devices = mesh.of(model).devices.flat
-    return [int(settings.token_budget), settings.remat], [f"{x.platform}: {x.device_kind}" for x in devices]
 
 
 def lane_checkpoints(directory: RunDirectory, minutes: float) -> Checkpoints[Snapshot]:

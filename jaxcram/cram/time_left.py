@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxcram.cram.lanes import Bucket
+from jaxcram.cram.plan import Plan
 from jaxcram.cram.rows import LaneRows
 from jaxcram.cram.scheduler import Scheduler
 from jaxcram.cram.settings import StageSettings
@@ -28,7 +29,7 @@ _MEAN_S = 10.0  # time constant of the mean speed, at least; later, half of the 
 class TimeLeft:
     """The estimate of one run, updated every second.
 
-    Passes are weighted by their cost (`Scheduler.pass_cost`). The passes left follow from the steps that
+    Passes are weighted by their cost (`Plan.time`). The passes left follow from the steps that
     lanes still need: each bucket runs batches of its lanes until the longest lane of each batch has ended.
     Batches are distributed over the devices, but the passes of one lane are sequential.
 
@@ -47,10 +48,10 @@ class TimeLeft:
 
     def book(self, now: float, scheduler: Scheduler, bucket: Bucket, passes: int) -> None:
         """Record that passes of a bucket have run; `now` is the time since the start, in seconds."""
-        busy = min(len(scheduler.under_way), scheduler.devices)
+        busy = min(len(scheduler.under_way), scheduler.plan.at_once)
         self._busy_s += busy * (now - self._now)
         self._now = now
-        self._cost += passes * scheduler.pass_cost(bucket)
+        self._cost += passes * scheduler.plan.time(bucket)
 
     def seconds(self, scheduler: Scheduler, progress: Progress, rows: Sequence[LaneRows]) -> float | None:
         """Seconds until the last lane is expected to end; None if they cannot be estimated yet.
@@ -70,13 +71,17 @@ class TimeLeft:
             self._first, self._speed = self._now, _Speed(self._now, np.array([self._cost, self._busy_s]))
         cost, busy_s = self._speed.update(self._now, np.array([self._cost, self._busy_s]))
         if busy_s > 0 and cost > 0 and self._now >= self._first + _LEAST_S:
-            steps_B = self._steps_left(running, progress, rows)
-            left = _cost_left(steps_B, np.asarray(progress.prefix)[running], scheduler)
+            steps_B, stages_B = self._steps_left(running, progress, rows)
+            # Steps still to come are of longer prefixes: on average of those half-way to the last one.
+            prefix_B = np.asarray(progress.prefix)[running] + stages_B / 2 * self._stages.progressive_step
+            left = _cost_left(steps_B, np.minimum(prefix_B, self._length_N[running]), scheduler.plan)
             self._known = left * float(busy_s / cost)
         return self._known
 
-    def _steps_left(self, running: np.ndarray, progress: Progress, rows: Sequence[LaneRows]) -> np.ndarray:
-        """Steps that the running lanes still need [B]."""
+    def _steps_left(
+        self, running: np.ndarray, progress: Progress, rows: Sequence[LaneRows]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Steps that the running lanes still need, and stages after the current one [B]."""
         prefix_N, _, stage_steps_N, total_steps_N, stop_N = map(np.asarray, progress)
         ahead_B = self._length_N[running] - prefix_N[running]
         now = Standing(
@@ -105,8 +110,10 @@ class Standing(NamedTuple):
     exact_stages: int
 
 
-def steps_left(now: Standing, recent: np.ndarray, failed: np.ndarray, settings: StageSettings) -> np.ndarray:
-    """Optimiser steps that each running lane is still expected to take, float [B].
+def steps_left(
+    now: Standing, recent: np.ndarray, failed: np.ndarray, settings: StageSettings
+) -> tuple[np.ndarray, np.ndarray]:
+    """Optimiser steps that each running lane is still expected to take, and stages after its own, float [B].
 
     Args:
         now: the running lanes.
@@ -137,26 +144,26 @@ def steps_left(now: Standing, recent: np.ndarray, failed: np.ndarray, settings: 
 
     own_B, exact_B = of_stage(now.stage_steps)
     (mean,), (chance,) = of_stage(np.zeros(1))
-    later_B = mean * (1 - chance**now.stages) / (1 - chance)
-    return np.clip(own_B + exact_B * later_B, 0, settings.max_steps - now.total_steps)
+    stages_B = exact_B * (1 - chance**now.stages) / (1 - chance)
+    steps_B = np.clip(own_B + mean * stages_B, 0, settings.max_steps - now.total_steps)
+    return steps_B, stages_B
 
 
-def _cost_left(steps_B: np.ndarray, prefix_B: np.ndarray, scheduler: Scheduler) -> float:
+def _cost_left(steps_B: np.ndarray, prefix_B: np.ndarray, plan: Plan) -> float:
     """Cost of the passes left on the device that finishes last.
 
     At best all passes are full; at worst each bucket drains on its own, in partly empty passes. The result is
     two thirds of the way to the worst case, as in the default run replayed on 2 and 4 devices.
     """
-    prefix_U, of_B = np.unique(prefix_B, return_inverse=True)
-    tokens_B = np.array([scheduler.padded_length(prefix) for prefix in prefix_U])[of_B]
-    devices, full, longest = [0.0] * scheduler.devices, 0.0, 0.0
-    for tokens in np.unique(tokens_B):  # short buckets first, as in the scheduler
-        bucket = scheduler.bucket(int(tokens))
-        cost = scheduler.pass_cost(bucket) * np.sort(steps_B[tokens_B == tokens])[::-1]
+    number_B = np.searchsorted([bucket.tokens for bucket in plan.buckets], prefix_B)
+    devices, full, longest = [0.0] * plan.at_once, 0.0, 0.0
+    for number in np.unique(number_B):  # short buckets first, as in the scheduler
+        bucket = plan.buckets[number]
+        cost = plan.time(bucket) * np.sort(steps_B[number_B == number])[::-1]
         full, longest = full + cost.sum() / bucket.lanes, max(longest, cost[0])
         for of_pass in cost[:: bucket.lanes]:
             heapq.heapreplace(devices, devices[0] + of_pass)
-    return (max(full / scheduler.devices, longest) + 2 * max(devices)) / 3
+    return (max(full / plan.at_once, longest) + 2 * max(devices)) / 3
 
 
 class _Speed:

@@ -91,7 +91,7 @@ def use_cores() -> None:
     """Make every CPU core a device, unless JAX has started or the number of devices is already set.
 
     A second core speeds up a pass of a small model only little, but it can run a pass of its own. The number
-    of devices is the number of concurrent passes; see `apart` for where they run.
+    of devices is the most passes that run at once; see `apart` for where they run.
     """
     config: Any = jax.config  # its options are not typed
     if config.jax_num_cpu_devices != -1 or "xla_force_host_platform_device_count" in os.environ.get(
@@ -138,15 +138,19 @@ def places(mesh: Mesh | AbstractMesh) -> int:
     return mesh.shape[LANES] * mesh.shape[FSDP]
 
 
-def apart(tree: T) -> list[T]:
+def shares_cores(mesh: Mesh) -> bool:
+    """Whether the devices of a mesh are the same CPU cores: one process's, each with all weights."""
+    return mesh.devices.flat[0].platform == "cpu" and not mesh.is_multi_process and not exchanges(mesh)
+
+
+def apart(tree: T, at_once: int = 1) -> list[T]:
     """The arrays of a pytree once per device group of this process, on the group's own mesh; without copies.
 
     There is one group only if the weights are sharded over devices of several processes, and on TPU, where
     each group would compile every program again (on GPU the compilation cache serves all but the first).
 
-    On CPU all devices are the same cores, so all groups share device 0 and programs compile once; there is
-    one group more than devices, to compute while another waits for the host. With several processes, whose
-    results are concatenated on the mesh, each group keeps its own devices.
+    On CPU all devices are the same cores, so `at_once` groups share device 0 and programs compile once. With
+    several processes, whose results are concatenated on the mesh, each group keeps its own devices.
     """
     whole = of(tree)
     if whole.devices.flat[0].platform == "tpu" or (whole.is_multi_process and exchanges(whole)):
@@ -154,9 +158,8 @@ def apart(tree: T) -> list[T]:
 
     here = jax.process_index()
     own = [devices for devices in whole.devices if devices.flat[0].process_index == here]
-    shared = whole.devices.flat[0].platform == "cpu" and not whole.is_multi_process and not exchanges(whole)
-    if shared and len(own) > 1:
-        own = own[:1] * (len(own) + 1)
+    if shares_cores(whole):
+        own = own[:1] * at_once
     return [local(tree, _mesh((1, *devices.shape), list(devices.flat))) for devices in own]
 
 

@@ -82,8 +82,8 @@ def _objective(settings: CramSettings) -> str:
 
 
 def _passes(plan: Outline) -> str:
-    if plan.token_budget is None:
-        return "the token budget is measured at the start, unless it was measured before"
+    if not plan.passes:
+        return "their shapes are measured at the start, unless they were before"
     shown = (
         plan.passes
         if len(plan.passes) <= _MOST_VALUES
@@ -92,4 +92,4 @@ def _passes(plan: Outline) -> str:
     shapes = [f"{bucket.lanes} x {bucket.tokens}" for bucket in shown]
     if len(shown) < len(plan.passes):
         shapes.insert(-1, "...")
-    return f"at most {plan.token_budget} tokens per device: {', '.join(shapes)} (lanes x tokens)"
+    return f"{plan.at_once} at once, of {', '.join(shapes)} (lanes x tokens)"

@@ -1,6 +1,7 @@
 """A run on disk: one Parquet shard a finished lane, the settings, a log, a summary.
 
     settings.json       the resolved settings; another start with other settings is refused
+    plan.json           the shapes of passes, chosen at the first start (`jaxcram.cram.fit`)
     run.lock            locked (flock) while a process works on the run, so a killed run leaves no stale lock
     rows/KEY.parquet    the rows of one finished job, one a stage
     curves/KEY.parquet  its curve, one point every few steps, where asked for; there before its rows
@@ -29,7 +30,7 @@ from jaxcram.results.curves import CURVES
 from jaxcram.results.disk import writing
 from jaxcram.results.identity import LANES, RunKind
 from jaxcram.results.log import clock, elapsed_s, open_log
-from jaxcram.results.paths import LOCK, LOG, SETTINGS, SUMMARY, expanded
+from jaxcram.results.paths import LOCK, LOG, PLAN, SETTINGS, SUMMARY, expanded
 from jaxcram.results.reading import load_settings
 from jaxcram.results.rows import ROWS
 from jaxcram.results.table import Job
@@ -181,6 +182,19 @@ class RunDirectory:
                 missing -= set(os.listdir(rows))
             if missing:
                 time.sleep(0.01)
+
+    def plan(self) -> dict[str, Any] | None:
+        """What plan.json says; None if there is none, or if it is damaged, which is reported."""
+        file = self.path / PLAN
+        try:
+            return documents.read_object(file) if file.exists() else None
+        except UserError as error:
+            _LOGGER.warning("%s; the shapes of passes are chosen again", error)
+            return None
+
+    def write_plan(self, plan: Mapping[str, Any]) -> None:
+        """Writes plan.json."""
+        disk.replace(self.path / PLAN, documents.json_bytes(documents.plain(plan)))
 
     def remove_summary(self) -> None:
         """Removes summary.json: lanes were added, of which it does not tell."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from jaxcram import hub
 from jaxcram.errors import UserError
 
-LOCK, SETTINGS, LOG, SUMMARY = "run.lock", "settings.json", "log.jsonl", "summary.json"
+LOCK, SETTINGS, PLAN, LOG, SUMMARY = "run.lock", "settings.json", "plan.json", "log.jsonl", "summary.json"
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:

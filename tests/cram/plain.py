@@ -46,13 +46,13 @@ def engines_step(model, mem_1xKxD, opt, tokens_1xT, n, total, peak, settings):
     devices = mesh.of(model)
     bucket = lanes.Bucket(tokens_1xT.shape[1], 1)
     after, _ = chunk.run_chunk(
-        model, mesh.replicated(seats, devices), bucket, settings, devices.abstract_mesh, chunk.Limits()
+        model, mesh.replicated(seats, devices), bucket, settings, devices.abstract_mesh
     )
     after = after.unpack()
     return after.params, after.opt, int(after.progress.total_steps[0]) - total
 
 
-def cram(model, tokens, start_KxD, peak, settings, padded_length, measured=None):
+def cram(model, tokens, start_KxD, peak, settings, plan, measured=None):
     """Stages [(prefix length, steps)] of one sample, its horizon, and the embedding measured there.
 
     Every measurement is added to the list `measured`: (n, steps so far, tokens right from the front, scores,
@@ -64,7 +64,7 @@ def cram(model, tokens, start_KxD, peak, settings, padded_length, measured=None)
     opt = optimizer.init(mem, settings.optimizer)
     stages, best, total = [], None, 0
     for n in range(1, len(tokens) + 1):
-        length = padded_length(n)
+        length = plan.bucket(n).tokens
         padded = np.zeros((1, length), np.int32)
         padded[0, : min(length, len(tokens))] = tokens[:length]
         for steps in range(settings.stages.max_steps_per_token + 1):

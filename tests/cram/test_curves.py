@@ -8,7 +8,6 @@ import pytest
 from jaxcram import api, decode
 from jaxcram.cram import lanes, optimizer
 from jaxcram.cram.curves import LaneCurve
-from jaxcram.cram.engine import Engine
 from jaxcram.cram.lanes import Record
 from jaxcram.cram.settings import CramSettings, OptimizerSettings, StageSettings
 from jaxcram.cram.stages import Stop
@@ -18,6 +17,7 @@ from jaxcram.results.curves import COLUMNS
 from jaxcram.results.table import Job
 from jaxcram.text.tokens import Sample
 from tests.cram import plain
+from tests.cram.engines import engine
 from tests.cram.test_resuming import assert_equal_runs, interrupted
 from tests.test_api import SETTINGS, model, run, texts, tiny  # noqa: F401
 
@@ -150,13 +150,21 @@ def test_curves_equal_those_of_a_plain_loop(tiny, samples):  # noqa: F811
         learning_rates=(0.1, 1.0), token_budget=4, stages=StageSettings(max_steps_per_token=60), log_every=7
     )
     jobs = jobs_of(samples[:1], settings)
-    run = Engine(tiny, samples[:1], settings, jobs, len(jobs))  # noqa: F811
+    run = engine(tiny, samples[:1], settings, jobs)  # noqa: F811
     ended = {lane.outcome.job: lane for lane in run.lanes(lambda progress: None)}
     procedure = lanes.PassSettings(settings.objective, settings.optimizer, settings.stages)
     for job in jobs:
         (start,) = initial_embeddings(tiny, [job], settings)
         target, measured = samples[job.sample_id].tokens, []
-        plain.cram(tiny, target, start, job.learning_rate, procedure, run.padded_length, measured)
+        plain.cram(
+            tiny,
+            target,
+            start,
+            job.learning_rate,
+            procedure,
+            run.fit.plan,
+            measured,
+        )
         first = {total: one for one in reversed(measured) for total in [one[1]]}
         kept = [first[total] for total in sorted(first) if total % 7 == 0 or total == max(first)]
         points = ended[job].curve
@@ -252,7 +260,7 @@ def test_full_mode_and_a_lane_without_a_step_have_curves(tiny):  # noqa: F811
     (start,) = initial_embeddings(tiny, [Job(0, 0.1, 0)], settings)
     known = np.asarray(decode.cached(tiny, start[None], 1)[0])
     targets = [Sample(0, "", known), Sample(1, "", np.array([1, 2, 3], np.int32))]
-    ended = Engine(tiny, targets, settings, jobs_of(targets, settings), 2).lanes(lambda progress: None)
+    ended = engine(tiny, targets, settings, jobs_of(targets, settings)).lanes(lambda progress: None)
     curves = {lane.outcome.job.sample_id: lane.curve for lane in ended}
     assert [(p["step"], p["prefix"], p["horizon"], p["accuracy"]) for p in curves[0]] == [(0, 1, 1, 1.0)]
     assert [(p["step"], p["prefix"]) for p in curves[1]] == [(0, 3), (5, 3), (10, 3), (12, 3)]

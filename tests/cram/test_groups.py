@@ -17,7 +17,7 @@ class Group:
     def __init__(self, group: int) -> None:
         seated = np.array([group])
         turn = Turn(group, Bucket(16, 1), seated, stays=False, floor=1)
-        self.chunk = Chunk(turn, seated, Future(), Future())
+        self.chunk = Chunk(turn, seated, Future())
 
     def end(self) -> None:
         self.chunk.result.set_result(f"of {self.chunk.turn.group}")

@@ -5,20 +5,19 @@ import pytest
 
 from jaxcram import api
 from jaxcram.cram import lanes
-from jaxcram.cram.engine import Engine
-from jaxcram.cram.scheduler import MANY_LANES
 from jaxcram.cram.settings import CramSettings, StageSettings
 from jaxcram.cram.start import initial_embeddings, jobs_of
 from jaxcram.models import port
 from jaxcram.text.tokens import Sample
 from tests.cram import plain
+from tests.cram.engines import engine
 
 pytestmark = pytest.mark.optimised
 
 
-def assert_same_as_plain(decoder, samples, settings, num_lanes=None):
+def assert_same_as_plain(decoder, samples, settings):
     jobs = jobs_of(samples, settings)
-    run = Engine(decoder, samples, settings, jobs, num_lanes or len(jobs))
+    run = engine(decoder, samples, settings, jobs)
     outcomes = {ended.outcome.job: (ended.outcome, ended.rows) for ended in run.lanes(lambda progress: None)}
     tokens = {sample.sample_id: sample.tokens for sample in samples}
     steps = 0
@@ -27,7 +26,12 @@ def assert_same_as_plain(decoder, samples, settings, num_lanes=None):
         (start,) = initial_embeddings(decoder, [job], settings)
         procedure = lanes.PassSettings(settings.objective, settings.optimizer, settings.stages)
         stages, horizon, embedding = plain.cram(
-            decoder, tokens[job.sample_id], start, job.learning_rate, procedure, run.padded_length
+            decoder,
+            tokens[job.sample_id],
+            start,
+            job.learning_rate,
+            procedure,
+            run.fit.plan,
         )
         assert [(row["stage_seq_len"], row["steps"]) for row in rows if row["exact"]] == stages, job
         assert outcome.horizon == horizon, job
@@ -44,10 +48,8 @@ def settings_for(rates, cap):
     return CramSettings(learning_rates=rates, token_budget=4, stages=StageSettings(max_steps_per_token=cap))
 
 
-@pytest.mark.parametrize("num_lanes", [None, pytest.param(MANY_LANES, marks=pytest.mark.slow)])
-def test_on_a_random_model(tiny, samples, num_lanes):
-    """With the buckets of few lanes, and with the tighter ones of many."""
-    assert_same_as_plain(tiny, samples, settings_for((0.1, 1.0), 150), num_lanes)
+def test_on_a_random_model(tiny, samples):
+    assert_same_as_plain(tiny, samples, settings_for((0.1, 1.0), 150))
 
 
 @pytest.mark.slow
@@ -57,7 +59,7 @@ def test_on_the_bundled_model():
     samples = [
         Sample(t.sample_id, t.text, np.array(model.tokenizer.encode(t.text)[:40], np.int32)) for t in texts
     ]
-    assert_same_as_plain(model.decoder, samples, settings_for((0.1, 1.0), 200), MANY_LANES)
+    assert_same_as_plain(model.decoder, samples, settings_for((0.1, 1.0), 200))
 
 
 @pytest.mark.slow

@@ -1,11 +1,11 @@
 import pytest
 
 from jaxcram.cram import profile
-from jaxcram.cram.engine import Engine
 from jaxcram.cram.profile import Profile
 from jaxcram.cram.settings import CramSettings, StageSettings
 from jaxcram.cram.start import jobs_of
 from jaxcram.errors import UserError
+from tests.cram.engines import engine
 
 
 @pytest.mark.slow
@@ -14,7 +14,7 @@ def test_the_trace_has_the_scopes_of_a_pass(tiny, samples, tmp_path):
     settings = CramSettings(
         learning_rates=(0.1,), stages=StageSettings(max_steps=12), token_budget=64, chunk_passes=2
     )
-    run = Engine(tiny, samples, settings, jobs_of(samples, settings), 3)
+    run = engine(tiny, samples, settings, jobs_of(samples, settings))
     chunks = 0
     with Profile(str(tmp_path / "trace")) as trace:
         for _ in run.chunks(lambda now: None):

@@ -11,14 +11,12 @@ import numpy as np
 import pytest
 
 from jaxcram import api, report
-from jaxcram.cram.engine import Engine
-from jaxcram.cram.scheduler import PassCost
-from jaxcram.cram.settings import CramSettings
-from jaxcram.cram.snapshot import Fit, Snapshot, lane_checkpoints
+from jaxcram.cram.snapshot import Snapshot, lane_checkpoints
 from jaxcram.errors import Interrupted, UserError
 from jaxcram.results.directory import RunDirectory
 from jaxcram.results.table import Job
 from jaxcram.text.tokens import Sample
+from tests.cram.engines import engine
 from tests.cram.snapshots import FIRST, LANE, accumulated
 from tests.faults.files import events
 from tests.test_api import SETTINGS, model, rows_by_lane, run, texts, tiny  # noqa: F401
@@ -139,23 +137,4 @@ def test_arrays_of_another_version_are_refused(model):  # noqa: F811
     with pytest.raises(
         UserError, match="from another version of jaxcram; remove the run's folder checkpoints"
     ):
-        Engine(model.decoder, [sample], SETTINGS, jobs, 1, accumulated(FIRST))
-
-
-@pytest.mark.parametrize(
-    ("asked", "devices", "budget", "remat"),
-    [
-        ([64, None], ["cpu: cpu"], 16, True),  # as it was: what had been halved stays halved
-        ([32, None], ["cpu: cpu"], 64, False),  # a person asks for something else
-        ([64, False], ["cpu: cpu"], 64, False),
-        ([64, None], ["gpu: abacus"], 64, False),
-    ],
-)
-def test_a_resumed_run_keeps_its_pass_shapes_unless_settings_change(model, asked, devices, budget, remat):  # noqa: F811
-    sample = Sample(LANE.sample_id, "", np.array([1, 2], np.int32))
-    settings = CramSettings(learning_rates=(LANE.learning_rate,), token_budget=64)
-    fit = Fit(asked, devices, PassCost(16), remat=True)
-    nothing = Snapshot(lanes={}, state={}, rows={}, fit=fit, totals={})
-    resumed = Engine(model.decoder, [sample], settings, [LANE], 1, nothing)
-    assert resumed.progress.token_budget == budget
-    assert resumed.snapshot({}).fit == Fit([64, None], ["cpu: cpu"], PassCost(budget), remat)
+        engine(model.decoder, [sample], SETTINGS, jobs, saved=accumulated(FIRST))

@@ -1,53 +1,27 @@
-import itertools
-
 import numpy as np
-import pytest
 
 from jaxcram.cram.lanes import Bucket
-from jaxcram.cram.scheduler import PassCost, Plan, Scheduler
+from jaxcram.cram.plan import PassTime, Plan
+from jaxcram.cram.scheduler import Scheduler
 from jaxcram.cram.stages import Stop
 
-
-def scheduler_of(num_lanes, longest, cost, devices=1, count=None, max_positions=512, groups=1):
-    plan = Plan.of(num_lanes, longest, max_positions)
-    return Scheduler(num_lanes if count is None else count, plan, cost, num_lanes, devices, groups)
+LENGTHS = 16, 24, 32, 48, 64, 80, 96, 112
 
 
-def scheduler(prefixes, budget=64, length=100, devices=1):
-    made = scheduler_of(len(prefixes), length, PassCost(budget), devices=devices)
+def plan(budget, lanes, at_once=1):
+    """Passes of at most so many tokens, and not more lanes than there are on each device."""
+    widths = ((length, max(1, min(budget // length, -(-lanes // at_once)))) for length in LENGTHS)
+    return Plan(tuple(Bucket(*each) for each in widths), at_once, PassTime(0.0, 1.0), 0.0)
+
+
+def scheduler_of(lanes, budget, devices=1, count=None, groups=1):
+    return Scheduler(lanes if count is None else count, plan(budget, lanes, devices), groups)
+
+
+def scheduler(prefixes, budget=64, devices=1):
+    made = scheduler_of(len(prefixes), budget, devices=devices)
     made.observe(np.arange(len(prefixes)), np.array(prefixes), np.full(len(prefixes), Stop.RUNNING))
     return made
-
-
-def test_bucket_lengths_hold_the_longest_target_and_stay_within_the_model():
-    def lengths(longest, max_positions=512, num_lanes=8):
-        return list(Plan.of(num_lanes, longest, max_positions).lengths)
-
-    assert lengths(5) == [16]
-    assert lengths(49) == [16, 24, 32, 48, 64]
-    assert lengths(100) == [16, 24, 32, 48, 64, 80, 96, 112]
-    assert lengths(250, 250) == [16, 24, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 250]
-    assert lengths(17, num_lanes=15) == [16, 24]
-    assert lengths(17, num_lanes=16) == lengths(17, num_lanes=95) == [10, 16, 24]
-    assert lengths(17, num_lanes=96) == [4, 6, 8, 10, 12, 16, 20]
-    assert lengths(70, num_lanes=96)[-6:] == [32, 40, 48, 56, 64, 80]
-
-
-def test_the_batch_size_minimises_the_cost():
-    """The shapes of the cost model, checked against a search over all numbers of lanes."""
-
-    def total(lanes, length, num_lanes):  # in tokens, per step of a lane, on two devices
-        drains = 3 if num_lanes >= 96 else 2
-        return (num_lanes / 2 / lanes + drains) * (15 + lanes * length)
-
-    for num_lanes in (8, 32, 128, 1024):
-        made = scheduler_of(num_lanes, 400, PassCost(10_000, 15.0), devices=2)
-        for length in (16, 24, 64, 320):
-            best = min(range(1, 200), key=lambda b: total(b, length, num_lanes))
-            assert abs(made.bucket(length).lanes - best) <= 1
-    assert made.bucket(16).lanes == 13
-    assert scheduler_of(32, 400, PassCost(10_000, 15.0), devices=2).bucket(16).lanes == 3
-    assert scheduler_of(32, 400, PassCost(40, 15.0), devices=2).bucket(24).lanes == 1
 
 
 def test_a_chunk_on_several_devices_has_lanes_for_all_of_them():
@@ -70,16 +44,6 @@ def test_without_a_full_bucket_the_shortest_goes_first():
     assert slots.tolist() == [1]
 
 
-def test_shapes_depend_on_the_whole_run_not_on_the_lanes_left():
-    made = scheduler([1] * 32, budget=16 * 40)
-    assert made.bucket(16) == Bucket(16, 32)  # no more seats than the run has lanes
-    assert made.bucket(48) == Bucket(48, 13)
-    made.observe(np.arange(31), np.full(31, 4), np.full(31, Stop.COMPLETE))
-    assert made.next()[0] == Bucket(10, 32)
-    resumed = scheduler_of(32, 100, PassCost(16 * 40), count=1)
-    assert resumed.next()[0] == Bucket(10, 32)
-
-
 def test_ended_lanes_are_never_scheduled_again():
     made = scheduler([1, 1, 1, 1])
     made.observe(np.array([0, 2]), np.array([4, 5]), np.array([Stop.COMPLETE, Stop.STAGE_CAP]))
@@ -90,27 +54,10 @@ def test_ended_lanes_are_never_scheduled_again():
     assert made.next() is None
 
 
-@pytest.mark.parametrize("knee", [0.0, 30.0])
-def test_the_largest_pass_is_halved_until_every_pass_has_one_lane(knee):
-    """Whether the budget or the knee had limited the lanes: a pass as large as before would not fit."""
-    made = scheduler_of(64, 24, PassCost(1000, knee), max_positions=100)
-    lengths = Plan.of(64, 24, 100).lengths
-
-    def largest() -> int:
-        return max(bucket.tokens * bucket.lanes for bucket in map(made.bucket, lengths))
-
-    sizes = [largest()]
-    while made.halve_budget():
-        sizes.append(largest())
-    assert all(after <= max(before // 2, lengths[-1]) for before, after in itertools.pairwise(sizes))
-    assert [made.bucket(length).lanes for length in lengths] == [1] * len(lengths)
-    assert len(sizes) >= 3
-
-
 def taking_turns(prefixes, num_lanes=0):
     """Two groups of one device; passes of 32 tokens, without a knee, of at most half the run's lanes."""
     count = len(prefixes)
-    made = scheduler_of(num_lanes or count, 100, PassCost(32), devices=2, count=count, groups=2)
+    made = scheduler_of(num_lanes or count, 32, devices=2, count=count, groups=2)
     made.observe(np.arange(len(prefixes)), np.array(prefixes), np.full(len(prefixes), Stop.RUNNING))
     return made
 
@@ -125,7 +72,6 @@ def test_no_lane_is_in_two_groups():
     assert (one.group, one.bucket, one.seated.tolist()) == (0, Bucket(16, 2), [0, 1])
     assert (two.group, two.bucket, two.seated.tolist()) == (1, Bucket(16, 2), [2, 3])
     assert made.turns() == []
-    assert not made.idle
     finish(made, two, [17, 18])
     (three,) = made.turns()
     assert (three.group, three.bucket, three.seated.tolist()) == (1, Bucket(24, 1), [2])
@@ -159,7 +105,7 @@ def test_lanes_new_in_a_bucket_do_not_replace_those_that_stay():
 def test_an_idle_group_does_not_take_lanes_from_a_group_that_had_them():
     made = taking_turns([1, 2], num_lanes=4)
     (one,) = made.turns()
-    assert (one.group, made.idle) == (0, True)
+    assert one.group == 0
     for _ in range(2):
         finish(made, one, [3, 3])
         (one,) = made.turns()
@@ -188,7 +134,7 @@ def test_turns_in_progress_are_scheduled_again_after_an_error():
 
 def test_groups_of_several_devices_do_not_end_early():
     def floors(groups):
-        made = scheduler_of(8, 100, PassCost(32), devices=2, groups=groups)
+        made = scheduler_of(8, 32, devices=2, groups=groups)
         return [turn.floor for turn in made.turns()]
 
     assert floors(1) == [1]

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxcram.cram.scheduler import PassCost, Plan, Scheduler
+from jaxcram.cram.plan import PassTime, Plan, Work
+from jaxcram.cram.scheduler import Scheduler
 from jaxcram.cram.settings import StageSettings
 from jaxcram.cram.stages import Progress, Stop
 from jaxcram.cram.time_left import Standing, TimeLeft, steps_left
@@ -23,28 +24,30 @@ def standing(stages, stage_steps, total_steps, exact_stages) -> Standing:
 
 def test_in_full_mode_lanes_are_expected_to_reach_their_cap_until_one_is_exact():
     now = standing([0, 0, 0], [0, 100, 499], [0, 100, 499], 0)
-    assert steps_left(now, np.array([], int), np.array([], int), FULL).tolist() == [500, 400, 1]
+    steps, stages = steps_left(now, np.array([], int), np.array([], int), FULL)
+    assert (steps.tolist(), stages.tolist()) == ([500, 400, 1], [0, 0, 0])
 
 
 def test_stages_are_expected_to_last_as_long_as_earlier_ones():
     """Of four stages one took 100 steps, one 300; one is at 200; one has ended at its cap of 500."""
     now = standing([0], [200], [200], 10**9)
     # Of those that last 200 steps, one of two ends at 300: 100 steps, or 300.
-    assert steps_left(now, np.array([100, 300]), np.array([500]), FULL).tolist() == pytest.approx([200])
+    assert steps_left(now, np.array([100, 300]), np.array([500]), FULL)[0].tolist() == pytest.approx([200])
 
 
 def test_an_exact_stage_is_followed_by_others_up_to_the_end_of_the_text():
     settings = StageSettings(max_steps_per_token=100)
     now = standing([0, 1, 2], [0, 0, 0], [0, 0, 0], 10**9)
     # A stage takes 20 steps, or the whole 100, as often as not: 60, and half the time one more.
-    left = steps_left(now, np.array([20]), np.array([100]), settings)
-    assert left.tolist() == pytest.approx([60, 90, 105])
+    steps, stages = steps_left(now, np.array([20]), np.array([100]), settings)
+    assert steps.tolist() == pytest.approx([60, 90, 105])
+    assert stages.tolist() == pytest.approx([0, 0.5, 0.75])
 
 
 def test_steps_left_are_limited_by_the_cap_of_a_lane():
     settings = StageSettings(max_steps_per_token=100, max_steps=150)
     now = standing([50], [0], [140], 10**9)
-    assert steps_left(now, np.array([20, 30]), np.array([], int), settings).tolist() == [10]
+    assert steps_left(now, np.array([20, 30]), np.array([], int), settings)[0].tolist() == [10]
 
 
 class Rows:
@@ -64,8 +67,9 @@ class Replay:
         recorded = json.loads(RECORDED.read_text())
         self.stages, self.lengths = recorded["steps"], np.array(recorded["lengths"])
         lanes = len(self.stages)
-        plan = Plan.of(lanes, self.lengths.max(), 512)
-        self.scheduler = Scheduler(lanes, plan, PassCost(192, 10.0), lanes, devices, devices)
+        time = PassTime(10 / TOKENS_PER_S, 1 / TOKENS_PER_S)
+        plan = Plan.best(Work.of(self.lengths, 1, StageSettings()), time, devices, 512)
+        self.scheduler = Scheduler(lanes, plan, devices)
         zeros = np.zeros(lanes, int)
         self.progress = Progress(zeros + 1, zeros.copy(), zeros.copy(), zeros.copy(), zeros.copy())
         self.rows = [Rows() for _ in range(lanes)]
@@ -91,8 +95,7 @@ class Replay:
         now = 0.0
         while self.scheduler.alive:
             for turn in self.scheduler.turns():
-                cost = CHUNK * self.scheduler.pass_cost(turn.bucket)
-                ends[turn.group] = now + cost / TOKENS_PER_S
+                ends[turn.group] = now + CHUNK * self.scheduler.plan.time(turn.bucket)
             turn = min(self.scheduler.under_way, key=lambda turn: ends[turn.group])
             now = ends[turn.group]
             for lane in list(turn.seated) * CHUNK:

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxcram.cram.scheduler import PassCost
-from jaxcram.cram.snapshot import Fit, Snapshot, lane_checkpoints
+from jaxcram.cram.snapshot import Snapshot, lane_checkpoints
 from jaxcram.results.directory import RunDirectory
 from tests.hostile import mutations
 from tests.hostile.oracle import Attack
@@ -22,11 +21,10 @@ _LANES = {"a": 0, "b": 0}
 def _run() -> Path:
     """A run with two checkpoints; not to be written to."""
     run = Path(tempfile.mkdtemp(prefix="hostile-valid-")) / "run"
-    fit = Fit([0, None], ["cpu: cpu"], PassCost(64), remat=False)
     with RunDirectory.open(run, {}) as directory, lane_checkpoints(directory, 1.0) as checkpoints:
         for number in (1, 2):
             state = {"['mem']": np.full((2, 1, 8), number, np.float32), "x": np.arange(2)}
-            checkpoints.save(Snapshot(_LANES, state, {key: [] for key in _LANES}, fit, {}))
+            checkpoints.save(Snapshot(_LANES, state, {key: [] for key in _LANES}, {}))
     return run
 
 
@@ -62,10 +60,9 @@ def checkpoints(folder: Path, rng: random.Random) -> Attack:
 def bomb(folder: Path, rng: random.Random) -> Attack:
     """A checkpoint of zeros, a thousandth of its size on the disk."""
     run = folder / "run"
-    fit = Fit([0, None], ["cpu: cpu"], PassCost(64), remat=False)
     zeros = np.zeros((2, rng.choice((1 << 25, 1 << 26))), np.float32)
     with RunDirectory.open(run, {}) as directory, lane_checkpoints(directory, 1.0) as opened:
-        opened.save(Snapshot(_LANES, {"x": zeros}, {key: [] for key in _LANES}, fit, {}))
+        opened.save(Snapshot(_LANES, {"x": zeros}, {key: [] for key in _LANES}, {}))
 
     def read() -> None:
         with RunDirectory.open(run, {}) as directory, lane_checkpoints(directory, 1.0) as opened:

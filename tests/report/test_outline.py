@@ -27,8 +27,8 @@ PLAN = Outline(
     settings=CramSettings(),
     finished=0,
     saved=0,
-    token_budget=192,
     passes=(Bucket(16, 2), Bucket(24, 1)),
+    at_once=2,
 )
 
 
@@ -40,7 +40,7 @@ def test_the_outline_of_a_new_run():
         "lanes     12: 3 texts x 4 learning rates (0.01, 0.1, 0.5, 1) x 1 seed",
         "procedure progressive: 1 token, then 1 more per stage; at most 1000 steps per stage, 10000 per lane",
         "objective cross_entropy, 1 vector per text; AdamW, cosine schedule",
-        "passes    at most 192 tokens per device: 2 x 16, 1 x 24 (lanes x tokens)",
+        "passes    2 at once, of 2 x 16, 1 x 24 (lanes x tokens)",
         "out       runs/a",
     ]
 
@@ -58,7 +58,6 @@ def test_the_outline_of_a_resumed_run():
         finished=7,
         saved=3,
         processes=2,
-        token_budget=None,
         passes=(),
     )
     assert report.outline(plan) == [
@@ -69,7 +68,7 @@ def test_the_outline_of_a_resumed_run():
         "3 resume from a checkpoint",
         "procedure full: the whole text at once, at most 1 step per lane",
         "objective cross_entropy, 4 vectors per text; AdamW, cosine schedule",
-        "passes    the token budget is measured at the start, unless it was measured before",
+        "passes    their shapes are measured at the start, unless they were before",
         "out       runs/a",
     ]
 
@@ -81,8 +80,7 @@ def test_long_lists_are_cut():
     lanes, passes_line = report.outline(plan)[3], report.outline(plan)[6]
     assert lanes == ("lanes     24: 3 texts x 8 learning rates (0.01, 0.02, 0.03, 0.04, 0.05, ...) x 1 seed")
     assert passes_line == (
-        "passes    at most 192 tokens per device: 1 x 16, 1 x 24, 1 x 32, 1 x 48, ..., 1 x 96 "
-        "(lanes x tokens)"
+        "passes    2 at once, of 1 x 16, 1 x 24, 1 x 32, 1 x 48, ..., 1 x 96 (lanes x tokens)"
     )
 
 

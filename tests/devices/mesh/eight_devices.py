@@ -20,7 +20,6 @@ import numpy as np
 from flax import nnx
 
 from jaxcram.cram import chunk, lanes
-from jaxcram.cram.engine import Engine
 from jaxcram.cram.groups import DeviceGroups
 from jaxcram.cram.rows import Ended
 from jaxcram.cram.settings import CramSettings, OptimizerSettings, StageSettings
@@ -33,6 +32,7 @@ from jaxcram.models.decoder import Decoder
 from jaxcram.models.llama import LlamaConfig
 from jaxcram.models.neox import NeoXConfig
 from jaxcram.text.tokens import Sample, load_tokenizer
+from tests.cram.engines import engine
 
 SIZES = {"width": 32, "num_layers": 2, "num_heads": 4, "head_size": 8, "mlp_width": 64, "norm_eps": 1e-5}
 CONFIGS = {
@@ -125,7 +125,7 @@ def squared(x: jax.Array, times: int) -> jax.Array:
 
 def overtakes(model: Decoder) -> bool:
     """Whether short work of a second device group finishes while long work of the first runs."""
-    first, second, *_ = DeviceGroups(model)._groups
+    first, second, *_ = DeviceGroups(model, 2)._groups
     x = jnp.ones((128, 128))
     squared(x, 1).block_until_ready()
     long, short = (group.thread.submit(squared, x, n).result() for group, n in ((first, 5000), (second, 1)))
@@ -151,7 +151,7 @@ def crammed(model: Decoder, texts: Sequence[Sequence[int]], settings: CramSettin
     """The lanes of a run over texts, given as tokens, with all embeddings and curves."""
     samples = [Sample(i, "", np.array(tokens, np.int32)) for i, tokens in enumerate(texts)]
     jobs = jobs_of(samples, settings)
-    ended = Engine(model, samples, settings, jobs, len(jobs)).chunks(lambda progress: None)
+    ended = engine(model, samples, settings, jobs).chunks(lambda progress: None)
     return {lane.outcome.job.key: lane for chunk in ended for lane in chunk}
 
 

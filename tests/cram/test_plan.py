@@ -1,0 +1,146 @@
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+
+from jaxcram.cram import plan as planning
+from jaxcram.cram.lanes import Bucket
+from jaxcram.cram.plan import PassTime, Plan, Work
+from jaxcram.cram.settings import StageSettings
+
+TIME = PassTime(fixed_s=0.057, token_s=0.0033)  # SmolLM2-135M on two cores
+
+
+def work(*lengths, per_text=1, **stages):
+    return Work.of(lengths, per_text, StageSettings(**stages))
+
+
+def test_growing_lanes_have_work_at_every_prefix_up_to_their_length():
+    made = work(2, 4, per_text=3, max_steps_per_token=50)
+    assert made.lanes_N.tolist()[1:] == [6, 6, 3, 3]
+    assert made.steps_N.tolist()[1:] == [50, 50, 50, 50]
+    assert made.between(0, 2) == (6, 100.0)
+    assert made.between(1, 4) == (6, (6 * 50 + 3 * 50 + 3 * 50) / 6)
+    assert made.between(2, 4) == (3, 100.0)
+
+
+def test_prefixes_that_are_skipped_cost_nothing_but_the_last_one_does():
+    made = work(9, min_tokens=3, progressive_step=4)
+    assert np.flatnonzero(made.steps_N).tolist() == [3, 7, 9]
+    assert made.steps_N[3] == 4 * planning.STEPS_PER_TOKEN
+    assert made.between(3, 6) == (0, 0.0)
+    shorter = work(2, min_tokens=5)
+    assert np.flatnonzero(shorter.steps_N).tolist() == [2]
+
+
+def test_lanes_of_full_cramming_work_at_their_own_length_only():
+    made = work(3, 3, 8, mode="full", max_steps=500)
+    assert made.between(0, 3) == (2, 300.0)
+    assert made.between(3, 7) == (0, 0.0)
+    assert made.between(3, 8) == (1, 500.0)
+    assert Plan.best(made, TIME, 1, 100).buckets[-1].tokens == 8
+
+
+def predicted(buckets, made, at_once):
+    """The seconds of a plan, by the formula of the docstring."""
+    seconds, low = 0.0, 0
+    for bucket in buckets:
+        lanes, steps = made.between(low, bucket.tokens)
+        passes = steps * (lanes / (at_once * bucket.lanes) + planning.DRAINS)
+        seconds += passes * TIME(bucket) + planning.COMPILE_S
+        low = bucket.tokens
+    return seconds
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+@pytest.mark.parametrize(("lanes", "longest"), [(2, 6), (8, 7), (24, 5)])
+def test_the_best_plan_is_the_best_of_all(at_once, lanes, longest):
+    """Against a search over all sets of lengths and all numbers of lanes."""
+    made = work(*[longest] * lanes)
+    found = Plan.best(made, TIME, at_once, 100)
+    assert found.seconds == pytest.approx(predicted(found.buckets, made, at_once))
+    assert found.at_once == at_once
+    least = math.inf
+    for chosen in range(2 ** (longest - 1)):
+        lengths = [n for n in range(1, longest) if chosen >> (n - 1) & 1] + [longest]
+        widest = range(1, -(-lanes // at_once) + 1)
+        allowed = [n for n in widest if n <= 16 or n % 8 == 0]
+        each = zip([0, *lengths], lengths, strict=False)
+        least = min(
+            least,
+            sum(
+                min(
+                    made.between(low, high)[1]
+                    * (lanes / (at_once * n) + planning.DRAINS)
+                    * TIME(Bucket(high, n))
+                    + planning.COMPILE_S
+                    for n in allowed
+                )
+                for low, high in each
+            ),
+        )
+    assert found.seconds == pytest.approx(least)
+
+
+def test_a_large_fixed_part_makes_passes_wide_and_a_small_one_narrow():
+    made = work(*[64] * 40)
+    wide, narrow = (Plan.best(made, PassTime(fixed, 1e-3), 1, 100).bucket(32) for fixed in (1.0, 1e-3))
+    assert (wide.lanes, narrow.lanes) == (20, 1)
+
+
+def test_compiling_a_short_bucket_must_be_worth_it():
+    quick = Plan.best(work(*[16] * 8), PassTime(1e-6, 1e-6), 1, 100)
+    assert [bucket.tokens for bucket in quick.buckets] == [16]
+    assert [bucket.tokens for bucket in Plan.best(work(*[16] * 8), TIME, 1, 100).buckets][:4] == [1, 2, 3, 4]
+
+
+def test_the_last_bucket_holds_the_longest_target_and_stays_within_the_model():
+    def last(longest, max_positions=4096):
+        return Plan.best(work(longest), TIME, 1, max_positions).buckets[-1].tokens
+
+    assert [last(5), last(17), last(100), last(1568)] == [5, 20, 104, 1568]
+    assert last(250, max_positions=250) == 250
+
+
+def test_a_pass_has_no_more_lanes_than_the_run_and_its_tokens_fit():
+    made = Plan.best(work(*[12] * 5), PassTime(1.0, 1e-6), 1, 100)
+    assert {bucket.lanes for bucket in made.buckets} == {5}
+    assert {bucket.lanes for bucket in Plan.best(work(*[12] * 5), PassTime(1.0, 1e-6), 2, 100).buckets} == {3}
+    tight = Plan.best(work(*[64] * 40), PassTime(1.0, 1e-3), 1, 100, most_tokens=128)
+    assert tight.token_budget == 128
+    assert tight.bucket(64) == Bucket(64, 2)
+    assert Plan.best(work(*[64] * 40), PassTime(1.0, 1e-3), 1, 100, most_tokens=50).bucket(64).lanes == 1
+
+
+def test_short_passes_have_whole_vectors_of_lanes():
+    """Beyond 16 lanes; the rest of a vector would round otherwise."""
+    made = Plan.of_budget(work(*[20] * 200), 92, 1, 100)
+    assert made.buckets == ((4, 16), (8, 11), (12, 7), (16, 5), (20, 4))
+    assert Plan.of_budget(work(*[20] * 200), 100, 1, 100).bucket(4).lanes == 24
+
+
+def test_a_token_budget_fills_passes_with_what_the_run_has():
+    made = Plan.of_budget(work(20, 20, 20), 64, 1, 22)
+    assert made.buckets == ((4, 3), (8, 3), (12, 3), (16, 3), (20, 3))
+    assert Plan.of_budget(work(20, 20, 20), 64, 2, 22).bucket(8).lanes == 2
+    assert Plan.of_budget(work(3), 64, 1, 22).buckets == ((3, 1),)
+
+
+def test_the_largest_pass_is_halved_until_every_pass_has_one_lane():
+    plan = Plan.of_budget(work(*[24] * 64), 1000, 1, 100)
+    budgets = []
+    while plan:
+        budgets.append(plan.token_budget)
+        last, plan = plan, plan.halved()
+    assert budgets == [1000, 500, 240, 120, 60, 28, 12, 24]
+    assert {bucket.lanes for bucket in last.buckets} == {1}
+    assert Plan.of_budget(work(*[24] * 64), 1000, 1, 100).halved() == Plan.of_budget(
+        work(*[24] * 64), 500, 1, 100
+    )
+
+
+def test_a_plan_survives_json():
+    plan = Plan.best(work(*[30] * 9), TIME, 2, 100)
+    assert Plan.of_json(json.loads(json.dumps(dataclasses.asdict(plan)))) == plan
