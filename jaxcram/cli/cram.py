@@ -4,9 +4,10 @@ import dataclasses
 from pathlib import Path
 
 from jaxcram.cli.flags import Doc
-from jaxcram.cli.show import PER_TEXT
+from jaxcram.cli.show import AS_PUBLISHED, PER_TEXT
 from jaxcram.cli.spread import TOPIC, Spread
 from jaxcram.cram.settings import CramSettings
+from jaxcram.errors import UserError
 from jaxcram.text.sources import TextSettings
 
 RESUMES = "finished lanes are kept; the same command with the same --out runs the missing ones"
@@ -22,6 +23,7 @@ class Command:
     checkpoint_minutes: float = 10.0
     profile_dir: str | None = None
     per_text: bool = False
+    as_published: bool = False
     dry_run: bool = False
     source: TextSettings = dataclasses.field(default_factory=TextSettings)
     settings: CramSettings = dataclasses.field(default_factory=CramSettings)
@@ -54,6 +56,7 @@ TOPICS = {
             unset="a new one under runs/",
         ),
         "per_text": PER_TEXT,
+        "as_published": AS_PUBLISHED,
         "dry_run": Doc("Print what the run would do, and compute and write nothing"),
         "profile_dir": Doc("Directory for a JAX profiler trace of a few chunks", unset="no trace"),
         "checkpoint_minutes": Doc(
@@ -121,6 +124,11 @@ def run(command: Command) -> None:
     from jaxcram.cli import show, streams
     from jaxcram.devices import processes
 
+    if command.as_published and command.settings.stages.mode == "full":
+        raise UserError(
+            "--as_published counts stages, and --mode=full has none: leave out --as_published, or give "
+            "--mode=progressive"
+        )
     traces = set() if command.dry_run else _traces(command.profile_dir)
     with processes.joined(*command.spread.process):
         model = api.load_model(command.model, dtype=command.dtype, mesh=command.spread.mesh)
@@ -141,7 +149,7 @@ def run(command: Command) -> None:
             # Lanes that an earlier start finished without log_every have no curves.
             curves = command.settings.log_every > 0 and run.has_curves
             with streams.work_is_kept():
-                show.present(run, per_text=command.per_text, curves=curves)
+                show.present(run, per_text=command.per_text, as_published=command.as_published, curves=curves)
                 for trace in sorted(_traces(command.profile_dir) - traces):
                     print(f"trace     {trace} (for XProf, TensorBoard or Perfetto)")
 
