@@ -7,7 +7,6 @@ from jaxcram.cli.flags import Doc
 from jaxcram.cli.show import AS_PUBLISHED, PER_TEXT
 from jaxcram.cli.spread import TOPIC, Spread
 from jaxcram.cram.settings import CramSettings
-from jaxcram.errors import UserError
 from jaxcram.text.sources import TextSettings
 
 RESUMES = "finished lanes are kept; the same command with the same --out runs the missing ones"
@@ -124,11 +123,6 @@ def run(command: Command) -> None:
     from jaxcram.cli import show, streams
     from jaxcram.devices import processes
 
-    if command.as_published and command.settings.stages.mode == "full":
-        raise UserError(
-            "--as_published counts stages, and --mode=full has none: leave out --as_published, or give "
-            "--mode=progressive"
-        )
     traces = set() if command.dry_run else _traces(command.profile_dir)
     with processes.joined(*command.spread.process):
         model = api.load_model(command.model, dtype=command.dtype, mesh=command.spread.mesh)
@@ -148,8 +142,10 @@ def run(command: Command) -> None:
         if processes.number() == 0:
             # Lanes that an earlier start finished without log_every have no curves.
             curves = command.settings.log_every > 0 and run.has_curves
+            # A published configuration with --mode=full still has the flag.
+            as_published = command.as_published and command.settings.stages.mode == "progressive"
             with streams.work_is_kept():
-                show.present(run, per_text=command.per_text, as_published=command.as_published, curves=curves)
+                show.present(run, per_text=command.per_text, as_published=as_published, curves=curves)
                 for trace in sorted(_traces(command.profile_dir) - traces):
                     print(f"trace     {trace} (for XProf, TensorBoard or Perfetto)")
 

@@ -65,6 +65,10 @@ def test_a_finished_one_is_counted_as_published_from_its_rows(older):
         ["as", "published", "4.5±2.1"],
     ]
     assert lines[1].split()[-2:] == ["-", "-"]  # norms are not in its rows
+    interrupted = api.load_run("interrupted")
+    assert interrupted.table().count("\n") == 1
+    (lane,) = interrupted.as_published()
+    assert (lane["tokens"], lane["trajectory_components"]) == (8, 5)
 
 
 def test_a_finished_one_extends(older):
