@@ -14,7 +14,7 @@ Where things are. A module imports only from rooms below its own (tests/test_arc
     cram/      cramming: settings, parametrisation, objective, optimiser, stages, the pass over lanes, the
                scheduler, and the loop of a run
     figures/   matplotlib figures from rows
-    analysis/  numbers computed from rows, such as the correlation of steps with surprisal
+    analysis/  numbers computed from rows: correlation of steps with surprisal, length of trajectories
     decode     greedy decoding of texts from embeddings
     forward    one forward pass over memory and text
     models/    decoders, one file per family; loading, saving and sharding of checkpoints

@@ -6,12 +6,12 @@ import dataclasses
 import html
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jaxcram import report
-from jaxcram.cram import summary, verify
+from jaxcram.cram import counted, summary, verify
 from jaxcram.cram.rows import Outcome
 from jaxcram.devices import configuration
 from jaxcram.errors import UserError
@@ -27,6 +27,7 @@ from jaxcram.results.reading import (
     load_summary,
 )
 from jaxcram.results.schema import check_embeddings, check_files, check_samples, check_unfinished
+from jaxcram.results.table import JOB_COLUMNS, Job
 from jaxcram.text.sources import kind_of
 
 if TYPE_CHECKING:
@@ -99,9 +100,54 @@ class Run:
         """Whether any lane has a curve."""
         return has_curves(self.path)
 
-    def table(self, *, per_text: bool = False) -> str:
-        """The closing table: horizons, bits, steps and both decoders, per learning rate or per text."""
-        return report.table(self.summary, per_text=per_text)
+    def table(self, *, per_text: bool = False, as_published: bool = False) -> str:
+        """The closing tables: horizons, bits, steps and both decoders; trajectories and norms.
+
+        Args:
+            per_text: one line per text, not per learning rate.
+            as_published: trajectories, tokens and bits also as the published tables were counted.
+
+        Raises:
+            UserError: `as_published` of a run of full cramming, or its rows are damaged.
+        """
+        values = self.counted() if as_published else self.summary
+        return report.table(values, per_text=per_text, as_published=as_published)
+
+    def as_published(self) -> list[dict[str, Any]]:
+        """The figures of each lane as the published tables were counted: with the stage that failed.
+
+        Each has `sample_id`, `learning_rate`, `seed`, `tokens`, `information_gain_bits`, `trajectory_length`
+        and `trajectory_components` (PCA 99%); the last two are None where trajectories are not stored.
+
+        Raises:
+            UserError: a run of full cramming, which has no stages to count, or damaged rows.
+        """
+        lanes = self.counted()["lanes"]
+        return [{name: lane[name] for name in JOB_COLUMNS} | lane["as_published"] for lane in lanes]
+
+    def counted(self) -> dict[str, Any]:
+        """The summary, with what an earlier version did not count taken from the rows.
+
+        Raises:
+            UserError: as `as_published`.
+        """
+        if self.summary["mode"] == "full":
+            raise UserError(
+                f"{self.path}: a run of full cramming, which has no stages to count as published; "
+                "leave out as_published"
+            )
+        lanes = {Job.of_row(lane): lane for lane in self.summary["lanes"]}
+        stored = self.settings.get("trajectory", "all") == "all"
+        if all(
+            lane.get("as_published") and (lane.get("trajectory_length") is not None or not stored)
+            for lane in lanes.values()
+        ):
+            return self.summary
+        for job, table in load_lanes(self.path):
+            if job in lanes:
+                figures = counted.figures(Outcome.of_table(table, self.summary["mode"]))
+                lanes[job] = {**lanes[job], **figures}
+        return {**self.summary, "lanes": list(lanes.values())}
 
     def __repr__(self) -> str:
         lanes = self.summary["lanes"]

@@ -6,6 +6,7 @@ import json
 
 import jax
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from jax.errors import JaxRuntimeError
 from tokenizers import Tokenizer as Backend
@@ -306,6 +307,18 @@ def test_trajectory_selects_the_stored_embeddings(model, texts, tmp_path, trajec
     if not kept:
         with pytest.raises(UserError, match="no embedding of an exact prefix was kept"):
             api.decode(finished, model)
+    unknown = {"trajectory_length": None, "trajectory_components": None}
+    assert finished.as_published() == [
+        {
+            **vars(job),
+            "tokens": len(rows),
+            "information_gain_bits": rows[-1]["information_gain_bits"],
+            **unknown,
+        }
+        for job, rows in rows_by_lane(finished).items()
+    ]
+    assert finished.table(as_published=True).count("not stored") == 8  # two rates, two counts, two columns
+    assert all(row["vector_norm"] for rows in rows_by_lane(finished).values() for row in rows)
 
 
 def test_full_mode_reports_the_whole_target(model, texts, tmp_path):
@@ -329,6 +342,13 @@ def test_full_mode_reports_the_whole_target(model, texts, tmp_path):
         # Teacher forcing and greedy decoding part at the first wrong token, and not before.
         assert lane["tf_first_mismatch"] == lane["exact_first_mismatch"]
         assert lane["horizon"] == (12 if lane["tf_first_mismatch"] is None else lane["tf_first_mismatch"])
+        assert row["vector_norm"] == lane["vector_norm"]
+        assert row["trajectory_length"] is None
+    header = finished.table().partition("\n\n")[2].splitlines()[0]
+    assert header.split() == ["texts", "lr", "norm", "rel.", "norm"]
+    for ask in (finished.as_published, lambda: finished.table(as_published=True)):
+        with pytest.raises(UserError, match="a run of full cramming, which has no stages to count"):
+            ask()
 
 
 def test_decoded_text_is_the_original_up_to_the_horizon(run, model, texts):
@@ -344,10 +364,78 @@ def test_table(run):
     header, *lines = run.table().splitlines()
     columns = "texts lr lanes empty target horizon gain steps TF exact cached mismatch"
     assert " ".join(header.split()) == columns
-    assert [line.split()[:3] for line in lines] == [["text", "0.1", "2"], ["text", "1", "2"]]
+    assert [line.split()[:3] for line in lines[:2]] == [["text", "0.1", "2"], ["text", "1", "2"]]
     horizons = [lane["horizon"] for lane in run.summary["lanes"] if lane["learning_rate"] == 0.1]
     assert lines[0].split()[5] == f"{np.mean(horizons):.1f}±{np.std(horizons, ddof=1):.1f}"
-    assert [line.split()[0] for line in run.table(per_text=True).splitlines()] == ["text", "0", "1"]
+    lines = [line.split() for line in run.table(per_text=True).splitlines()]
+    assert [line[0] for line in lines if line] == ["text", "0", "1", "text", "0", "1"]
+
+
+def recomputed(shard):
+    """A lane's figures by both rules, from its Parquet file, with pyarrow and numpy alone."""
+    rows = pq.read_table(shard).to_pylist()
+    points = np.array([row["embedding"] for row in rows], np.float64).reshape(len(rows), -1)
+    exact = [i for i, row in enumerate(rows) if row["exact"]]
+    assert exact == list(range(len(exact)))
+
+    def of(count):
+        moves = np.sqrt(np.sum((points[1:count] - points[: count - 1]) ** 2, axis=1)) if count else []
+        components = 0
+        if count > 1:
+            variances = np.linalg.svd(points[:count] - points[:count].mean(axis=0), compute_uv=False) ** 2
+            while np.sum(variances[:components]) < 0.99 * np.sum(variances):
+                components += 1
+        bits = rows[count - 1]["information_gain_bits"] if count else 0.0
+        return bits, pytest.approx(sum(moves)), components
+
+    stages = len(rows)  # each adds one token
+    return {
+        "horizon": len(exact),
+        **dict(zip(THREE, of(len(exact)), strict=True)),
+        "as_published": {"tokens": stages, **dict(zip(THREE, of(stages), strict=True))},
+    }
+
+
+THREE = ("information_gain_bits", "trajectory_length", "trajectory_components")
+
+
+@pytest.fixture(scope="module")
+def run_of_two_vectors(model, tmp_path_factory):
+    """Short texts at one rate, in two vectors: a target that becomes exact, and stages that come free."""
+    settings = dataclasses.replace(
+        SETTINGS, learning_rates=(1.0,), num_memory=2, stages=StageSettings(max_steps_per_token=300)
+    )
+    out = tmp_path_factory.mktemp("two") / "out"
+    return api.cram(model, ["w3 w9 w1", "w7 w7 w7 w7 w8 w2"], out=out, settings=settings, verbose=False)
+
+
+@pytest.mark.parametrize("name", ["run", "run_of_two_vectors"])
+def test_published_figures_are_those_of_the_rows(name, request):
+    run = request.getfixturevalue(name)
+    by_lane = {Job.of_row(lane): lane for lane in run.summary["lanes"]}
+    published = {Job.of_row(lane): lane for lane in run.as_published()}
+    for job, lane in by_lane.items():
+        expected = recomputed(run.path / "rows" / f"{job.key}.parquet")
+        assert {name: lane[name] for name in expected} == expected
+        assert published[job] == vars(job) | expected["as_published"]
+    gained = {lane["as_published"]["tokens"] - lane["horizon"] for lane in by_lane.values()}
+    assert gained == ({1} if name == "run" else {0})
+    free = [row for rows in rows_by_lane(run).values() for row in rows[1:] if not row["steps"]]
+    assert free or name == "run"
+
+
+def test_rows_have_the_norm_of_their_embedding(run, run_of_two_vectors, model):
+    embedded = np.asarray(model.decoder.embed(np.arange(48)[None])[0], np.float64)
+    unit = np.mean(np.linalg.norm(embedded, axis=1))
+    for one in (run, run_of_two_vectors):
+        lanes = {Job.of_row(lane): lane for lane in one.summary["lanes"]}
+        for job, rows in rows_by_lane(one).items():
+            norms = [np.mean(np.linalg.norm(np.array(row["embedding"]), axis=1)) for row in rows]
+            assert [row["vector_norm"] for row in rows] == pytest.approx(norms)
+            assert [row["relative_norm"] for row in rows] == pytest.approx(np.array(norms) / unit, rel=1e-6)
+            if horizon := lanes[job]["horizon"]:
+                assert lanes[job]["vector_norm"] == rows[horizon - 1]["vector_norm"]
+                assert lanes[job]["relative_norm"] == rows[horizon - 1]["relative_norm"]
 
 
 def test_generate_stops_at_the_end_and_refuses_what_does_not_fit(model):

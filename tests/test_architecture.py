@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "decode": {"devices", "forward", "models", "text"},
     "analysis": {"decode", "forward", "models", "results"},
     "figures": {"analysis"},
-    "cram": {"decode", "devices", "errors", "forward", "models", "results", "text"},
+    "cram": {"analysis", "decode", "devices", "errors", "forward", "models", "results", "text"},
     "train": {"devices", "documents", "errors", "forward", "models", "results", "text"},
     "options": {"cram", "text"},
     "report": {"cram", "errors", "results"},

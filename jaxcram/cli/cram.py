@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 
 from jaxcram.cli.flags import Doc
-from jaxcram.cli.show import PER_TEXT
+from jaxcram.cli.show import AS_PUBLISHED, PER_TEXT
 from jaxcram.cli.spread import TOPIC, Spread
 from jaxcram.cram.settings import CramSettings
 from jaxcram.text.sources import TextSettings
@@ -22,6 +22,7 @@ class Command:
     checkpoint_minutes: float = 10.0
     profile_dir: str | None = None
     per_text: bool = False
+    as_published: bool = False
     dry_run: bool = False
     source: TextSettings = dataclasses.field(default_factory=TextSettings)
     settings: CramSettings = dataclasses.field(default_factory=CramSettings)
@@ -54,6 +55,7 @@ TOPICS = {
             unset="a new one under runs/",
         ),
         "per_text": PER_TEXT,
+        "as_published": AS_PUBLISHED,
         "dry_run": Doc("Print what the run would do, and compute and write nothing"),
         "profile_dir": Doc("Directory for a JAX profiler trace of a few chunks", unset="no trace"),
         "checkpoint_minutes": Doc(
@@ -140,8 +142,10 @@ def run(command: Command) -> None:
         if processes.number() == 0:
             # Lanes that an earlier start finished without log_every have no curves.
             curves = command.settings.log_every > 0 and run.has_curves
+            # A published configuration with --mode=full still has the flag.
+            as_published = command.as_published and command.settings.stages.mode == "progressive"
             with streams.work_is_kept():
-                show.present(run, per_text=command.per_text, curves=curves)
+                show.present(run, per_text=command.per_text, as_published=as_published, curves=curves)
                 for trace in sorted(_traces(command.profile_dir) - traces):
                     print(f"trace     {trace} (for XProf, TensorBoard or Perfetto)")
 

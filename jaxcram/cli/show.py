@@ -13,6 +13,10 @@ from jaxcram.results import disk
 if TYPE_CHECKING:
     from jaxcram.api import Run
 
+AS_PUBLISHED = Doc(
+    "Also print tokens, gain, trajectory length and PCA 99% as the tables of Tarasov et al. 2026 were "
+    "counted, with the stage that failed; in progressive mode only"
+)
 PER_TEXT = Doc("One table line per text, over all its learning rates and seeds")
 
 
@@ -22,6 +26,7 @@ class Command:
 
     run: str = positional()
     per_text: bool = False
+    as_published: bool = False
     curves: bool = False
 
 
@@ -29,6 +34,7 @@ TOPICS = {
     "Run": {
         "run": Doc("Directory of a run, the --out of jaxcram cram, finished or not"),
         "per_text": PER_TEXT,
+        "as_published": AS_PUBLISHED,
         "curves": Doc(
             "Also draw the curves, if the run had --log_every: loss, accuracy, horizon, learning rate and "
             "embedding norm by step"
@@ -44,15 +50,17 @@ def run(command: Command) -> None:
     shown = api.load_run(command.run)
     if command.curves:
         shown.curves(["step"])  # raises an error before anything is printed if there are none
-    present(shown, per_text=command.per_text, curves=command.curves)
+    present(shown, per_text=command.per_text, as_published=command.as_published, curves=command.curves)
 
 
-def present(run: "Run", *, per_text: bool = False, curves: bool = False) -> None:
-    """Prints a run's table and an example, draws its figures, and lists its files."""
+def present(run: "Run", *, per_text: bool = False, as_published: bool = False, curves: bool = False) -> None:
+    """Prints a run's tables and an example, draws its figures, and lists its files."""
+    summary = run.counted() if as_published else run.summary
     if not run.finished:
         ended, count = len(run.summary["lanes"]), run.summary["lanes_in_all"]
         print(f"not finished: {ended} of {'?' if count is None else count} lanes have ended")
-    print("\n".join([run.table(per_text=per_text), *report.notes(run.summary)]))
+    tables = report.table(summary, per_text=per_text, as_published=as_published)
+    print("\n".join([tables, *report.notes(summary, as_published=as_published)]))
     if run.summary["lanes"]:
         print("\n".join(["", *report.sample(run.summary)]))
     if run.finished:

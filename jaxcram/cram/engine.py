@@ -23,7 +23,7 @@ from jaxcram.cram.scheduler import Scheduler
 from jaxcram.cram.settings import CramSettings
 from jaxcram.cram.snapshot import Snapshot
 from jaxcram.cram.stages import Stop
-from jaxcram.cram.start import alone_nll, initial_embeddings
+from jaxcram.cram.start import alone_nll, initial_embeddings, mean_token_norm
 from jaxcram.cram.time_left import TimeLeft
 from jaxcram.devices import device_memory, processes
 from jaxcram.errors import UserError
@@ -73,8 +73,9 @@ class Engine:
         start_NxKxD = initial_embeddings(model, jobs, settings)
         self._lanes = self._fresh_lanes(length_N, start_NxKxD)
         self._ended: list[int] = []  # slots of lanes that are still to be yielded
+        token_norm = mean_token_norm(model)
         self._rows = [
-            LaneRows(job, nll[job.sample_id], start_KxD, settings.stages, settings.trajectory)
+            LaneRows(job, nll[job.sample_id], start_KxD, settings.stages, settings.trajectory, token_norm)
             for job, start_KxD in zip(jobs, start_NxKxD, strict=True)
         ]
         self._curves = [LaneCurve(job, settings) for job in jobs]

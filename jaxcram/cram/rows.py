@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from jaxcram.analysis import trajectory
 from jaxcram.cram.lanes import Bucket, Record
 from jaxcram.cram.settings import StageSettings
 from jaxcram.cram.stages import Stop
-from jaxcram.results.table import Job, Row
+from jaxcram.results.table import Job, Row, stack_embeddings
 
 if TYPE_CHECKING:
+    import jax
     import pyarrow as pa
 
 
@@ -50,6 +52,37 @@ def mean_loss(one: Record, prefix: int) -> float:
     return float(np.mean(one.loss[:prefix]))
 
 
+def finite(value: float | None) -> float | None:
+    """A number as tables and JSON have it: null where it is not finite."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def vector_norm(mem_KxD: np.ndarray | jax.Array) -> float | None:
+    """Mean Euclidean norm of K vectors."""
+    return finite(float(np.mean(np.sqrt(np.sum(np.square(mem_KxD, dtype=np.float64), axis=1)))))
+
+
+def with_trajectory(rows: list[Row], points_RxKxD: np.ndarray) -> list[Row]:
+    """The rows of a lane that has ended, with the columns that tell of its trajectory.
+
+    Args:
+        rows: one a stage, in order; the last one may be of a stage that failed.
+        points_RxKxD: their embeddings.
+    """
+    exact = sum(row["exact"] for row in rows)
+    components = {
+        count - 1: trajectory.components(points_RxKxD[:count])
+        for count in {exact, len(rows)} - {0}
+        if np.all(np.isfinite(points_RxKxD[:count]))
+    }
+    with np.errstate(invalid="ignore"):  # infinity minus infinity, where a lane diverged
+        lengths = trajectory.lengths(points_RxKxD).tolist()
+    return [
+        {**row, "trajectory_length": finite(length), "trajectory_components": components.get(i)}
+        for i, (row, length) in enumerate(zip(rows, lengths, strict=True))
+    ]
+
+
 class LaneRows(Collected):
     """Collects the rows of one lane, one a stage (`jaxcram.results.rows.COLUMNS`).
 
@@ -60,6 +93,7 @@ class LaneRows(Collected):
         start_KxD: the initial embedding.
         stages: the procedure's stages.
         trajectory: which embeddings the finished rows keep.
+        token_norm: mean Euclidean norm of the model's token embeddings.
     """
 
     def __init__(
@@ -69,6 +103,7 @@ class LaneRows(Collected):
         start_KxD: np.ndarray,
         stages: StageSettings,
         trajectory: str,
+        token_norm: float,
     ) -> None:
         super().__init__()
         self.job = job
@@ -78,6 +113,7 @@ class LaneRows(Collected):
         self._start_KxD = start_KxD
         self._stages = stages
         self._trajectory = trajectory
+        self._token_norm = token_norm
 
     def exact_stages(self, most: int) -> list[int]:
         """Optimiser steps of the last stages, so many at most, that became exact."""
@@ -117,6 +153,7 @@ class LaneRows(Collected):
     def _add(self, one: Record, prefix: int, steps: int, *, right: int, bucket: Bucket) -> None:
         bits_T = one.nll[1:prefix] / math.log(2)
         previous = self.rows[-1]["stage_seq_len"] if self.rows else 0
+        norm = vector_norm(one.mem)
         if self.rows and right == prefix and self._trajectory != "all":
             # This stage answers for the lane now; embeddings of all would fill the memory for nothing.
             self.rows[-1] = {**self.rows[-1], "embedding": None}
@@ -136,6 +173,8 @@ class LaneRows(Collected):
                 "surprisal_bits": float(self._alone_bits_T[previous:prefix].sum()),
                 # A copy, or the whole chunk's records would stay in memory as long as this row.
                 "embedding": one.mem.copy(),
+                "vector_norm": norm,
+                "relative_norm": norm / self._token_norm if norm is not None and self._token_norm else None,
                 "initialization_embedding": None if self.rows else self._start_KxD,
                 "bucket_tokens": bucket.tokens,
                 "bucket_lanes": bucket.lanes,
@@ -145,11 +184,14 @@ class LaneRows(Collected):
 
     def finished(self) -> tuple[Outcome, list[Row]]:
         """The outcome of a lane that has ended, and its rows with the embeddings that `trajectory` keeps."""
-        outcome = Outcome.of(self.rows, self._stages.mode)
+        rows, mode = self.rows, self._stages.mode
         everything, horizon = self._trajectory == "all", self._trajectory == "horizon"
+        if everything and mode == "progressive":
+            rows = with_trajectory(rows, np.stack([row["embedding"] for row in rows]))
+        outcome = Outcome.of(rows, mode)
         return outcome, [
             row if everything or (horizon and row is outcome.row) else {**row, "embedding": None}
-            for row in self.rows
+            for row in rows
         ]
 
 
@@ -168,6 +210,7 @@ class Outcome:
     Attributes:
         row: the row whose embedding answers for the lane: in progressive mode the longest exact prefix's
             (None if there is none), in full mode the last measured one.
+        last: the lane's last row, which is of the stage that failed, if one did; None in full mode.
         job: which lane.
         horizon: tokens of the longest exact prefix.
         target_tokens: tokens of the target.
@@ -177,6 +220,7 @@ class Outcome:
     """
 
     row: Row | None
+    last: Row | None
     job: Job
     horizon: int
     target_tokens: int
@@ -188,7 +232,7 @@ class Outcome:
     COLUMNS: ClassVar = (
         *("sample_id", "learning_rate", "seed", "stage_index", "stage_seq_len", "num_input_tokens"),
         *("exact", "exact_prefix", "steps_taken", "final_convergence", "information_gain_bits"),
-        "stop_reason",
+        *("vector_norm", "relative_norm", "trajectory_length", "trajectory_components", "stop_reason"),
     )
 
     def in_brief(self) -> dict[str, Any]:
@@ -200,6 +244,9 @@ class Outcome:
     def of_table(cls, table: pa.Table, mode: str) -> Outcome:
         """The outcome of a lane from its stored rows; only the answering embedding becomes Python numbers."""
         rows = table.drop_columns(["embedding", "initialization_embedding"]).to_pylist()
+        earlier = "trajectory_length" not in table.column_names  # of a version without that column
+        if earlier and mode == "progressive" and not table["embedding"].null_count:
+            rows = with_trajectory(rows, stack_embeddings(table["embedding"]))
         outcome = cls.of(rows, mode)
         if outcome.row is not None:
             outcome.row["embedding"] = table["embedding"][outcome.row["stage_index"]].as_py()
@@ -215,6 +262,7 @@ class Outcome:
         horizon = last["exact_prefix"] if full else (exact[-1]["stage_seq_len"] if exact else 0)
         return cls(
             row=answer,
+            last=None if full else last,
             job=Job.of_row(last),
             horizon=horizon,
             target_tokens=last["num_input_tokens"],

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from jaxcram.cram.settings import CramSettings
 from jaxcram.devices import configuration, mesh
@@ -52,3 +53,23 @@ def alone_nll(model: Decoder, targets: dict[int, np.ndarray], length: int) -> di
         for nll, (sample_id, tokens) in zip(nll_SxT, batch, strict=False):
             result[sample_id] = nll[: len(tokens)]
     return result
+
+
+def mean_token_norm(model: Decoder, at_once: int = 2**24) -> float:
+    """The mean Euclidean norm of the model's token embeddings, as `embed` gives them to the decoder.
+
+    Args:
+        model: the frozen decoder; unused tokens of its vocabulary count too.
+        at_once: numbers of the embeddings that exist in fp32 at one time.
+    """
+    tokens = np.arange(model.config.vocab_size, dtype=np.int32)
+    chunk = max(1, min(len(tokens), at_once // model.config.width))
+    padded_CxT = np.pad(tokens, (0, -len(tokens) % chunk)).reshape(-1, chunk)
+    norms = [np.asarray(_norms(model, chunk_T, mesh.of(model))) for chunk_T in padded_CxT]
+    return float(np.mean(np.concatenate(norms)[: len(tokens)], dtype=np.float64))
+
+
+@jax.jit(static_argnames="devices")
+def _norms(model: Decoder, tokens_T: jax.Array, devices: Mesh) -> jax.Array:
+    embedded_1xTxD = model.embed(tokens_T[None]).astype(jnp.float32)
+    return mesh.replicate(jnp.linalg.norm(embedded_1xTxD[0], axis=1), devices)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from jaxcram import decode
+from jaxcram.cram import counted
 from jaxcram.cram.rows import Outcome
 from jaxcram.models.decoder import Decoder
 
@@ -55,7 +55,6 @@ def lane_summary(
     """
     row = outcome.row
     right_tokens = 0 if row is None else round(row["final_convergence"] * row["stage_seq_len"])
-    bits = 0.0 if row is None else row["information_gain_bits"]
     summary = {
         "sample_id": outcome.job.sample_id,
         "learning_rate": outcome.job.learning_rate,
@@ -66,7 +65,7 @@ def lane_summary(
         "tf_tokens": right_tokens,
         "steps": outcome.steps,
         "stop_reason": outcome.stop_reason,
-        "information_gain_bits": bits if bits is not None and math.isfinite(bits) else None,
+        **counted.figures(outcome),
     }
     for column, name in (("tf", "teacher_forced"), ("exact", "exact"), ("cached", "cached")):
         right = None

@@ -1,34 +1,63 @@
-"""The table of a run, the notes below it, and its time."""
+"""The tables of a run, the notes below them, and its time."""
 
 from __future__ import annotations
 
-import math
-import statistics
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-Lane = Mapping[str, Any]
-Column = tuple[str, Callable[[Sequence[Lane]], str]]
+from jaxcram.report.columns import (
+    FULL,
+    NORMS,
+    OF_RATE,
+    OF_TEXT,
+    OURS,
+    PM,
+    PROGRESSIVE,
+    PUBLISHED,
+    TRAJECTORY,
+    Column,
+    Lane,
+    is_empty,
+    mismatches,
+)
 
 WIDTH = 100  # columns of a terminal
-_PM = "\N{PLUS-MINUS SIGN}"
 _MOST_NAMED = 4  # lanes named in a note
 
 
-def table(summary: Mapping[str, Any], *, per_text: bool = False) -> str:
-    """The table of a run: one line per kind of text and learning rate, or one per text.
+def table(summary: Mapping[str, Any], *, per_text: bool = False, as_published: bool = False) -> str:
+    """The tables of a run: one line per kind of text and learning rate, or one per text.
 
-    Values are means over lanes, with the standard deviation if there are several.
+    The first one is of what came back, the second one of the vectors and their trajectories. Values are means
+    over lanes, with the standard deviation if there are several.
 
     Args:
         summary: of a run, finished or not; `lanes` are those that have ended.
         per_text: one line per text, over all its learning rates and seeds.
+        as_published: below each line of the second table one counted as the published tables were; not in
+            full mode.
     """
     lanes = summary["lanes"]
     if not lanes:
         return "no lane has ended yet"
+    full, groups = summary["mode"] == "full", _groups(lanes, per_text)
+    columns = [*(OF_TEXT if per_text else OF_RATE), *(FULL if full else PROGRESSIVE)]
+    lines = _aligned(columns, [(group, columns) for group in groups])
+    if as_published or _has_vectors(lanes):
+        names = (OF_TEXT if per_text else OF_RATE)[:2]
+        ours = [*names, *([] if full else TRAJECTORY), *NORMS]
+        rows = [(group, ours) for group in groups]
+        if as_published and not full:
+            ours = [*names, *OURS, *TRAJECTORY, *NORMS]
+            rows = [(group, columns) for group in groups for columns in (ours, [*names, *PUBLISHED])]
+        lines += ["", *_aligned(ours, rows)]
+    return "\n".join(lines)
+
+
+def _groups(lanes: Sequence[Lane], per_text: bool) -> list[list[Lane]]:
+    """The lanes of each line, in the order of the lines."""
     groups: dict[tuple[Any, ...], list[Lane]] = {}
     for lane in sorted(lanes, key=lambda lane: (lane["kind"] != "story", lane["kind"])):
         key = (
@@ -37,42 +66,53 @@ def table(summary: Mapping[str, Any], *, per_text: bool = False) -> str:
             else (lane["kind"] != "story", lane["kind"], lane["learning_rate"])
         )
         groups.setdefault(key, []).append(lane)
-    columns = [
-        *(_OF_TEXT if per_text else _OF_RATE),
-        *(_FULL if summary["mode"] == "full" else _PROGRESSIVE),
-    ]
-    lines = [[name for name, _ in columns]]
-    lines += [[cell(groups[key]) for _, cell in columns] for key in sorted(groups)]
+    return [groups[key] for key in sorted(groups)]
+
+
+def _aligned(header: Sequence[Column], rows: Iterable[tuple[Sequence[Lane], Sequence[Column]]]) -> list[str]:
+    """The names of the columns of `header`, and a line per row: the cells of its own columns of its lanes."""
+    lines = [[name for name, _ in header]]
+    lines += [[cell(lanes) for _, cell in columns] for lanes, columns in rows]
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
     gap = "  " if sum(widths) + 2 * len(widths) - 2 <= WIDTH else " "
-    return "\n".join(
-        gap.join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines
-    )
+    return [
+        gap.join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
 
 
-def notes(summary: Mapping[str, Any]) -> list[str]:
-    """Lines below the table: the meaning of columns, why lanes ended, and which lanes to look at."""
-    return [line for note in _notes(summary) for line in textwrap.wrap(note, WIDTH, subsequent_indent="    ")]
+def notes(summary: Mapping[str, Any], *, as_published: bool = False) -> list[str]:
+    """Lines below the tables: the meaning of columns, why lanes ended, and which lanes to look at."""
+    lines = _notes(summary, as_published)
+    return [line for note in lines for line in textwrap.wrap(note, WIDTH, subsequent_indent="    ")]
 
 
-def _notes(summary: Mapping[str, Any]) -> list[str]:
+def _notes(summary: Mapping[str, Any], as_published: bool) -> list[str]:
     lanes = summary["lanes"]
     if not lanes:
         return []
     full = summary["mode"] == "full"
     lines = list(_LEGEND_FULL if full else _LEGEND)
+    if as_published or _has_vectors(lanes):
+        lines += [] if full else [_LEGEND_TRAJECTORY]
+        lines += [_LEGEND_NORM, *([_LEGEND_PUBLISHED] if as_published and not full else [])]
     stops = Counter(reason for lane in lanes if (reason := lane.get("stop_reason")))
     if stops:
         lines.append("ended by: " + ", ".join(f"{reason} {count}" for reason, count in stops.most_common()))
     empty = [lane for lane in lanes if is_empty(lane)]
     if empty:
         lines.append(f"no text was recovered from {_named(empty, len(lanes))}")
-    differing = [lane for lane in lanes if not full and not is_empty(lane) and _mismatches([lane])]
+    differing = [lane for lane in lanes if not full and not is_empty(lane) and mismatches([lane])]
     if differing:
-        lines.append(f"decoders differ from the exact prefix in {_named(differing, len(lanes), _mismatches)}")
+        lines.append(f"decoders differ from the exact prefix in {_named(differing, len(lanes), mismatches)}")
     if unknown := [lane for lane in lanes if lane["information_gain_bits"] is None]:
         lines.append(f"gain is not finite, so left out of the mean: {_named(unknown, len(lanes))}")
     return lines
+
+
+def _has_vectors(lanes: Sequence[Lane]) -> bool:
+    """Whether any lane tells of its vector or trajectory; in earlier versions none did."""
+    return any(lane.get(name) is not None for lane in lanes for name in ("vector_norm", "trajectory_length"))
 
 
 def speed(summary: Mapping[str, Any]) -> str:
@@ -84,14 +124,6 @@ def speed(summary: Mapping[str, Any]) -> str:
         line += f"; {summary['lane_steps']} lane steps in {summary['passes']} passes, "
         line += f"useful share {summary['useful_share']:.2f}"
     return line
-
-
-def is_empty(lane: Lane) -> bool:
-    """Whether no text was recovered: no token, or only BOS; in full mode correct later tokens count too."""
-    recovered, bos = lane["horizon"], lane.get("bos_tokens", 0)
-    if not _is_of_prefix(lane) and lane["exact_accuracy"] is not None:
-        recovered = round(lane["exact_accuracy"] * lane["decode_tokens"])
-    return recovered <= bos
 
 
 def lane_name(lane: Lane) -> str:
@@ -108,121 +140,18 @@ def _named(lanes: Sequence[Lane], count: int, detail: Callable[[Sequence[Lane]],
     return f"{len(lanes)} of {count} lanes: {'; '.join(named)}"
 
 
-def _spread(values: Iterable[float | None], digits: int = 1) -> str:
-    """Mean and standard deviation of the values that are not None."""
-    known = [value for value in values if value is not None]
-    if not known:
-        return "-"
-    mean = f"{round(statistics.fmean(known), digits) + 0.0:.{digits}f}"  # no -0.0
-    return f"{mean}{_PM}{statistics.stdev(known):.{digits}f}" if len(known) > 1 else mean
-
-
-def _mean(name: str, digits: int = 1) -> Callable[[Sequence[Lane]], str]:
-    return lambda lanes: _spread([lane[name] for lane in lanes], digits)
-
-
-def _share(name: str) -> Callable[[Sequence[Lane]], str]:
-    """Mean accuracy, 0 for empty lanes. Rounded down, so that only 1 is shown as 1.000."""
-
-    def cell(lanes: Sequence[Lane]) -> str:
-        lost = [_is_of_prefix(lane) and is_empty(lane) for lane in lanes]
-        accuracies = [lane[f"{name}_accuracy"] for lane in lanes]
-        values = [0.0 if none else share for none, share in zip(lost, accuracies, strict=True)]
-        if any(value is None for value in values):
-            return "-"
-        return f"{math.floor(1000 * statistics.fmean(values) + 1e-9) / 1000:.3f}"
-
-    return cell
-
-
-def _is_of_prefix(lane: Lane) -> bool:
-    """Whether a lane's accuracies are over its exact prefix, not over the whole target."""
-    return lane.get("decode_tokens", lane["horizon"]) == lane["horizon"]
-
-
-def _mismatches(lanes: Sequence[Lane]) -> str:
-    """The first wrong token of each greedy decoder, such as `exact:3 cached:1`."""
-    found = []
-    for name in ("exact", "cached"):
-        wrong = [at for lane in lanes if (at := lane[f"{name}_first_mismatch"]) is not None]
-        found += [f"{name}:{min(wrong)}"] if wrong else []
-    return " ".join(found)
-
-
-def _mismatch(lanes: Sequence[Lane]) -> str:
-    decoded = any(lane["exact_accuracy"] is not None for lane in lanes)
-    return _mismatches(lanes) or ("none" if decoded else "-")
-
-
-def _target(lanes: Sequence[Lane]) -> str:
-    lengths = [lane["target_tokens"] for lane in lanes if "target_tokens" in lane]
-    if not lengths:
-        return "-"
-    mean = statistics.fmean(lengths)
-    return f"{mean:.0f}" if len(set(lengths)) == 1 else f"{mean:.1f}"
-
-
-def _right(lane: Lane) -> float | None:
-    """Target tokens that were correct under teacher forcing."""
-    if "tf_tokens" in lane:
-        return lane["tf_tokens"]
-    accuracy = lane["tf_accuracy"]
-    return None if accuracy is None or "decode_tokens" not in lane else accuracy * lane["decode_tokens"]
-
-
-def _whole(lanes: Sequence[Lane]) -> str:
-    """Number of lanes whose whole target is exact, such as `3/8`."""
-    whole = sum(lane["horizon"] == lane.get("target_tokens") for lane in lanes)
-    return f"{whole}/{len(lanes)}"
-
-
-def _best_rate(lanes: Sequence[Lane]) -> str:
-    """The learning rate with the longest exact prefix; of several, the smallest."""
-    best = max(lane["horizon"] for lane in lanes)
-    if not any(lane["horizon"] == best and not is_empty(lane) for lane in lanes):
-        return "-"
-    return f"{min(lane['learning_rate'] for lane in lanes if lane['horizon'] == best):g}"
-
-
-_COUNT: Column = ("lanes", lambda lanes: str(len(lanes)))
-_OF_RATE: tuple[Column, ...] = (
-    ("texts", lambda lanes: lanes[0]["kind"]),
-    ("lr", lambda lanes: f"{lanes[0]['learning_rate']:g}"),
-    _COUNT,
-)
-_OF_TEXT: tuple[Column, ...] = (
-    ("text", lambda lanes: str(lanes[0]["sample_id"])),
-    ("kind", lambda lanes: lanes[0]["kind"]),
-    _COUNT,
-    ("best lr", _best_rate),
-)
-_PROGRESSIVE: tuple[Column, ...] = (
-    ("empty", lambda lanes: str(sum(map(is_empty, lanes)))),
-    ("target", _target),
-    ("horizon", _mean("horizon")),
-    ("gain", _mean("information_gain_bits")),
-    ("steps", _mean("steps", 0)),
-    ("TF", _share("tf")),
-    ("exact", _share("exact")),
-    ("cached", _share("cached")),
-    ("mismatch", _mismatch),
-)
-_FULL: tuple[Column, ...] = (
-    ("target", _target),
-    ("right (TF)", lambda lanes: _spread(map(_right, lanes))),
-    ("TF", _share("tf")),
-    ("exact", _share("exact")),
-    ("cached", _share("cached")),
-    ("whole", _whole),
-    ("horizon", _mean("horizon")),
-    ("gain", _mean("information_gain_bits")),
-    ("steps", _mean("steps", 0)),
-)
 _LEGEND = (
-    f"horizon: tokens of the longest exact prefix; gain: bits, without token 0; mean{_PM}std over lanes",
+    f"horizon: tokens of the longest exact prefix; gain: bits, without token 0; mean{PM}std over lanes",
     "TF, exact, cached: share of that prefix that is recovered, 0 for lanes without any text (empty)",
 )
 _LEGEND_FULL = (
     "TF, exact, cached: share of the whole target that is recovered; whole: lanes with an exact target",
-    f"horizon: tokens exact from the start; gain: bits, without token 0; mean{_PM}std over lanes",
+    f"horizon: tokens exact from the start; gain: bits, without token 0; mean{PM}std over lanes",
+)
+_LEGEND_TRAJECTORY = (
+    "trajectory: length over the exact stages; PCA 99%: principal components with 99% of its variance"
+)
+_LEGEND_NORM = "norm: of the resulting vector; rel. norm: over the mean norm of the model's token embeddings"
+_LEGEND_PUBLISHED = (
+    "as published: with the failed stage, for comparison with the tables of Tarasov et al. 2026"
 )

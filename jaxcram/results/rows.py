@@ -29,6 +29,24 @@ COLUMNS: Columns = {
     "surprisal_bits": ("float64", False, "bits of the tokens that the stage added, without the embedding"),
     "exact_prefix": ("int64", False, "tokens of the longest exact prefix within the stage's n"),
     "embedding": ("embedding", False, "the measured memory embedding, [K][D]; null where not kept"),
+    "vector_norm": ("float64", False, "Euclidean norm of that embedding, mean over its K vectors"),
+    "relative_norm": (
+        "float64",
+        False,
+        "vector_norm over the mean Euclidean norm of the model's token embeddings, as they enter the decoder",
+    ),
+    "trajectory_length": (
+        "float64",
+        False,
+        "length of the path through the embeddings of the stages up to this one, from the first stage's; "
+        "null in full mode and where embeddings are not kept",
+    ),
+    "trajectory_components": (
+        "int64",
+        False,
+        "PCA 99%: fewest principal components with 99% of the variance of those embeddings; "
+        "last exact row and last row of a lane only",
+    ),
     "stop_reason": ("string", False, "why the lane ended; last row of a lane only"),
     "bucket_tokens": ("int64", False, "padded positions T of the passes that measured this stage"),
     "bucket_lanes": ("int64", False, "lanes B of the passes that measured this stage"),

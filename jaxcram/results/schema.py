@@ -31,6 +31,13 @@ _LANE = {
 _LANE_LATER = {  # fields that earlier versions did not write
     **dict.fromkeys(("target_tokens", "decode_tokens", "tf_tokens", "bos_tokens"), _COUNT),
     "stop_reason": _WORD + _OR_NULL,
+    **dict.fromkeys(("trajectory_length", "vector_norm", "relative_norm"), _NUMBER + _OR_NULL),
+    "trajectory_components": _COUNT + _OR_NULL,
+}
+_AS_PUBLISHED = {
+    "tokens": _COUNT,
+    **dict.fromkeys(("information_gain_bits", "trajectory_length"), _NUMBER + _OR_NULL),
+    "trajectory_components": _COUNT + _OR_NULL,
 }
 _EXAMPLE = {
     "sample_id": _COUNT,
@@ -86,7 +93,7 @@ def check_files(path: Path, settings: Mapping[str, Any], summary: Mapping[str, A
     if not isinstance(lanes, list) or not lanes:
         raise UserError(f"{file}: lanes should be a non-empty list; {_AGAIN}")
     for i, lane in enumerate(lanes):
-        _check(lane, _LANE, f"{file}: lanes[{i}]", _AGAIN, _LANE_LATER)
+        _check_summary_lane(lane, f"{file}: lanes[{i}]", _AGAIN)
     if example is not None:
         _check(example, _EXAMPLE, f"{file}: example", _AGAIN, _EXAMPLE_LATER)
 
@@ -100,7 +107,13 @@ def check_unfinished(path: Path, settings: Mapping[str, Any], lanes: Sequence[Ma
     _check_settings(path, settings)
     for lane in lanes:
         of_lane = f"sample {lane['sample_id']}, learning rate {lane['learning_rate']}"
-        _check(lane, _LANE, f"{path / 'rows'}: {of_lane}:", _WITHOUT, _LANE_LATER)
+        _check_summary_lane(lane, f"{path / 'rows'}: {of_lane}:", _WITHOUT)
+
+
+def _check_summary_lane(lane: Any, where: str, remedy: str) -> None:
+    _check(lane, _LANE, where, remedy, _LANE_LATER)
+    if lane.get("as_published") is not None:  # null in full mode; earlier versions did not write it
+        _check(lane["as_published"], _AS_PUBLISHED, f"{where} as_published:", remedy)
 
 
 def _check_settings(path: Path, settings: Mapping[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """Every file of configs/ is a command that the program takes, with the published settings and a cost."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -20,17 +21,23 @@ PUBLISHED = {
     "smollm2_135m": ("HuggingFaceTB/SmolLM2-135M", 0.1, 10),
     "smollm2_360m": ("HuggingFaceTB/SmolLM2-360M", 0.1, 10),
 }
-# Mean horizons that [P] reports; the cut of the texts must lie far beyond.
-HORIZON = {
-    "llama3.1_8b": 1438,
-    "llama3.2_1b": 402,
-    "pythia_1.4b": 430,
-    "pythia_160m": 10.7,
-    "pythia_410m": 102,
-    "smollm2_1.7b": 335,
-    "smollm2_135m": 38.5,
-    "smollm2_360m": 61,
+# What [P] reports: compressed tokens, bits, trajectory length, PCA 99%.
+FIGURES = {
+    "llama3.1_8b": ("1438±380", "4391±1408", "6174±1263", "82.8±9.1"),
+    "llama3.2_1b": ("402.2±84.8", "1500±282", "1736±206", "44.1±5.73"),
+    "llama3.2_3b": ("902.2±206.8", "3074±527", "4232±913", "61.5±4.54"),
+    "pythia_1.4b": ("430±65", "1639±188", "6496±610", "50.1±3.3"),
+    "pythia_160m": ("10.7±2", "19±26", "652±196", "5.1±1.64"),
+    "pythia_410m": ("102.1±40.8", "323±105", "3613±841", "37.5±11.16"),
+    "smollm2_1.7b": ("335±61", "1208±162", "1051±147", "33.2±2.8"),
+    "smollm2_135m": ("38.5±14.1", "168±66", "178±40", "12.2±2.96"),
+    "smollm2_360m": ("61±24.6", "266±122", "234±111", "13.4±3.95"),
 }
+QUOTED = re.compile(
+    r"Published: compressed tokens (.+?), information gain (.+?) bits, "
+    r"trajectory length (.+?), PCA 99% (.+?)\. "
+    r'Compare them with the lines "as published" of the second table; '
+)
 
 
 def read(name: str) -> cram.Command:
@@ -73,10 +80,34 @@ def test_a_config_has_the_published_settings(name):
     assert (optimizer.beta1, optimizer.beta2, optimizer.eps, optimizer.weight_decay) == (0.9, 0.9, 1e-8, 0.01)
 
 
-@pytest.mark.parametrize("name", HORIZON)
-def test_texts_are_truncated_far_beyond_the_published_horizon(name):
-    assert read(name).source.max_tokens > 2 * HORIZON[name]
-    assert f"horizon {HORIZON[name]}" in head(name)
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_config_quotes_the_published_figures_and_what_to_compare_with_them(name):
+    found = QUOTED.search(head(name))
+    assert found is not None
+    assert tuple(figure.replace(" +- ", "±") for figure in found.groups()) == FIGURES[name]
+    assert read(name).as_published
+    assert read(name).source.max_tokens > 2 * float(
+        FIGURES[name][0].partition("±")[0]
+    )  # truncated far beyond
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_the_quoted_figures_are_those_of_the_reference(name, shared):
+    """In a row of the model's, in either of two files that spell models and tables in their own way."""
+    model = PUBLISHED[name][0].partition("/")[2].removeprefix("Meta-").lower()
+    files = [shared / "protocols.md", shared / "reference" / "published.md"]
+    if not all(file.is_file() for file in files):
+        pytest.skip("the files of published figures are absent")
+    lines = "\n".join(file.read_text() for file in files).lower().replace("+-", "±").splitlines()
+    rows = [line.replace(" | ", ", ") for line in lines if line.startswith(f"| {model}")]
+    assert any(", ".join(FIGURES[name]) in row for row in rows)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_no_config_takes_max_steps_for_a_cap_alone(name):
+    text = head(name)
+    assert "lifts" not in text
+    assert ("Caution" in text) == ("the cosine ends at --max_steps, so it is stretched too." in text)
 
 
 @pytest.mark.parametrize("name", [*PUBLISHED, "bundled"])

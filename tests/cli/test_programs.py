@@ -69,6 +69,13 @@ def test_the_second_start_and_show_print_table_sample_and_files(run, tiny_model,
         assert capsys.readouterr().out == printed
     assert main.main(["show", str(run), "--per_text"]) == 0
     assert capsys.readouterr().out == printed.replace(finished.table(), finished.table(per_text=True))
+    assert main.main(["show", str(run), "--as_published"]) == 0
+    tables = finished.table(as_published=True)
+    assert capsys.readouterr().out == printed.replace(
+        "\n".join([finished.table(), *report.notes(finished.summary)]),
+        "\n".join([tables, *report.notes(finished.summary, as_published=True)]),
+    )
+    assert tables.count("as published") == 2
     assert (run / "figure.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -20,7 +20,7 @@ def outcome(horizon, target=5, decode=None, sample_id=0):
     decode = horizon if decode is None else decode
     row = {"final_convergence": 1.0, "stage_seq_len": horizon, "information_gain_bits": 2.0}
     job = Job(sample_id, 0.1, 0)
-    return Outcome(row if decode else None, job, horizon, target, decode, 9, "stage_cap")
+    return Outcome(row if decode else None, row, job, horizon, target, decode, 9, "stage_cap")
 
 
 @pytest.mark.parametrize(

@@ -141,6 +141,74 @@ def test_a_wide_table_is_condensed_to_fit_100_columns():
     )
 
 
+COUNTED = {
+    "trajectory_length": 36.1,
+    "trajectory_components": 5,
+    "vector_norm": 3.125,
+    "relative_norm": 1.5,
+    "as_published": {
+        "tokens": 11,
+        "information_gain_bits": 16.9,
+        "trajectory_length": 56.4,
+        "trajectory_components": 6,
+    },
+}
+OTHER = {
+    **COUNTED,
+    **{"sample_id": 1, "horizon": 30, "trajectory_length": 38.1, "trajectory_components": 8},
+    "as_published": COUNTED["as_published"] | {"tokens": 30},
+}
+
+
+def second(values, **options):
+    return report.table(values, **options).partition("\n\n")[2].splitlines()
+
+
+def test_the_second_table_is_of_trajectories_and_norms():
+    values = summary(COUNTED, OTHER, {**COUNTED, "learning_rate": 0.5})
+    assert second(values) == [
+        "texts   lr  trajectory  PCA 99%       norm  rel. norm",
+        "story  0.1    37.1±1.4  6.5±2.1  3.12±0.00  1.50±0.00",
+        "story  0.5        36.1      5.0       3.12       1.50",
+    ]
+    assert second(values, as_published=True) == [
+        "texts   lr       counted     tokens      gain  trajectory  PCA 99%       norm  rel. norm",
+        "story  0.1          ours  20.0±14.1   8.0±0.0    37.1±1.4  6.5±2.1  3.12±0.00  1.50±0.00",
+        "story  0.1  as published  20.5±13.4  16.9±0.0    56.4±0.0  6.0±0.0",
+        "story  0.5          ours       10.0       8.0        36.1      5.0       3.12       1.50",
+        "story  0.5  as published       11.0      16.9        56.4      6.0",
+    ]
+    assert second(values, per_text=True)[0].split()[:2] == ["text", "kind"]
+    assert report.notes(values)[2:4] == [
+        "trajectory: length over the exact stages; PCA 99%: principal components with 99% of its variance",
+        "norm: of the resulting vector; rel. norm: over the mean norm of the model's token embeddings",
+    ]
+    assert report.notes(values, as_published=True)[4] == (
+        "as published: with the failed stage, for comparison with the tables of Tarasov et al. 2026"
+    )
+    assert max(map(len, report.notes(values, as_published=True))) <= 100
+
+
+def test_a_trajectory_that_was_not_stored_is_no_number():
+    unknown = dict.fromkeys(("trajectory_length", "trajectory_components"))
+    lane = {**COUNTED, **unknown, "as_published": COUNTED["as_published"] | unknown}
+    assert second(summary(lane), as_published=True) == [
+        "texts   lr       counted  tokens  gain  trajectory     PCA 99%  norm  rel. norm",
+        "story  0.1          ours    10.0   8.0  not stored  not stored  3.12       1.50",
+        "story  0.1  as published    11.0  16.9  not stored  not stored",
+    ]
+
+
+def test_full_mode_has_norms_and_no_trajectory():
+    lane = {**FULL, "vector_norm": None, "relative_norm": 1.5, "as_published": None}
+    values = summary(lane, mode="full")
+    assert second(values, as_published=True) == [
+        "texts   lr  norm  rel. norm",
+        "story  0.1     -       1.50",
+    ]
+    assert [line for line in report.notes(values, as_published=True) if "trajectory" in line] == []
+
+
 def test_a_run_without_lanes():
     assert report.table(summary()) == "no lane has ended yet"
     assert report.notes(summary()) == []

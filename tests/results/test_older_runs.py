@@ -4,6 +4,7 @@ import json
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -35,6 +36,39 @@ def test_a_finished_one_is_shown_and_read(older):
     assert run.rows(["text"])["text"].drop_null().to_pylist() == ["Once upon", "The lamp"]
     assert [line.split()[:3] for line in run.table().splitlines()[1:2]] == [["text", "0.5", "2"]]
     assert len(api.decode(run)) == 2
+
+
+def test_a_finished_one_is_counted_as_published_from_its_rows(older):
+    run = api.load_run("finished")
+    assert "trajectory_length" not in run.summary["lanes"][0]
+    assert run.table().count("\n") == 1
+    expected = []
+    for file in sorted((older / "finished" / "rows").iterdir()):
+        rows = pq.read_table(file).to_pylist()
+        points = np.array([row["embedding"] for row in rows])[:, 0].astype(np.float64)
+        expected.append(
+            {
+                **{name: rows[0][name] for name in ("sample_id", "learning_rate", "seed")},
+                "tokens": len(rows),
+                "information_gain_bits": rows[-1]["information_gain_bits"],
+                "trajectory_length": pytest.approx(np.linalg.norm(np.diff(points, axis=0), axis=1).sum()),
+            }
+        )
+    published = run.as_published()
+    assert [lane.pop("trajectory_components") for lane in published] == [1, 3]
+    assert published == expected
+    assert [lane["tokens"] for lane in published] == [3, 6]
+    lines = run.table(as_published=True).partition("\n\n")[2].splitlines()
+    assert [line.split()[2:5] for line in lines] == [
+        ["counted", "tokens", "gain"],
+        ["ours", "4.0±2.8", lines[1].split()[4]],
+        ["as", "published", "4.5±2.1"],
+    ]
+    assert lines[1].split()[-2:] == ["-", "-"]  # norms are not in its rows
+    interrupted = api.load_run("interrupted")
+    assert interrupted.table().count("\n") == 1
+    (lane,) = interrupted.as_published()
+    assert (lane["tokens"], lane["trajectory_components"]) == (8, 5)
 
 
 def test_a_finished_one_extends(older):
