@@ -153,7 +153,7 @@ def _times(
     remat: bool,
     tell: Callable[[str], None],
 ) -> tuple[dict[int, PassTime], str]:
-    """Time of a pass by the number of passes at once, and where it is from.
+    """Time of a pass by the number of passes at once, and a line for the user if it was measured now.
 
     The first call measures it, and stores it in the compilation cache: later runs then have the same plan
     and the same rounding.
@@ -161,8 +161,7 @@ def _times(
     file = _file(model, settings, remat)
     stored = processes.from_first(lambda: _stored(file))
     if stored:
-        times = {int(at_once): PassTime(*values) for at_once, values in stored.items()}
-        return times, f"{_described(times)} (measured before; remove {file} to measure again)"
+        return {int(at_once): PassTime(*values) for at_once, values in stored.items()}, ""
     tell("measuring once how long passes take with this model on this device")
     start = time.perf_counter()
     measured = _measured(model, settings, work, limits, remat)
@@ -174,7 +173,10 @@ def _times(
             file.parent.mkdir(parents=True, exist_ok=True)
             disk.replace(file, json.dumps(agreed).encode() + b"\n")
     times = {int(at_once): PassTime(*values) for at_once, values in agreed.items()}
-    return times, f"{_described(times)} (measured in {time.perf_counter() - start:.0f} s)"
+    each = times[min(times)]
+    note = f"a pass takes {1e3 * each.fixed_s:.2g} ms and {1e3 * each.token_s:.2g} ms a token"
+    kept = f", and kept in {file}" if file else ""
+    return times, f"{note} (measured in {time.perf_counter() - start:.0f} s{kept})"
 
 
 def _measured(
@@ -213,11 +215,6 @@ def _rounded(seconds: float, token_s: float, tokens: int) -> PassTime:
     token_s = min(max(token_s, 0.2 * seconds / tokens), 0.98 * seconds / tokens)
     rounded = [2.0 ** (round(4 * math.log2(x)) / 4) for x in (seconds - token_s * tokens, token_s)]
     return PassTime(*rounded)
-
-
-def _described(times: dict[int, PassTime]) -> str:
-    each = times[min(times)]
-    return f"a pass takes {1e3 * each.fixed_s:.2g} ms and {1e3 * each.token_s:.2g} ms a token"
 
 
 def _file(model: Decoder, settings: CramSettings, remat: bool) -> Path | None:

@@ -31,8 +31,8 @@ def guessed(model: Decoder) -> PassTime:
     whole = mesh.of(model)
     parts = whole.size // mesh.places(whole)  # over which the weights are sharded
     weights = sum(leaf.size for leaf in jax.tree.leaves(model))
-    if model.untied_head_VxD is not None:
-        weights -= model.embedding_VxD.size  # of which a pass reads a few rows
+    if not model.config.tied_head:  # of the input embedding a pass reads a few rows
+        weights -= model.config.vocab_size * model.config.width
     shape = (max(1, model.config.mlp_width // parts), model.config.width)
     weight_FxD = jnp.ones(shape, model.dtype)
     product = jax.jit(lambda x_RxD: jnp.einsum("rd,fd->rf", x_RxD, weight_FxD))

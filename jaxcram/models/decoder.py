@@ -22,8 +22,8 @@ from jaxcram.models import splash
 from jaxcram.models.config import Block, DecoderConfig
 from jaxcram.models.layers import attend, knockout_mask, rotary_tables, rotate
 
-# Limits for unrolling. The 30 layers of SmolLM2-135M compile in 3 s, scanned in 1.5 s, and a pass of a few
-# tokens takes 70 ms instead of 120 ms. Unrolled passes take three times the device memory, so layers with more
+# Limits for unrolling. The 30 layers of SmolLM2-135M compile in 3 s, scanned in 1.5 s, but small passes take
+# up to 100 ms less of 110 to 290 ms. Unrolled passes take three times the device memory, so layers with more
 # parameters than this are scanned.
 FEW_LAYERS, SMALL_LAYER = 32, 8_000_000
 

@@ -193,13 +193,13 @@ def test_a_run_prints_its_directory_first_and_the_path_of_its_trace(
     earlier = traces / "plugins" / "profile" / "earlier"
     earlier.mkdir(parents=True)
     (earlier / "host.xplane.pb").write_bytes(b"")
-    assert main.main([*command, f"--profile_dir={traces}"]) == 0
+    assert main.main([*command, "--token_budget=24", f"--profile_dir={traces}"]) == 0
     assert shown[0].splitlines()[2:] == [
         "texts     2, of 7 to 16, mean 11.5 tokens",
         "lanes     4: 2 texts x 2 learning rates (0.1, 1) x 1 seed",
         "procedure progressive: 1 token, then 1 more per stage; at most 50 steps per stage, 200 per lane",
         "objective cross_entropy, 1 vector per text; AdamW, cosine schedule",
-        "passes    at most 192 tokens per device: 1 x 16 (lanes x tokens)",
+        "passes    1 at once, of 4 x 4, 3 x 8, 2 x 12, 1 x 16 (lanes x tokens)",
         f"out       {tmp_path / 'run'}",
     ]
     (own,) = {file.parent for file in traces.rglob("*.xplane.pb")} - {earlier}

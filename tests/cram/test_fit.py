@@ -73,7 +73,7 @@ def test_what_was_measured_serves_later_runs_of_the_same_model_and_devices(tiny,
     again = fit_run(tiny, SETTINGS, LENGTHS, tell=said.append)
     (file,) = cache.iterdir()
     assert (again.plan, len(passes), len(said)) == (first.plan, measured, 1)
-    assert again.note.endswith(f"(measured before; remove {file} to measure again)")
+    assert (first.note.endswith(f" s, and kept in {file})"), again.note) == (True, "")
     more = fit_run(tiny, SETTINGS, [*LENGTHS, 40])  # another run, the same times
     assert (more.plan.time, more.plan.buckets[-1].tokens, len(passes)) == (first.plan.time, 40, measured)
     fit_run(tiny, dataclasses.replace(SETTINGS, num_memory=2), LENGTHS)
