@@ -6,7 +6,7 @@ parameters to checkpoint names. `jaxcram.models.registry` lists them.
 
 import abc
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import jax
@@ -67,6 +67,11 @@ class DecoderConfig(abc.ABC):
     tied_head: bool
     norm_eps: float
     rope_theta: float = 10_000.0
+    # Of each layer, to how many keys up to its own a query attends (None: to all); empty if all layers do.
+    windows: tuple[int | None, ...] = ()
+    # Attention scores, and logits, are capped smoothly by c tanh(x / c); None leaves them as they are.
+    attention_cap: float | None = None
+    logit_cap: float | None = None
     bos_token_id: int | None = None
     eos_token_ids: tuple[int, ...] = ()
 
@@ -124,13 +129,23 @@ class DecoderConfig(abc.ABC):
         per_layer = 2 * self.width * (self.num_heads * self.head_size + self.mlp_width)
         return self.vocab_size * self.width + self.num_layers * per_layer
 
+    @property
+    def attention_scale(self) -> float:
+        """The factor of attention scores."""
+        return self.head_size**-0.5
+
+    @property
+    def embedding_scale(self) -> float | None:
+        """The factor of token embeddings; None is 1."""
+        return None
+
+    @abc.abstractmethod
     def rotary_frequencies(self) -> np.ndarray:
-        """Radians per position, fp32 [rotary_size / 2] (Su et al. 2021, RoFormer, eq. 15)."""
-        exponents = np.arange(0, self.rotary_size, 2, dtype=np.float32) / np.float32(self.rotary_size)
-        return (1.0 / np.float32(self.rope_theta) ** exponents).astype(np.float32)
+        """Radians per position, fp32 [rotary_size / 2]; [L, rotary_size / 2] if layers differ."""
 
 
 _REQUIRED: Any = object()
+SLIDING, FULL = "sliding_attention", "full_attention"  # kinds of layers in `layer_types`
 # What is computed with is fp32 and int32.
 _RANGES: dict[type, tuple[float, float]] = {int: (1, 2**31 - 1), float: (1e-37, 1e38)}
 
@@ -176,6 +191,21 @@ class Fields:
             raise self.error(name, value, f"is not supported; supported: {', '.join(map(repr, honoured))}")
         return value
 
+    def default(self, **values: Any) -> None:
+        """Sets fields that are absent."""
+        self._rest = values | self._rest
+
+    def unnest(self, name: str, *ignored: str) -> None:
+        """Puts the fields nested under `name`, if there are any, in the place of those around them.
+
+        Of these, what is there wins; `ignored` are those that do not concern the nested model.
+        """
+        if inner := self.take(name, dict, {}):
+            outer = {
+                key: value for key, value in self._rest.items() if key not in ignored and value is not None
+            }
+            self._rest = {key: value for key, value in inner.items() if key not in IGNORED} | outer
+
     def common(self) -> dict[str, Any]:
         """The fields that all families spell alike, as keyword arguments of a config."""
         bos, eos = self._rest.pop("bos_token_id", None), self._rest.pop("eos_token_id", None)
@@ -193,11 +223,12 @@ class Fields:
             "eos_token_ids": end_tokens({"eos_token_id": eos}, self._source),
         }
 
-    def rope(self, **old_names: str) -> "Fields":
+    def rope(self, parameters: Mapping[str, Any] | None = None, **old_names: str) -> "Fields":
         """The rotary settings in one form, wherever the file has them, which may be in several places.
 
-        New files nest everything in `rope_parameters`, older ones have `rope_scaling` and fields at the top
-        level; `old_names` maps those of a family to the nested names. Equal duplicates are one value.
+        New files nest everything in `rope_parameters` (`parameters` if the caller took these), older ones
+        have `rope_scaling` and fields at the top level; `old_names` maps those of a family to the nested
+        names. Equal duplicates are one value.
 
         Raises:
             UserError: two places contradict each other.
@@ -208,14 +239,51 @@ class Fields:
             if value is not None and nested.setdefault(name, value) != value:
                 raise self.error(known_as, value, f"contradicts {name} = {nested[name]!r} of the same file")
 
-        where = "rope_parameters" if self._rest.get("rope_parameters") else "rope_scaling"
-        for key in ("rope_parameters", "rope_scaling"):
-            for name, value in self.take(key, dict, {}).items():
+        if parameters is None:
+            parameters = self.take("rope_parameters", dict, {})
+        where = "rope_parameters" if parameters else "rope_scaling"
+        places = {"rope_parameters": parameters, "rope_scaling": self.take("rope_scaling", dict, {})}
+        for key, place in places.items():
+            for name, value in place.items():
                 add("rope_type" if name == "type" else name, value, f"{key}: {name}")
         same = ("rope_theta", "partial_rotary_factor", "original_max_position_embeddings")
         for old, new in {**dict(zip(same, same, strict=True)), **old_names}.items():
             add(new, self._rest.pop(old, None), old)
         return Fields(nested, f"{self._source}: {where}")
+
+    def grouped(self, head_size: int | None = None) -> dict[str, Any]:
+        """`common`, and what families with grouped queries and RMSNorm add to it.
+
+        Args:
+            head_size: that of an absent `head_dim`; None divides the width among the heads.
+        """
+        common = self.common()
+        num_heads = common["num_heads"]
+        num_kv_heads = self.take("num_key_value_heads", int, num_heads)
+        if num_heads % num_kv_heads:
+            raise self.error("num_key_value_heads", num_kv_heads, f"does not divide the {num_heads} heads")
+        head_size = self.take("head_dim", int, head_size or common["width"] // num_heads)
+        if head_size % 2 or head_size == 0:
+            raise self.error("head_dim", head_size, "should be even, for rotary positions")
+        norm_eps = self.take("rms_norm_eps", float, 1e-6)
+        return common | {"num_kv_heads": num_kv_heads, "head_size": head_size, "norm_eps": norm_eps}
+
+    def windows(self, window: int | None, slides: Sequence[bool]) -> tuple[int | None, ...]:
+        """The windows of the layers (see `DecoderConfig`), by `layer_types`.
+
+        Args:
+            window: that of sliding layers.
+            slides: of each layer, whether it slides if the file does not say so.
+        """
+        kinds = self.take("layer_types", list, []) or [SLIDING if slide else FULL for slide in slides]
+        if len(kinds) != len(slides) or not all(kind in (SLIDING, FULL) for kind in kinds):
+            reason = f"should be {len(slides)} layers, each {SLIDING!r} or {FULL!r}"
+            raise self.error("layer_types", kinds, reason)
+        if SLIDING not in kinds:
+            return ()
+        if window is None:
+            raise self.error("layer_types", kinds, "slides, but there is no sliding_window")
+        return tuple(window if kind == SLIDING else None for kind in kinds)
 
     def leave_unscaled(self) -> None:
         """Takes what only scaled rotary positions read, where `rope_type` is default."""

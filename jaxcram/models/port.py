@@ -89,6 +89,7 @@ def contents(directory: Path) -> dict[str, Any]:
     config_file = directory / "config.json"
     config = dataclasses.asdict(read_config(read_json(config_file), str(config_file)))
     numbers = {name: value for name, value in config.items() if name not in _TOKEN_IDS}
+    numbers = json.loads(json.dumps(numbers))  # as it reads back: lists, no tuples
     return {"config": numbers, "weights": weights_digest(open_tensors(directory).values())}
 
 
