@@ -11,7 +11,8 @@ import numpy as np
 from flax import nnx
 
 from jaxcram.models import rope
-from jaxcram.models.config import FULL, SLIDING, Cut, Fields
+from jaxcram.models.config import Cut
+from jaxcram.models.fields import FULL, SLIDING, Fields
 from jaxcram.models.layers import OffsetRMSNorm
 from jaxcram.models.llama import LlamaBlock, LlamaConfig
 
@@ -81,7 +82,8 @@ class GemmaConfig(LlamaConfig):
     @classmethod
     def from_fields(cls, fields: Fields) -> "GemmaConfig":
         """Reads config.json, of a text model or of one with images; raises UserError."""
-        fields.unnest("text_config", *_OF_IMAGES)
+        fields.ignore(*_OF_IMAGES)
+        fields.unnest("text_config")
         fields.default(**_DEFAULTS)
         fields.only("hidden_activation", "gelu_pytorch_tanh")
         # The rotary settings of either kind of layer; older files have full layers' like any other family.
@@ -110,15 +112,12 @@ class GemmaConfig(LlamaConfig):
 
     def to_fields(self) -> dict[str, Any]:
         """The fields of config.json, rotary settings in the older form, which all releases read."""
-        window = next((window for window in self.windows if window), None)
         fields = super().to_fields() | {
             "hidden_activation": "gelu_pytorch_tanh",
             "query_pre_attn_scalar": self.query_pre_attn_scalar,
             "rope_local_base_freq": self.rope_local_theta,
-            "sliding_window": window or _DEFAULTS["sliding_window"],
-            "layer_types": [
-                SLIDING if window else FULL for window in self.windows or [None] * self.num_layers
-            ],
+            "sliding_window": self.window or _DEFAULTS["sliding_window"],
+            "layer_types": self.layer_types,
             "attn_logit_softcapping": self.attention_cap,
             "final_logit_softcapping": self.logit_cap,
         }
@@ -139,7 +138,7 @@ class GemmaConfig(LlamaConfig):
         """Radians per position [L, C / 2]: sliding layers have a base of their own."""
         full = super().rotary_frequencies()
         local = rope.frequencies(self.rope_local_theta, self.head_size, self.rope_local_scaling)
-        return np.stack([local if window else full for window in self.windows or [None] * self.num_layers])
+        return np.stack([local if kind == SLIDING else full for kind in self.layer_types])
 
     def norm(self, size: int, *, dtype: Any) -> OffsetRMSNorm:
         """A norm of the family, over `size` entries."""

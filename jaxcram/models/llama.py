@@ -11,7 +11,8 @@ import numpy as np
 from flax import nnx
 
 from jaxcram.models import rope
-from jaxcram.models.config import Cut, DecoderConfig, Fields
+from jaxcram.models.config import Cut, DecoderConfig
+from jaxcram.models.fields import Fields
 from jaxcram.models.layers import Linear, RMSNorm
 
 
@@ -75,13 +76,9 @@ class LlamaConfig(DecoderConfig):
     @classmethod
     def from_fields(cls, fields: Fields) -> "LlamaConfig":
         """Reads config.json; raises UserError for a field or a value that is not supported."""
-        fields.only("hidden_act", "silu", "swish")  # two names of one function
         fields.only("pretraining_tp", 1)
-        theta, scaling = rope.read(fields.rope())
         return cls(
-            **fields.grouped(),
-            rope_theta=theta,
-            rope_scaling=scaling,
+            **read_numbers(fields),
             attention_bias=fields.take("attention_bias", bool, False),
             mlp_bias=fields.take("mlp_bias", bool, False),
         )
@@ -120,6 +117,21 @@ class LlamaConfig(DecoderConfig):
     def final_norm(self, *, dtype: Any) -> RMSNorm:
         """The norm after the last layer."""
         return self.norm(self.width, dtype=dtype)
+
+
+def read_numbers(
+    fields: Fields, *, head_size: int | None = None, rope_theta: float = 10_000.0
+) -> dict[str, Any]:
+    """What Llama and its relatives spell alike, as keyword arguments of a config.
+
+    Args:
+        fields: of config.json.
+        head_size: that of an absent `head_dim`; None divides the width among the heads.
+        rope_theta: the base of the frequencies if the file gives none.
+    """
+    fields.only("hidden_act", "silu", "swish")  # two names of one function
+    theta, scaling = rope.read(fields.rope(), rope_theta)
+    return fields.grouped(head_size) | {"rope_theta": theta, "rope_scaling": scaling}
 
 
 class LlamaBlock(nnx.Module):

@@ -11,7 +11,8 @@ import numpy as np
 from flax import nnx
 
 from jaxcram.models import rope
-from jaxcram.models.config import Cut, DecoderConfig, Fields
+from jaxcram.models.config import Cut, DecoderConfig
+from jaxcram.models.fields import Fields
 from jaxcram.models.layers import LayerNorm, Linear
 
 # Hugging Face's name -> whether GELU (Hendrycks & Gimpel 2016) is approximated by tanh.

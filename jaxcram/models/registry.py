@@ -23,10 +23,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxcram.errors import UserError
-from jaxcram.models.config import DecoderConfig, Fields
+from jaxcram.models.config import DecoderConfig
+from jaxcram.models.fields import Fields
 from jaxcram.models.gemma import GemmaConfig
 from jaxcram.models.llama import LlamaConfig
 from jaxcram.models.neox import NeoXConfig
+from jaxcram.models.qwen import Qwen2Config, Qwen3Config
+from jaxcram.models.smollm3 import SmolLM3Config
 
 # By `model_type`: a family may have several, of which it writes one.
 FAMILIES: Mapping[str, type[DecoderConfig]] = {
@@ -34,6 +37,9 @@ FAMILIES: Mapping[str, type[DecoderConfig]] = {
     "gpt_neox": NeoXConfig,
     "gemma3_text": GemmaConfig,
     "gemma3": GemmaConfig,
+    "qwen2": Qwen2Config,
+    "qwen3": Qwen3Config,
+    "smollm3": SmolLM3Config,
 }
 
 

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from jaxcram.models.config import Fields
+from jaxcram.models.fields import Fields
 
 
 @dataclasses.dataclass(frozen=True)

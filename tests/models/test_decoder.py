@@ -192,10 +192,10 @@ def test_bfloat16_is_kept_throughout_and_follows_fp32(config: DecoderConfig):
 
 
 def test_the_head_is_the_embedding_only_if_tied(decoder: Decoder):
-    same = np.array_equal(decoder.head_VxD, decoder.embed(jnp.arange(SIZES["vocab_size"])))
+    same = np.array_equal(decoder.head.weight, decoder.embed(jnp.arange(SIZES["vocab_size"])))
     assert same == decoder.config.tied_head
     hidden_D = inputs(1)[0, 0]
-    np.testing.assert_allclose(decoder.logits(hidden_D), decoder.head_VxD @ hidden_D, atol=1e-5)
+    np.testing.assert_allclose(decoder.logits(hidden_D), decoder.head.weight @ hidden_D, atol=1e-5)
 
 
 def test_a_new_decoder_has_distinct_layers_and_the_requested_dtype():

@@ -59,7 +59,7 @@ def test_layers_are_stacked_in_order_under_their_names(llama: Path):
     for layer in range(decoder.config.num_layers):
         name = f"model.layers.{layer}.mlp.up_proj.weight"
         np.testing.assert_array_equal(decoder.layers.up.weight[layer], tensors[name])
-    np.testing.assert_array_equal(decoder.head_VxD, tensors["lm_head.weight"])
+    np.testing.assert_array_equal(decoder.head.weight, tensors["lm_head.weight"])
 
 
 @pytest.mark.parametrize("stored", [np.float32, np.float16, ml_dtypes.bfloat16])
