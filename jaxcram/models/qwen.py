@@ -31,6 +31,7 @@ class Qwen2Config(LlamaConfig):
     @classmethod
     def from_fields(cls, fields: Fields) -> "Qwen2Config":
         """Reads config.json; raises UserError for a field or a value that is not supported."""
+        fields.default(num_key_value_heads=32)
         fields.ignore("attention_bias")  # some files have it; the biases do not depend on it
         numbers = read_numbers(fields)
         return cls(**numbers, windows=_windows(fields, numbers["num_layers"]))
@@ -65,6 +66,7 @@ class Qwen3Config(LlamaConfig):
     @classmethod
     def from_fields(cls, fields: Fields) -> "Qwen3Config":
         """Reads config.json; raises UserError for a field or a value that is not supported."""
+        fields.default(num_key_value_heads=32)
         numbers = read_numbers(fields, head_size=128)
         return cls(
             **numbers,

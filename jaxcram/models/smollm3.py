@@ -49,6 +49,7 @@ class SmolLM3Config(LlamaConfig):
     def to_fields(self) -> dict[str, Any]:
         """The fields of config.json, rotary settings in the older form, which all releases read."""
         return super().to_fields() | {
+            "pad_token_id": None,  # the default is beyond a smaller vocabulary
             "no_rope_layers": [int(flag) for flag in self.rotates],
             "use_sliding_window": self.window is not None,
             "sliding_window": self.window,
