@@ -139,6 +139,15 @@ class DecoderConfig(abc.ABC):
         """The field `layer_types` of config.json."""
         return [SLIDING if window else FULL for window in self.windows or [None] * self.num_layers]
 
+    def windows_within(self, num_keys: int) -> np.ndarray | None:
+        """The windows of the layers, int32 [L], of as many keys; None if each holds all of them."""
+        windows = [num_keys if window is None else min(window, num_keys) for window in self.windows]
+        return np.asarray(windows, np.int32) if windows and min(windows) < num_keys else None
+
+    def only_causal(self, num_keys: int) -> bool:
+        """Whether attention over as many keys is causal and no more, which fused kernels require."""
+        return self.attention_cap is None and self.windows_within(num_keys) is None
+
     @property
     def attention_scale(self) -> float:
         """The factor of attention scores."""

@@ -57,11 +57,8 @@ class Kind(NamedTuple):
 def _kinds(
     config: DecoderConfig, positions_T: jax.Array, num_keys: int
 ) -> tuple[tuple[jax.Array, jax.Array], Kind]:
-    """Rotary tables, of each kind of layer if there are several, and what tells the layers apart.
-
-    Windows that hold all keys do without a mask array, which is faster.
-    """
-    rotary_L = window_L = None
+    """Rotary tables, of each kind of layer if there are several, and what tells the layers apart."""
+    rotary_L = None
     frequencies_KxR = np.atleast_2d(config.rotary_frequencies())
     kinds_KxR, which_L = np.unique(frequencies_KxR, axis=0, return_inverse=True)
     if len(kinds_KxR) > 1:
@@ -69,10 +66,7 @@ def _kinds(
         tables = jax.vmap(rotary_tables, in_axes=(0, None))(kinds_KxR, positions_T)
     else:
         tables = rotary_tables(kinds_KxR[0], positions_T)
-    windows = [num_keys if window is None else window for window in config.windows]
-    if windows and min(windows) < num_keys:
-        window_L = np.asarray(windows, np.int32)
-    return tables, Kind(rotary_L, window_L)
+    return tables, Kind(rotary_L, config.windows_within(num_keys))
 
 
 def keep_products(primitive: Any, *args: Any, **params: Any) -> bool:

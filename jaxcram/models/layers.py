@@ -95,11 +95,12 @@ def rotate(x_BxTxHxC: jax.Array, tables: tuple[jax.Array, jax.Array]) -> jax.Arr
 def attention_implementation(
     query_BxTxHxC: jax.Array | jax.ShapeDtypeStruct,
 ) -> Literal["cudnn", "splash", "plain"]:
-    """The implementation used for causal attention without knockout.
+    """The implementation used for causal attention without knockout, caps, or windows shorter than the text.
 
     cuDNN's fused attention (GPU) requires 16-bit values and a head size that is a multiple of 8 and at most
     128. The splash kernel (TPU) requires 16-bit values and a length of at least one tile. The plain
-    implementation stores all scores.
+    implementation stores all scores. It also serves whatever has a mask array: which layers slide is data to
+    one program for all of them, while kernels have their windows compiled in.
     """
     head_size = query_BxTxHxC.shape[-1]
     backend, narrow = jax.default_backend(), query_BxTxHxC.dtype == jnp.bfloat16

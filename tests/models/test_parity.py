@@ -97,6 +97,25 @@ def test_every_submodule_equals_transformers(case: str, tmp_path: Path):
 
 
 @pytest.mark.slow
+def test_a_gemma_with_images_equals_transformers_on_text(tmp_path: Path):
+    torch = pytest.importorskip("torch")
+    from transformers import AutoConfig, Gemma3ForConditionalGeneration
+
+    maker = load_maker()
+    text = maker.build("gemma_plain", seed=3)
+    vision = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    images = {"vision_config": vision | {"image_size": 8, "patch_size": 4}, "mm_tokens_per_image": 4}
+    config = AutoConfig.for_model("gemma3", text_config=text.config.to_dict(), **images)
+    model = Gemma3ForConditionalGeneration(config).eval()
+    model.model.language_model.load_state_dict(text.model.state_dict())
+    model.save_pretrained(tmp_path)
+    decoder, tokens_BxT = port.load(tmp_path, dtype="float32"), maker.draw_tokens(seed=3)
+    with torch.no_grad():
+        expected = model(input_ids=torch.tensor(tokens_BxT)).logits.numpy()
+    np.testing.assert_allclose(record(decoder, tokens_BxT)["logits"], expected, atol=TOLERANCE)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_transformers_reads_what_save_writes(case: str, tmp_path: Path):
     torch = pytest.importorskip("torch")
