@@ -2,8 +2,6 @@
 
     python benchmarks/cost.py --peak_share=0.3 --useful_share=0.7
 
-Of the table's four models it has the three that jaxcram can load; Gemma-3-4B is of a family that it lacks.
-
 A step of a lane whose prefix has n tokens is one forward-and-backward pass over n positions, F(n) FLOPs as
 `common.passes.pass_flops` counts them. With s(n) steps at stage n of a text, N texts, and D devices:
 
@@ -75,12 +73,15 @@ PUBLISHED = {
     ("Pythia-1.4B", "low-dim"): Steps(32_425, 13_561_548, 6_431_387_968),
     ("SmolLM2-1.7B", "plain"): Steps(26_256, 7_558_095, 2_400_196_889),
     ("SmolLM2-1.7B", "low-dim"): Steps(28_245, 19_189_030, 15_717_020_978),
+    ("Gemma-3-4B", "plain"): Steps(30_359, 5_133_547, 1_278_931_247),
+    ("Gemma-3-4B", "low-dim"): Steps(35_474, 13_757_279, 7_213_325_139),
 }
 
 MODELS: dict[str, DecoderConfig] = {
     "Llama-3.1-8B": shapes.config("llama3.1-8b"),
     "Pythia-1.4B": shapes.config("pythia-1.4b"),
     "SmolLM2-1.7B": shapes.config("smollm2-1.7b"),
+    "Gemma-3-4B": shapes.config("gemma3-4b"),
 }
 
 

@@ -175,7 +175,7 @@ class Target:
         shape = (count, num_memory + tokens - 1, config.num_heads, config.head_size)
         query = jax.ShapeDtypeStruct(shape, self.model.dtype)
         with AS_IF[self._command.target]():
-            attention = attention_implementation(query)
+            attention = attention_implementation(query) if config.only_causal(shape[1]) else "plain"
             stats = step.lower(self.model, pool).compile().memory_analysis()
         workspace = query.size * 4 if attention == "cudnn" else 0
         parts = {

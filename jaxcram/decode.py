@@ -29,9 +29,7 @@ Pick = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 def _argmax(model: Decoder, hidden_BxTxD: jax.Array) -> jax.Array:
-    return head.sweep(lambda logits: jnp.argmax(logits, axis=-1), model.head_VxD, hidden_BxTxD).astype(
-        jnp.int32
-    )
+    return head.sweep(lambda logits: jnp.argmax(logits, axis=-1), model.head, hidden_BxTxD).astype(jnp.int32)
 
 
 def teacher_forced(model: Decoder, mem_SxKxD: np.ndarray, tokens_SxT: np.ndarray) -> jax.Array:

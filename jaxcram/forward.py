@@ -82,7 +82,7 @@ def _token_nll(model: Decoder, per_lane: tuple[Array | None, ...], devices: Mesh
         unpredicted = tokens_BxT.shape[1] - hidden.shape[1]
         nll = head.sweep(
             lambda logits_RxV, targets_R: head.compare(logits_RxV, targets_R).nll,
-            model.head_VxD,
+            model.head,
             hidden,
             tokens_BxT[:, unpredicted:],
         )

@@ -87,7 +87,7 @@ def test_token_nll_is_that_of_log_softmax(tiny, num_memory, num_given, knockout)
     mem, given = before(tiny, num_memory, num_given)
     nll = token_nll(tiny, mem, TOKENS, given_SxP=given, knockout_SxL=knockout)
     hidden = predict(tiny, mem, TOKENS, given_BxP=given, knockout_BxL=knockout)
-    logits = np.asarray(hidden, np.float64) @ np.asarray(tiny.head_VxD, np.float64).T
+    logits = np.asarray(hidden, np.float64) @ np.asarray(tiny.head.weight, np.float64).T
     log_sum = np.log(np.exp(logits).sum(-1))
     unpredicted = 0 if num_memory + num_given else 1
     true = np.take_along_axis(logits, TOKENS[:, unpredicted:, None], axis=-1)[..., 0]

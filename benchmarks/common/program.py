@@ -76,7 +76,10 @@ class Workload:
 RESULTS = {"json": Doc("Append one JSON line a measurement to this file", unset="none is written")}
 TOPICS = {
     "Model and texts": {
-        "model": Doc("Directory or Hub name of a Llama or GPT-NeoX model", unset="the bundled mini-llama"),
+        "model": Doc(
+            "Directory or Hub name of a model: Llama, GPT-NeoX, Gemma 3, Qwen, SmolLM3",
+            unset="the bundled mini-llama",
+        ),
         "dtype": Doc("Of the weights, float32 or bfloat16", unset="float32 on CPU, bfloat16 elsewhere"),
         "texts": Doc("As for jaxcram cram: stories, passages, a file, a directory or a Hub name"),
         "num_samples": Doc("How many texts", "texts"),

@@ -16,6 +16,7 @@ from jaxcram.models.registry import read_config
 
 
 def _llama(width: int, layers: int, heads: tuple[int, int], mlp: int, vocab: int, **more: Any) -> dict:
+    """A Llama, or of a related family: `model_type` among `more`."""
     return {
         "model_type": "llama",
         "hidden_size": width,
@@ -65,6 +66,35 @@ SHAPES: dict[str, dict[str, Any]] = {
         rope_theta=500_000.0,
         rope_scaling=_ROPE_8B,
         max_position_embeddings=131_072,
+    ),
+    "gemma3-4b": {
+        "model_type": "gemma3",
+        "text_config": {
+            "hidden_size": 2560,
+            "num_hidden_layers": 34,
+            "num_attention_heads": 8,
+            "num_key_value_heads": 4,
+            "head_dim": 256,
+            "intermediate_size": 10240,
+            "vocab_size": 262_208,
+            "max_position_embeddings": 131_072,
+            "sliding_window": 1024,
+            "rope_scaling": {"rope_type": "linear", "factor": 8.0},
+        },
+    },
+    "qwen3-8b": _llama(
+        *(4096, 36, (32, 8), 12288, 151936),
+        model_type="qwen3",
+        head_dim=128,
+        rope_theta=1_000_000.0,
+        max_position_embeddings=40_960,
+    ),
+    "smollm3-3b": _llama(
+        *(2048, 36, (16, 4), 11008, 128256),
+        model_type="smollm3",
+        tie_word_embeddings=True,
+        rope_theta=5_000_000.0,
+        max_position_embeddings=65_536,
     ),
     "tiny-llama": _llama(64, 2, (4, 2), 96, 128),
     "tiny-neox": _neox(64, 2, 4, 96, 128),

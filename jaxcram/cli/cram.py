@@ -31,7 +31,10 @@ class Command:
 
 TOPICS = {
     "Model and texts": {
-        "model": Doc("Directory or Hub name of a Llama or GPT-NeoX model", unset="the bundled mini-llama"),
+        "model": Doc(
+            "Directory or Hub name of a model: Llama, GPT-NeoX, Gemma 3, Qwen, SmolLM3",
+            unset="the bundled mini-llama",
+        ),
         "dtype": Doc(
             "Precision of the model, float32 or bfloat16; embeddings and optimiser state are always float32",
             unset="float32 on CPU, bfloat16 elsewhere",

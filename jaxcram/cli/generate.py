@@ -19,7 +19,10 @@ class Command:
 
 TOPICS = {
     "Model and prompt": {
-        "model": Doc("Directory or Hub name of a Llama or GPT-NeoX model", unset="the bundled mini-llama"),
+        "model": Doc(
+            "Directory or Hub name of a model: Llama, GPT-NeoX, Gemma 3, Qwen, SmolLM3",
+            unset="the bundled mini-llama",
+        ),
         "dtype": Doc(
             "Precision of the model, float32 or bfloat16", unset="float32 on CPU, bfloat16 elsewhere"
         ),

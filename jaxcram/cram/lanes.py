@@ -175,7 +175,7 @@ def one_pass(model: Decoder, lanes: Lanes, length: int, settings: PassSettings) 
         return predict(model, mem_BxKxD, tokens_BxT, remat=settings.remat), mem_BxKxD
 
     hidden_BxTxD, pull_back, mem_BxKxD = jax.vjp(forward, lanes.params, has_aux=True)
-    scores, grad_BxTxD = objective.score(model.head_VxD, hidden_BxTxD, tokens_BxT, settings.objective)
+    scores, grad_BxTxD = objective.score(model.head, hidden_BxTxD, tokens_BxT, settings.objective)
 
     with jax.named_scope("select"):
         exact_B = stages.longest_exact(scores.correct, length_B)

@@ -58,12 +58,12 @@ def _token_scores(
 
 
 def score(
-    head_VxD: jax.Array, hidden_BxTxD: jax.Array, targets_BxT: jax.Array, objective: Objective
+    output: head.Head, hidden_BxTxD: jax.Array, targets_BxT: jax.Array, objective: Objective
 ) -> tuple[Scores, jax.Array]:
     """Scores and loss gradients of all tokens, in one sweep over the vocabulary.
 
     Args:
-        head_VxD: the output head.
+        output: the output head.
         hidden_BxTxD: hidden states; entry i predicts token i.
         targets_BxT: the tokens.
         objective: the per-token loss.
@@ -75,7 +75,6 @@ def score(
 
     def measure(logits_RxV: jax.Array, targets_R: jax.Array) -> tuple[Scores, jax.Array]:
         scores, grad_RxV = _token_scores(logits_RxV, targets_R, objective)
-        grad_RxV = grad_RxV.astype(head_VxD.dtype)
-        return scores, jnp.einsum("rv,vd->rd", grad_RxV, head_VxD, preferred_element_type=jnp.float32)
+        return scores, output.pull_back(grad_RxV, logits_RxV)
 
-    return head.sweep(measure, head_VxD, hidden_BxTxD, targets_BxT)
+    return head.sweep(measure, output, hidden_BxTxD, targets_BxT)

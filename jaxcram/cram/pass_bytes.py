@@ -101,10 +101,11 @@ def _layer_working(model: Decoder, bucket: Bucket, num_memory: int, remat: bool)
     outputs = sum(leaf.shape[0] for leaf in jax.tree.leaves(block) if leaf.ndim == 2)
     products = bucket.lanes * positions * outputs * model.dtype.itemsize
     query = jax.ShapeDtypeStruct((bucket.lanes, positions, config.num_heads, config.head_size), model.dtype)
+    kernel = attention_implementation(query) if config.only_causal(positions) else "plain"
     attention = {
         # Scores, attention weights and the gradient of the scores, fp32.
         "plain": 3 * bucket.lanes * config.num_heads * positions**2 * 4,
         "cudnn": query.size * 4,  # the fp32 gradient of the queries, accumulated over the keys
         "splash": splash.working_bytes(query),
-    }[attention_implementation(query)]
+    }[kernel]
     return products * (2 if remat else 1) + attention

@@ -1,4 +1,4 @@
-"""What a decoder is in numbers, and how `config.json` is read without guessing.
+"""What a decoder is in numbers.
 
 A family is a subclass of `DecoderConfig` in a file of its own: its settings, its block, and its table from
 parameters to checkpoint names. `jaxcram.models.registry` lists them.
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from flax import nnx
 
 from jaxcram.errors import UserError
-from jaxcram.models.ignored import IGNORED
+from jaxcram.models.fields import FULL, SLIDING, Fields
 
 
 class Block(Protocol):
@@ -67,12 +67,17 @@ class DecoderConfig(abc.ABC):
     tied_head: bool
     norm_eps: float
     rope_theta: float = 10_000.0
+    # Of each layer, to how many keys up to its own a query attends (None: to all); empty if all layers do.
+    windows: tuple[int | None, ...] = ()
+    # Attention scores, and logits, are capped smoothly by c tanh(x / c); None leaves them as they are.
+    attention_cap: float | None = None
+    logit_cap: float | None = None
     bos_token_id: int | None = None
     eos_token_ids: tuple[int, ...] = ()
 
     @classmethod
     @abc.abstractmethod
-    def from_fields(cls, fields: "Fields") -> "DecoderConfig":
+    def from_fields(cls, fields: Fields) -> "DecoderConfig":
         """Reads a Hugging Face config.json; raises UserError for a value that is not honoured."""
 
     def to_fields(self) -> dict[str, Any]:
@@ -124,116 +129,35 @@ class DecoderConfig(abc.ABC):
         per_layer = 2 * self.width * (self.num_heads * self.head_size + self.mlp_width)
         return self.vocab_size * self.width + self.num_layers * per_layer
 
+    @property
+    def window(self) -> int | None:
+        """The window of the layers that slide, if any do."""
+        return next((window for window in self.windows if window), None)
+
+    @property
+    def layer_types(self) -> list[str]:
+        """The field `layer_types` of config.json."""
+        return [SLIDING if window else FULL for window in self.windows or [None] * self.num_layers]
+
+    def windows_within(self, num_keys: int) -> np.ndarray | None:
+        """The windows of the layers, int32 [L], of as many keys; None if each holds all of them."""
+        windows = [num_keys if window is None else min(window, num_keys) for window in self.windows]
+        return np.asarray(windows, np.int32) if windows and min(windows) < num_keys else None
+
+    def only_causal(self, num_keys: int) -> bool:
+        """Whether attention over as many keys is causal and no more, which fused kernels require."""
+        return self.attention_cap is None and self.windows_within(num_keys) is None
+
+    @property
+    def attention_scale(self) -> float:
+        """The factor of attention scores."""
+        return self.head_size**-0.5
+
+    @property
+    def embedding_scale(self) -> float | None:
+        """The factor of token embeddings; None is 1."""
+        return None
+
+    @abc.abstractmethod
     def rotary_frequencies(self) -> np.ndarray:
-        """Radians per position, fp32 [rotary_size / 2] (Su et al. 2021, RoFormer, eq. 15)."""
-        exponents = np.arange(0, self.rotary_size, 2, dtype=np.float32) / np.float32(self.rotary_size)
-        return (1.0 / np.float32(self.rope_theta) ** exponents).astype(np.float32)
-
-
-_REQUIRED: Any = object()
-# What is computed with is fp32 and int32.
-_RANGES: dict[type, tuple[float, float]] = {int: (1, 2**31 - 1), float: (1e-37, 1e38)}
-
-
-class Fields:
-    """The fields of one config.json, taken one by one; `close` refuses whatever nobody took.
-
-    Every error is a UserError that names the file, the field and its value.
-    """
-
-    def __init__(self, values: Mapping[str, Any], source: str):
-        self._rest = {name: value for name, value in values.items() if name not in IGNORED}
-        self._source = source
-
-    def error(self, name: str, value: Any, reason: str) -> UserError:
-        """The error for one field: `source: name = value reason`."""
-        return UserError(f"{self._source}: {name} = {value!r} {reason}")
-
-    def take(self, name: str, kind: type[Any], default: Any = _REQUIRED) -> Any:
-        """The value of `name` (null counts as absent), which has to be of `kind`; a number in its range."""
-        value = self._rest.pop(name, None)
-        if value is None:
-            if default is _REQUIRED:
-                raise UserError(f"{self._source}: the field {name} is missing")
-            return default
-        if type(value) is not kind and not (kind is float and type(value) is int):
-            # Not isinstance: true and false are no integers here.
-            raise self.error(name, value, f"should be of type {kind.__name__}")
-        if kind in _RANGES:
-            least, most = _RANGES[kind]
-            if not value > 0:
-                raise self.error(name, value, "should be a number greater than 0")
-            if not least <= value <= most:
-                raise self.error(name, value, f"should be a number from {least:g} to {most:g}")
-        return kind(value)
-
-    def only(self, name: str, *honoured: Any) -> Any:
-        """The value of `name` if it is one of `honoured`, the first of which stands for an absent field."""
-        value = self._rest.pop(name, None)
-        if value is None:
-            return honoured[0]
-        if isinstance(value, bool) or value not in honoured:
-            raise self.error(name, value, f"is not supported; supported: {', '.join(map(repr, honoured))}")
-        return value
-
-    def common(self) -> dict[str, Any]:
-        """The fields that all families spell alike, as keyword arguments of a config."""
-        bos, eos = self._rest.pop("bos_token_id", None), self._rest.pop("eos_token_id", None)
-        if bos is not None and type(bos) is not int:
-            raise self.error("bos_token_id", bos, "should be a token id")
-        return {
-            "vocab_size": self.take("vocab_size", int),
-            "width": self.take("hidden_size", int),
-            "num_layers": self.take("num_hidden_layers", int),
-            "num_heads": self.take("num_attention_heads", int),
-            "mlp_width": self.take("intermediate_size", int),
-            "max_positions": self.take("max_position_embeddings", int),
-            "tied_head": self.take("tie_word_embeddings", bool, False),
-            "bos_token_id": bos,
-            "eos_token_ids": end_tokens({"eos_token_id": eos}, self._source),
-        }
-
-    def rope(self, **old_names: str) -> "Fields":
-        """The rotary settings in one form, wherever the file has them, which may be in several places.
-
-        New files nest everything in `rope_parameters`, older ones have `rope_scaling` and fields at the top
-        level; `old_names` maps those of a family to the nested names. Equal duplicates are one value.
-
-        Raises:
-            UserError: two places contradict each other.
-        """
-        nested: dict[str, Any] = {}
-
-        def add(name: str, value: Any, known_as: str) -> None:
-            if value is not None and nested.setdefault(name, value) != value:
-                raise self.error(known_as, value, f"contradicts {name} = {nested[name]!r} of the same file")
-
-        where = "rope_parameters" if self._rest.get("rope_parameters") else "rope_scaling"
-        for key in ("rope_parameters", "rope_scaling"):
-            for name, value in self.take(key, dict, {}).items():
-                add("rope_type" if name == "type" else name, value, f"{key}: {name}")
-        same = ("rope_theta", "partial_rotary_factor", "original_max_position_embeddings")
-        for old, new in {**dict(zip(same, same, strict=True)), **old_names}.items():
-            add(new, self._rest.pop(old, None), old)
-        return Fields(nested, f"{self._source}: {where}")
-
-    def leave_unscaled(self) -> None:
-        """Takes what only scaled rotary positions read, where `rope_type` is default."""
-        self.only("factor", 1.0)
-        self.take("original_max_position_embeddings", int, None)
-
-    def close(self) -> None:
-        """Refuses unknown fields, unless they say no (null, false, 0) or nothing (empty)."""
-        said = {name: value for name, value in self._rest.items() if value not in (None, False, {}, [])}
-        unknown = [f"{name} = {value!r}" for name, value in said.items()]
-        if unknown:
-            raise UserError(f"{self._source}: not supported by this model family: {', '.join(unknown)}")
-
-
-def end_tokens(values: Mapping[str, Any], source: str) -> tuple[int, ...]:
-    """The ids in `eos_token_id` of config.json or generation_config.json: none, a number, or a list."""
-    given = values.get("eos_token_id")
-    ids = given if isinstance(given, list) else [] if given is None else [given]
-    if not all(type(token) is int for token in ids):
-        raise UserError(f"{source}: eos_token_id = {given!r} should be token ids")
-    return tuple(ids)
+        """Radians per position, fp32 [rotary_size / 2]; [L, rotary_size / 2] if layers differ."""

@@ -20,7 +20,8 @@ from flax import nnx
 from jaxcram.devices import mesh
 from jaxcram.models import splash
 from jaxcram.models.config import Block, DecoderConfig
-from jaxcram.models.layers import attend, knockout_mask, rotary_tables, rotate
+from jaxcram.models.head import Head
+from jaxcram.models.layers import attend, causal_mask, rotary_tables, rotate
 
 # Limits for unrolling. The 30 layers of SmolLM2-135M compile in 3 s, scanned in 1.5 s, but small passes take
 # up to 100 ms less of 110 to 290 ms. Unrolled passes take three times the device memory, so layers with more
@@ -34,6 +35,38 @@ class Cache(NamedTuple):
     keys: jax.Array
     values: jax.Array
     position: jax.Array  # int32 scalar
+
+
+class Kind(NamedTuple):
+    """How layers differ in attention, an entry each: data to the scan. None where all are alike.
+
+    Attributes:
+        rotary: which of the rotary tables, int.
+        window: to how many keys, up to its own, a query attends, int.
+    """
+
+    rotary: Any
+    window: Any
+
+    def rotate(self, x_BxTxHxC: jax.Array, tables: tuple[jax.Array, jax.Array]) -> jax.Array:
+        """Rotary positions of this layer."""
+        own = tables if self.rotary is None else (tables[0][self.rotary], tables[1][self.rotary])
+        return rotate(x_BxTxHxC, own)
+
+
+def _kinds(
+    config: DecoderConfig, positions_T: jax.Array, num_keys: int
+) -> tuple[tuple[jax.Array, jax.Array], Kind]:
+    """Rotary tables, of each kind of layer if there are several, and what tells the layers apart."""
+    rotary_L = None
+    frequencies_KxR = np.atleast_2d(config.rotary_frequencies())
+    kinds_KxR, which_L = np.unique(frequencies_KxR, axis=0, return_inverse=True)
+    if len(kinds_KxR) > 1:
+        rotary_L = which_L.reshape(-1).astype(np.int32)
+        tables = jax.vmap(rotary_tables, in_axes=(0, None))(kinds_KxR, positions_T)
+    else:
+        tables = rotary_tables(kinds_KxR[0], positions_T)
+    return tables, Kind(rotary_L, config.windows_within(num_keys))
 
 
 def keep_products(primitive: Any, *args: Any, **params: Any) -> bool:
@@ -78,16 +111,22 @@ class Decoder(nnx.Module):
         return self.embedding_VxD.dtype
 
     @property
-    def head_VxD(self) -> jax.Array:  # noqa: N802
-        """The output embedding [V, D]; the input embedding if the head is tied."""
-        return mesh.gathered(
-            (self.embedding_VxD if self.untied_head_VxD is None else self.untied_head_VxD)[...]
-        )
+    def head(self) -> Head:
+        """The output head: its own matrix, or the input embedding if it is tied."""
+        weight_VxD = self.embedding_VxD if self.untied_head_VxD is None else self.untied_head_VxD
+        return Head(mesh.gathered(weight_VxD[...]), self.config.logit_cap)
 
     def embed(self, tokens_BxT: jax.Array) -> jax.Array:
-        """Input embeddings [B, T, D] of token ids (int), in the decoder's dtype."""
+        """Input embeddings [B, T, D] of token ids (int), in the decoder's dtype.
+
+        Scaled where the family does so. Inputs that are no tokens, such as the memory, are not: what enters
+        the layers is what was trained.
+        """
         with jax.named_scope("embed"):
-            return mesh.gathered(self.embedding_VxD[...])[tokens_BxT]
+            inputs_BxTxD = mesh.gathered(self.embedding_VxD[...])[tokens_BxT]
+            scale = self.config.embedding_scale
+            # The factor is rounded to the dtype first, as transformers does.
+            return inputs_BxTxD if scale is None else inputs_BxTxD * jnp.asarray(scale, self.dtype)
 
     def __call__(
         self,
@@ -104,15 +143,17 @@ class Decoder(nnx.Module):
         is causal attention without a mask array, which is faster. `remat` recomputes each layer in the
         backward pass instead of storing its activations.
         """
-        length = inputs_BxTxD.shape[1]
-        tables = rotary_tables(self.config.rotary_frequencies(), jnp.arange(length))
+        positions_T = jnp.arange(inputs_BxTxD.shape[1])
+        tables, kinds = _kinds(self.config, positions_T, num_keys=len(positions_T))
 
-        def step(x_BxTxD: jax.Array, layer: tuple[Block, jax.Array | None]) -> tuple[jax.Array, None]:
-            block, knocked_B = mesh.gathered(layer[0]), layer[1]
+        def step(x_BxTxD: jax.Array, layer: tuple[Block, tuple]) -> tuple[jax.Array, None]:
+            block, (kind, knocked_B) = mesh.gathered(layer[0]), layer[1]
+            mask = None
+            if knocked_B is not None or kind.window is not None:
+                mask = causal_mask(positions_T, positions_T, kind.window, knocked_B, num_memory)
             with jax.named_scope("attention"):
                 query, key, value = block.qkv(x_BxTxD)
-                mask = None if knocked_B is None else knockout_mask(knocked_B, num_memory, length)
-                attended = attend(rotate(query, tables), rotate(key, tables), value, mask)
+                attended = self._attend(kind.rotate(query, tables), kind.rotate(key, tables), value, mask)
             return block.finish(x_BxTxD, attended), None
 
         # Inside a scan XLA cannot merge the recomputation with the first computation, so prevent_cse is not
@@ -120,8 +161,14 @@ class Decoder(nnx.Module):
         step = jax.checkpoint(step, prevent_cse=False, policy=None if remat else keep_products)
         layers = self._stacked() if remat else self.layers
         knockout_LxB = None if knockout_BxL is None else knockout_BxL.T
-        hidden_BxTxD = _run_layers(layers, step, inputs_BxTxD.astype(self.dtype), knockout_LxB)
+        hidden_BxTxD = _run_layers(layers, step, inputs_BxTxD.astype(self.dtype), (kinds, knockout_LxB))
         return mesh.gathered(self.final_norm)(hidden_BxTxD)
+
+    def _attend(
+        self, query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array | None
+    ) -> jax.Array:
+        config = self.config
+        return attend(query, key, value, mask, scale=config.attention_scale, cap=config.attention_cap)
 
     @property
     def is_unstacked(self) -> bool:
@@ -163,7 +210,7 @@ class Decoder(nnx.Module):
 
     def logits(self, hidden: jax.Array) -> jax.Array:
         """Logits [..., V] of hidden states [..., D], accumulated and returned in fp32."""
-        return jnp.einsum("...d,vd->...v", hidden, self.head_VxD, preferred_element_type=jnp.float32)
+        return self.head.logits(hidden)
 
     def init_cache(self, batch: int, length: int) -> Cache:
         """An empty cache for `length` positions of `batch` lanes."""
@@ -177,22 +224,22 @@ class Decoder(nnx.Module):
         The caller must keep position + T within the cache: XLA silently clamps updates out of range.
         """
         length, seen = inputs_BxTxD.shape[1], cache.position
-        positions_T = seen + jnp.arange(length)
-        tables = rotary_tables(self.config.rotary_frequencies(), positions_T)
-        mask = (jnp.arange(cache.keys.shape[2]) <= positions_T[:, None])[None, None]
+        positions_T, keys_S = seen + jnp.arange(length), jnp.arange(cache.keys.shape[2])
+        tables, kinds = _kinds(self.config, positions_T, num_keys=len(keys_S))
 
         # The whole cache is in the carry and each layer writes a slice of it, so that XLA updates in place.
-        def step(carry: Any, layer: tuple[Block, jax.Array]) -> tuple[Any, None]:
-            (x_BxTxD, keys, values), block, index = carry, mesh.gathered(layer[0]), layer[1]
+        def step(carry: Any, layer: tuple[Block, tuple]) -> tuple[Any, None]:
+            (x_BxTxD, keys, values), block, (kind, index) = carry, mesh.gathered(layer[0]), layer[1]
             with jax.named_scope("attention"):
                 query, key, value = block.qkv(x_BxTxD)
                 corner = (index, 0, seen, 0, 0)
-                keys = jax.lax.dynamic_update_slice(keys, rotate(key, tables)[None], corner)
+                keys = jax.lax.dynamic_update_slice(keys, kind.rotate(key, tables)[None], corner)
                 values = jax.lax.dynamic_update_slice(values, value[None], corner)
-                attended = attend(rotate(query, tables), keys[index], values[index], mask)
+                mask = causal_mask(positions_T, keys_S, kind.window)
+                attended = self._attend(kind.rotate(query, tables), keys[index], values[index], mask)
             return (block.finish(x_BxTxD, attended), keys, values), None
 
         carry = (inputs_BxTxD.astype(self.dtype), cache.keys, cache.values)
         numbers_L = jnp.arange(self.config.num_layers)
-        hidden_BxTxD, keys, values = _run_layers(self.layers, step, carry, numbers_L)
+        hidden_BxTxD, keys, values = _run_layers(self.layers, step, carry, (kinds, numbers_L))
         return mesh.gathered(self.final_norm)(hidden_BxTxD), Cache(keys, values, seen + length)

@@ -2,37 +2,60 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from jaxcram.models.layers import capped
+
 # Logits of one chunk: 2**27 fp32 numbers are half a gigabyte.
 CHUNK_LOGITS = 2**27
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Head:
+    """What makes logits of hidden states: the output embedding, and the cap of the logits, if any."""
+
+    weight: jax.Array  # [V, D]
+    cap: float | None = dataclasses.field(default=None, metadata={"static": True})
+
+    def logits(self, hidden: jax.Array) -> jax.Array:
+        """Logits [..., V] of hidden states [..., D], accumulated and returned in fp32."""
+        logits = jnp.einsum("...d,vd->...v", hidden, self.weight, preferred_element_type=jnp.float32)
+        return logits if self.cap is None else capped(logits, self.cap)
+
+    def pull_back(self, grad_RxV: jax.Array, logits_RxV: jax.Array) -> jax.Array:
+        """The gradient of the hidden states, fp32 [R, D], from that of their logits."""
+        if self.cap is not None:
+            grad_RxV = grad_RxV * (1.0 - jnp.square(logits_RxV / self.cap))  # the derivative of tanh
+        grad_RxV = grad_RxV.astype(self.weight.dtype)
+        return jnp.einsum("rv,vd->rd", grad_RxV, self.weight, preferred_element_type=jnp.float32)
+
+
 def sweep(
-    function: Callable[..., Any], head_VxD: jax.Array, hidden_BxTxD: jax.Array, *per_token_BxT: jax.Array
+    function: Callable[..., Any], head: Head, hidden_BxTxD: jax.Array, *per_token_BxT: jax.Array
 ) -> Any:
     """Apply `function(logits_RxV, *per_token_R)` to all tokens, in chunks of R, and return [B, T, ...].
 
     Args:
         function: maps fp32 logits of R tokens, and R entries of every other argument, to a pytree of
             arrays with a leading axis R.
-        head_VxD: the output head.
+        head: the output head.
         hidden_BxTxD: hidden states.
         per_token_BxT: further arguments, one entry per token.
     """
     batch, length, width = hidden_BxTxD.shape
     rows = batch * length
-    chunk = max(1, min(rows, CHUNK_LOGITS // head_VxD.shape[0]))
+    chunk = max(1, min(rows, CHUNK_LOGITS // head.weight.shape[0]))
     flat = (hidden_BxTxD.reshape(rows, width), *(x.reshape(rows) for x in per_token_BxT))
 
     def block(arguments: tuple) -> Any:
         with jax.named_scope("head"):
-            logits_RxV = jnp.einsum("rd,vd->rv", arguments[0], head_VxD, preferred_element_type=jnp.float32)
-            return function(logits_RxV, *arguments[1:])
+            return function(head.logits(arguments[0]), *arguments[1:])
 
     if rows <= chunk:
         results = block(flat)

@@ -41,6 +41,20 @@ class RMSNorm(nnx.Module):
         return normed.astype(x.dtype) * self.weight[...]
 
 
+class OffsetRMSNorm(RMSNorm):
+    """Root-mean-square norm with weights stored less 1, as Gemma has it; multiplied in fp32."""
+
+    def __init__(self, width: int, eps: float, *, dtype: Any):
+        super().__init__(width, eps, dtype=dtype)
+        self.weight = nnx.Param(jnp.zeros(width, dtype))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Normalises the last axis; keeps shape and dtype."""
+        x32 = x.astype(jnp.float32)
+        normed = x32 * jax.lax.rsqrt(jnp.mean(x32 * x32, axis=-1, keepdims=True) + self.eps)
+        return (normed * (1.0 + self.weight[...].astype(jnp.float32))).astype(x.dtype)
+
+
 class LayerNorm(nnx.Module):
     """Layer norm with bias (Ba et al. 2016, eq. 4); statistics in fp32."""
 
@@ -55,6 +69,11 @@ class LayerNorm(nnx.Module):
         centred = x32 - jnp.mean(x32, axis=-1, keepdims=True)
         normed = centred * jax.lax.rsqrt(jnp.mean(centred * centred, axis=-1, keepdims=True) + self.eps)
         return (normed * self.weight[...] + self.bias[...]).astype(x.dtype)
+
+
+def capped(x: jax.Array, cap: float) -> jax.Array:
+    """`x` smoothly limited to -cap .. cap (Gemma Team 2024, "Gemma 2", section 2)."""
+    return jnp.tanh(x / cap) * cap
 
 
 def rotary_tables(frequencies: np.ndarray, positions_T: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -76,11 +95,12 @@ def rotate(x_BxTxHxC: jax.Array, tables: tuple[jax.Array, jax.Array]) -> jax.Arr
 def attention_implementation(
     query_BxTxHxC: jax.Array | jax.ShapeDtypeStruct,
 ) -> Literal["cudnn", "splash", "plain"]:
-    """The implementation used for causal attention without knockout.
+    """The implementation used for causal attention without knockout, caps, or windows shorter than the text.
 
     cuDNN's fused attention (GPU) requires 16-bit values and a head size that is a multiple of 8 and at most
     128. The splash kernel (TPU) requires 16-bit values and a length of at least one tile. The plain
-    implementation stores all scores.
+    implementation stores all scores. It also serves whatever has a mask array: which layers slide is data to
+    one program for all of them, while kernels have their windows compiled in.
     """
     head_size = query_BxTxHxC.shape[-1]
     backend, narrow = jax.default_backend(), query_BxTxHxC.dtype == jnp.bfloat16
@@ -90,31 +110,44 @@ def attention_implementation(
 
 
 def attend(
-    query_BxTxHxC: jax.Array, key_BxSxGxC: jax.Array, value_BxSxGxC: jax.Array, mask: jax.Array | None = None
+    query_BxTxHxC: jax.Array,
+    key_BxSxGxC: jax.Array,
+    value_BxSxGxC: jax.Array,
+    mask: jax.Array | None = None,
+    *,
+    scale: float | None = None,
+    cap: float | None = None,
 ) -> jax.Array:
     """Scaled dot-product attention, queries in groups (Ainslie et al. 2023): [B, T, H, C]; softmax in fp32.
 
-    `mask`: boolean, broadcastable to [B, 1, T, S], True where a query may attend to a key; None is causal
-    (T = S). Every query must have at least one key: without any, it would average all of them.
+    Args:
+        query_BxTxHxC, key_BxSxGxC, value_BxSxGxC: of all heads.
+        mask: boolean, broadcastable to [B, 1, T, S], True where a query may attend to a key; None is causal
+            (T = S). Every query must have at least one key: without any, it would average all of them.
+        scale: the factor of the scores; None is C^-1/2.
+        cap: the scores s become cap tanh(s / cap), by the plain implementation; None leaves them.
     """
     length, num_kv_heads, head_size = query_BxTxHxC.shape[1], *key_BxSxGxC.shape[2:]
-    if mask is None:
+    scale = head_size**-0.5 if scale is None else scale
+    if mask is None and cap is None:
         heads = query_BxTxHxC, key_BxSxGxC, value_BxSxGxC
         match attention_implementation(query_BxTxHxC):
             case "cudnn":
                 cudnn = functools.partial(
-                    jax.nn.dot_product_attention, is_causal=True, implementation="cudnn"
+                    jax.nn.dot_product_attention, scale=scale, is_causal=True, implementation="cudnn"
                 )
                 # Its gradient in JAX requires even lengths; by causality, padding at the end changes nothing.
                 even = (jnp.pad(x, ((0, 0), (0, length % 2), (0, 0), (0, 0))) for x in heads)
                 return on_each_device(cudnn, *even)[:, :length]
             case "splash":
-                return on_each_device(splash.attend, *heads)
+                return on_each_device(functools.partial(splash.attend, scale=scale), *heads)
+    if mask is None:
         mask = jnp.tri(length, dtype=bool)[None, None]
     # The R queries of a group become rows of one product with its keys: G larger products instead of H. On
     # CPU, forward and backward take 0.6 of jax.nn.dot_product_attention's time at T = 64, 0.4 at T = 128.
-    rows = einops.rearrange(query_BxTxHxC * head_size**-0.5, "B T (G R) C -> B G (R T) C", G=num_kv_heads)
+    rows = einops.rearrange(query_BxTxHxC * scale, "B T (G R) C -> B G (R T) C", G=num_kv_heads)
     scores = jnp.einsum("BGNC,BSGC->BGNS", rows, key_BxSxGxC, preferred_element_type=jnp.float32)
+    scores = scores if cap is None else capped(scores, cap)
     scores_BxGxRxTxS = einops.rearrange(scores, "B G (R T) S -> B G R T S", T=length)
     seen = jnp.where(mask[:, :, None], scores_BxGxRxTxS, jnp.finfo(jnp.float32).min)
     weights = jax.nn.softmax(seen).astype(value_BxSxGxC.dtype).reshape(scores.shape)
@@ -122,11 +155,27 @@ def attend(
     return einops.rearrange(attended, "B G (R T) C -> B T (G R) C", T=length)
 
 
-def knockout_mask(knocked_B: jax.Array, num_memory: int, length: int) -> jax.Array:
-    """Causal mask [B, 1, T, T] of one layer; in knocked-out lanes, later queries do not attend to the memory.
+def causal_mask(
+    query_T: jax.Array,
+    key_S: jax.Array,
+    window: jax.Array | None = None,
+    knocked_B: jax.Array | None = None,
+    num_memory: int = 0,
+) -> jax.Array:
+    """The mask of one layer, boolean [B or 1, 1, T, S]: each query attends to itself and to earlier keys.
 
-    Queries of the memory itself keep their keys, so every query has at least one key.
+    Args:
+        query_T, key_S: positions of queries and keys.
+        window: number of keys, up to its own, that a query attends to (int scalar); None is all.
+        knocked_B: lanes in which later queries do not attend to the memory; None is none. Queries of the
+            memory itself keep their keys, so every query has at least one key.
+        num_memory: number of leading positions that are memory.
     """
-    query, key = jnp.arange(length)[:, None], jnp.arange(length)[None, :]
+    query, key = query_T[:, None], key_S[None, :]
+    mask = (key <= query)[None, None]
+    if window is not None:
+        mask &= query - key < window
+    if knocked_B is None:
+        return mask
     into_memory = (key < num_memory) & (query >= num_memory)
-    return (key <= query) & ~(knocked_B[:, None, None, None] & into_memory)
+    return mask & ~(knocked_B[:, None, None, None] & into_memory)

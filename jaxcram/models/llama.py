@@ -10,25 +10,10 @@ import jax
 import numpy as np
 from flax import nnx
 
-from jaxcram.models.config import Cut, DecoderConfig, Fields
+from jaxcram.models import rope
+from jaxcram.models.config import Cut, DecoderConfig
+from jaxcram.models.fields import Fields
 from jaxcram.models.layers import Linear, RMSNorm
-
-
-@dataclasses.dataclass(frozen=True)
-class Llama3Scaling:
-    """Parameters of the `llama3` rope type, which slows low-frequency rotations for longer contexts."""
-
-    factor: float
-    low_freq_factor: float
-    high_freq_factor: float
-    original_max_position_embeddings: int
-
-    def __call__(self, frequencies: np.ndarray) -> np.ndarray:
-        """Frequencies divided by `factor` below the low cut-off, kept above the high one, blended between."""
-        turns = self.original_max_position_embeddings * frequencies / (2 * np.pi)
-        blend = (turns - self.low_freq_factor) / (self.high_freq_factor - self.low_freq_factor)
-        blend = np.clip(blend, 0.0, 1.0)
-        return ((1 - blend) * frequencies / self.factor + blend * frequencies).astype(np.float32)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,6 +21,8 @@ class LlamaConfig(DecoderConfig):
     """Settings of a Llama; defaults are those of Hugging Face for absent fields."""
 
     family: ClassVar[str] = "llama"
+    architecture: ClassVar[str] = "LlamaForCausalLM"
+    norms_queries: ClassVar[bool] = False  # and keys, each head by itself
     checkpoint_names: ClassVar[dict[str, str | tuple[str, ...]]] = {
         "embedding_VxD": "model.embed_tokens.weight",
         "layers.attention_norm.weight": "model.layers.{}.input_layernorm.weight",
@@ -82,77 +69,69 @@ class LlamaConfig(DecoderConfig):
 
     tied_head: bool = False
     norm_eps: float = 1e-6
-    rope_scaling: Llama3Scaling | None = None
+    rope_scaling: rope.Scaling | None = None
     attention_bias: bool = False
     mlp_bias: bool = False
 
     @classmethod
     def from_fields(cls, fields: Fields) -> "LlamaConfig":
         """Reads config.json; raises UserError for a field or a value that is not supported."""
-        common = fields.common()
-        width, num_heads = common["width"], common["num_heads"]
-        num_kv_heads = fields.take("num_key_value_heads", int, num_heads)
-        if num_heads % num_kv_heads:
-            raise fields.error("num_key_value_heads", num_kv_heads, f"does not divide the {num_heads} heads")
-        head_size = fields.take("head_dim", int, width // num_heads)
-        if head_size % 2 or head_size == 0:
-            raise fields.error("head_dim", head_size, "should be even, for rotary positions")
-        fields.only("hidden_act", "silu", "swish")  # two names of one function
         fields.only("pretraining_tp", 1)
-        rope = fields.rope()
-        rope.only("partial_rotary_factor", 1.0)
-        theta, scaling = rope.take("rope_theta", float, 10_000.0), None
-        if rope.only("rope_type", "default", "llama3") == "llama3":
-            scaling = Llama3Scaling(
-                factor=rope.take("factor", float),
-                low_freq_factor=rope.take("low_freq_factor", float),
-                high_freq_factor=rope.take("high_freq_factor", float),
-                original_max_position_embeddings=rope.take("original_max_position_embeddings", int),
-            )
-            if scaling.high_freq_factor <= scaling.low_freq_factor:
-                reason = f"should be above low_freq_factor = {scaling.low_freq_factor}"
-                raise rope.error("high_freq_factor", scaling.high_freq_factor, reason)
-        else:
-            rope.leave_unscaled()
-        rope.close()
         return cls(
-            **common,
-            num_kv_heads=num_kv_heads,
-            head_size=head_size,
-            norm_eps=fields.take("rms_norm_eps", float, 1e-6),
-            rope_theta=theta,
-            rope_scaling=scaling,
+            **read_numbers(fields),
             attention_bias=fields.take("attention_bias", bool, False),
             mlp_bias=fields.take("mlp_bias", bool, False),
         )
 
     def to_fields(self) -> dict[str, Any]:
         """The fields of config.json, rotary settings in the older form, which all releases read."""
-        scaling = self.rope_scaling and {"rope_type": "llama3", **dataclasses.asdict(self.rope_scaling)}
         return super().to_fields() | {
-            "architectures": ["LlamaForCausalLM"],
+            "architectures": [self.architecture],
             "num_key_value_heads": self.num_kv_heads,
             "head_dim": self.head_size,
             "rms_norm_eps": self.norm_eps,
             "rope_theta": self.rope_theta,
-            "rope_scaling": scaling,
+            "rope_scaling": rope.written(self.rope_scaling),
             "hidden_act": "silu",
             "attention_bias": self.attention_bias,
             "mlp_bias": self.mlp_bias,
         }
 
     def rotary_frequencies(self) -> np.ndarray:
-        """Radians per position [C / 2], scaled if the config has rope_scaling."""
-        plain = super().rotary_frequencies()
-        return plain if self.rope_scaling is None else self.rope_scaling(plain)
+        """Radians per position [C / 2]; [L, C / 2] if layers differ."""
+        return rope.frequencies(self.rope_theta, self.head_size, self.rope_scaling)
 
     def block(self, *, dtype: Any, rngs: nnx.Rngs) -> "LlamaBlock":
         """One layer with random weights."""
         return LlamaBlock(self, dtype=dtype, rngs=rngs)
 
+    @property
+    def out_bias(self) -> bool:
+        """Whether the projection after attention has a bias too, where the others have."""
+        return self.attention_bias
+
+    def norm(self, size: int, *, dtype: Any) -> RMSNorm:
+        """A norm of the family, over `size` entries."""
+        return RMSNorm(size, self.norm_eps, dtype=dtype)
+
     def final_norm(self, *, dtype: Any) -> RMSNorm:
         """The norm after the last layer."""
-        return RMSNorm(self.width, self.norm_eps, dtype=dtype)
+        return self.norm(self.width, dtype=dtype)
+
+
+def read_numbers(
+    fields: Fields, *, head_size: int | None = None, rope_theta: float = 10_000.0
+) -> dict[str, Any]:
+    """What Llama and its relatives spell alike, as keyword arguments of a config.
+
+    Args:
+        fields: of config.json.
+        head_size: that of an absent `head_dim`; None divides the width among the heads.
+        rope_theta: the base of the frequencies if the file gives none.
+    """
+    fields.only("hidden_act", "silu", "swish")  # two names of one function
+    theta, scaling = rope.read(fields.rope(), rope_theta)
+    return fields.grouped(head_size) | {"rope_theta": theta, "rope_scaling": scaling}
 
 
 class LlamaBlock(nnx.Module):
@@ -163,13 +142,15 @@ class LlamaBlock(nnx.Module):
         H, G = config.num_heads, config.num_kv_heads
         self.head_size = C
         bias = config.attention_bias
-        self.attention_norm = RMSNorm(D, config.norm_eps, dtype=dtype)
+        self.attention_norm = config.norm(D, dtype=dtype)
         self.query = Linear(D, H * C, bias=bias, dtype=dtype, rngs=rngs)
         self.key = Linear(D, G * C, bias=bias, dtype=dtype, rngs=rngs)
         self.value = Linear(D, G * C, bias=bias, dtype=dtype, rngs=rngs)
-        self.out = Linear(H * C, D, bias=bias, dtype=dtype, rngs=rngs)
+        self.out = Linear(H * C, D, bias=config.out_bias, dtype=dtype, rngs=rngs)
+        self.query_norm = config.norm(C, dtype=dtype) if config.norms_queries else None
+        self.key_norm = config.norm(C, dtype=dtype) if config.norms_queries else None
         bias = config.mlp_bias
-        self.mlp_norm = RMSNorm(D, config.norm_eps, dtype=dtype)
+        self.mlp_norm = config.norm(D, dtype=dtype)
         self.gate = Linear(D, F, bias=bias, dtype=dtype, rngs=rngs)
         self.up = Linear(D, F, bias=bias, dtype=dtype, rngs=rngs)
         self.down = Linear(F, D, bias=bias, dtype=dtype, rngs=rngs)
@@ -181,6 +162,8 @@ class LlamaBlock(nnx.Module):
             projection(normed).reshape(*x_BxTxD.shape[:2], -1, self.head_size)
             for projection in (self.query, self.key, self.value)
         )
+        if self.query_norm is not None and self.key_norm is not None:
+            query, key = self.query_norm(query), self.key_norm(key)
         return query, key, value
 
     def finish(self, x_BxTxD: jax.Array, attended_BxTxHxC: jax.Array) -> jax.Array:

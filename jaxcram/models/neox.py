@@ -7,9 +7,12 @@ import dataclasses
 from typing import Any, ClassVar
 
 import jax
+import numpy as np
 from flax import nnx
 
-from jaxcram.models.config import Cut, DecoderConfig, Fields
+from jaxcram.models import rope
+from jaxcram.models.config import Cut, DecoderConfig
+from jaxcram.models.fields import Fields
 from jaxcram.models.layers import LayerNorm, Linear
 
 # Hugging Face's name -> whether GELU (Hendrycks & Gimpel 2016) is approximated by tanh.
@@ -80,9 +83,9 @@ class NeoXConfig(DecoderConfig):
         width, num_heads = common["width"], common["num_heads"]
         if width % num_heads:
             raise fields.error("num_attention_heads", num_heads, f"does not divide hidden_size = {width}")
-        rope = fields.rope(rotary_emb_base="rope_theta", rotary_pct="partial_rotary_factor")
-        rope.only("rope_type", "default")
-        rope.leave_unscaled()
+        rotary = fields.rope(rotary_emb_base="rope_theta", rotary_pct="partial_rotary_factor")
+        rotary.only("rope_type", "default")
+        rotary.leave_unscaled()
         fields.only("num_key_value_heads", num_heads)
         fields.only("head_dim", width // num_heads)
         config = cls(
@@ -90,16 +93,16 @@ class NeoXConfig(DecoderConfig):
             num_kv_heads=num_heads,
             head_size=width // num_heads,
             norm_eps=fields.take("layer_norm_eps", float, 1e-5),
-            rope_theta=rope.take("rope_theta", float, 10_000.0),
-            rotary_fraction=rope.take("partial_rotary_factor", float, 0.25),
+            rope_theta=rotary.take("rope_theta", float, 10_000.0),
+            rotary_fraction=rotary.take("partial_rotary_factor", float, 0.25),
             parallel_residual=fields.take("use_parallel_residual", bool, True),
             activation=fields.only("hidden_act", *_TANH_GELU),
             attention_bias=fields.take("attention_bias", bool, True),
         )
-        rope.close()
+        rotary.close()
         if config.rotary_fraction > 1 or config.rotary_size == 0 or config.rotary_size % 2:
             reason = f"leaves no even part of a head of size {config.head_size}"
-            raise rope.error("partial_rotary_factor", config.rotary_fraction, reason)
+            raise rotary.error("partial_rotary_factor", config.rotary_fraction, reason)
         return config
 
     def to_fields(self) -> dict[str, Any]:
@@ -118,6 +121,10 @@ class NeoXConfig(DecoderConfig):
     def rotary_size(self) -> int:
         """The number of leading entries of each head that are rotated."""
         return int(self.head_size * self.rotary_fraction)
+
+    def rotary_frequencies(self) -> np.ndarray:
+        """Radians per position [rotary_size / 2]."""
+        return rope.frequencies(self.rope_theta, self.rotary_size)
 
     def block(self, *, dtype: Any, rngs: nnx.Rngs) -> "NeoXBlock":
         """One layer with random weights."""

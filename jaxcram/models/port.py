@@ -24,9 +24,10 @@ from safetensors.numpy import save_file
 
 from jaxcram import hub
 from jaxcram.errors import UserError
-from jaxcram.models.config import DecoderConfig, end_tokens
+from jaxcram.models.config import DecoderConfig
 from jaxcram.models.decoder import Decoder
 from jaxcram.models.digest import weights_digest
+from jaxcram.models.fields import end_tokens
 from jaxcram.models.registry import read_config
 from jaxcram.models.sharding import shardings
 from jaxcram.models.tensors import STORED_DTYPES, Bounds, Tensor, open_tensors, read_json
@@ -89,6 +90,7 @@ def contents(directory: Path) -> dict[str, Any]:
     config_file = directory / "config.json"
     config = dataclasses.asdict(read_config(read_json(config_file), str(config_file)))
     numbers = {name: value for name, value in config.items() if name not in _TOKEN_IDS}
+    numbers = json.loads(json.dumps(numbers))  # as it reads back: lists, no tuples
     return {"config": numbers, "weights": weights_digest(open_tensors(directory).values())}
 
 

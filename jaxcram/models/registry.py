@@ -10,7 +10,7 @@ All families run in one `Decoder`, a pytree of weights. Outside `jaxcram.models`
     embed        token ids to input embeddings
     __call__     input embeddings to hidden states, with or without knockout of the memory
     blocks       the layers one by one
-    head_VxD     the output embedding
+    head         what makes scores of hidden states, for sweeps over the vocabulary (`models.head`)
     logits       hidden states to scores over the vocabulary
     init_cache   an empty key-value cache
     extend       input embeddings and a cache to hidden states and a cache
@@ -23,11 +23,24 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxcram.errors import UserError
-from jaxcram.models.config import DecoderConfig, Fields
+from jaxcram.models.config import DecoderConfig
+from jaxcram.models.fields import Fields
+from jaxcram.models.gemma import GemmaConfig
 from jaxcram.models.llama import LlamaConfig
 from jaxcram.models.neox import NeoXConfig
+from jaxcram.models.qwen import Qwen2Config, Qwen3Config
+from jaxcram.models.smollm3 import SmolLM3Config
 
-FAMILIES: Mapping[str, type[DecoderConfig]] = {config.family: config for config in (LlamaConfig, NeoXConfig)}
+# By `model_type`: a family may have several, of which it writes one.
+FAMILIES: Mapping[str, type[DecoderConfig]] = {
+    "llama": LlamaConfig,
+    "gpt_neox": NeoXConfig,
+    "gemma3_text": GemmaConfig,
+    "gemma3": GemmaConfig,
+    "qwen2": Qwen2Config,
+    "qwen3": Qwen3Config,
+    "smollm3": SmolLM3Config,
+}
 
 
 def read_config(values: Mapping[str, Any], source: str) -> DecoderConfig:

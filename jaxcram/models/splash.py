@@ -32,8 +32,10 @@ def working_bytes(query_BxTxHxC: jax.Array | jax.ShapeDtypeStruct) -> int:
     return (number + 1) * number * size * query_BxTxHxC.size // query_BxTxHxC.shape[1] * 2
 
 
-def attend(query_BxTxHxC: jax.Array, key_BxTxGxC: jax.Array, value_BxTxGxC: jax.Array) -> jax.Array:
-    """Causal scaled dot-product attention [B, T, H, C] of one device, queries in groups; softmax in fp32."""
+def attend(
+    query_BxTxHxC: jax.Array, key_BxTxGxC: jax.Array, value_BxTxGxC: jax.Array, *, scale: float
+) -> jax.Array:
+    """Causal dot-product attention [B, T, H, C] of one device, queries in groups; softmax in fp32."""
     splash, masks = private.splash_attention()
     batch, length = query_BxTxHxC.shape[:2]
     number, size = blocks(length)
@@ -45,7 +47,7 @@ def attend(query_BxTxHxC: jax.Array, key_BxTxGxC: jax.Array, value_BxTxGxC: jax.
         x = jnp.pad(x_BxTxHxC, ((0, 0), (0, padded - length), (0, 0), (0, 0)))
         return einops.rearrange(x, "B T H C -> (B H) T C")
 
-    scaled_BxTxHxC = query_BxTxHxC * query_BxTxHxC.shape[-1] ** -0.5  # the kernel does not scale
+    scaled_BxTxHxC = query_BxTxHxC * scale  # the kernel does not scale
     query, key, value = (rows(x) for x in (scaled_BxTxHxC, key_BxTxGxC, value_BxTxGxC))
     kernel = splash.make_splash_mha(
         masks.MultiHeadMask([masks.CausalMask((padded, padded))] * query.shape[0]),

@@ -19,11 +19,13 @@ FILES = {
     "Llama-3.1-8B": "llama31_8b",
     "Pythia-1.4B": "pythia_1.4b",
     "SmolLM2-1.7B": "smollm2_1.7b",
+    "Gemma-3-4B": "gemma3_4b",
 }
 PARAMETERS = {
     "Llama-3.1-8B": 8_030_261_248,
     "Pythia-1.4B": 1_414_647_808,
     "SmolLM2-1.7B": 1_711_376_384,
+    "Gemma-3-4B": 3_880_263_168,
 }
 
 
@@ -62,7 +64,7 @@ def test_flops_of_a_text_are_those_of_its_passes():
 def test_hours_are_flops_over_what_the_devices_give():
     command = cost.Command(peak_share=0.25, useful_share=0.5, num_samples=50)
     table = {(row["model"], row["variant"], row["machine"]): row for row in cost.rows(command)}
-    assert len(table) == 18
+    assert len(table) == 24
     row = table["Llama-3.1-8B", "plain", "v5e-16"]
     assert row["balance"] == 50 / 64
     expected = row["exaflop"] * 1e18 / (0.5 * 50 / 64 * 0.25 * 16 * 197e12) / 3600

@@ -23,7 +23,7 @@ from jaxcram.forward import predict
 def measure_and_step(model, mem_1xKxD, opt, tokens_1xT, n, total, peak, settings):
     """Scores of all tokens, and embedding and optimiser state after a step on the first n tokens."""
     hidden, pull_back = jax.vjp(lambda mem: predict(model, mem, tokens_1xT), mem_1xKxD)
-    scores, grad = objective.score(model.head_VxD, hidden, tokens_1xT, settings.objective)
+    scores, grad = objective.score(model.head, hidden, tokens_1xT, settings.objective)
     weight_1xT = (jnp.arange(tokens_1xT.shape[1]) < n)[None] / n.astype(jnp.float32)
     (grad_mem,) = pull_back((weight_1xT[..., None] * grad).astype(hidden.dtype))
     lr_1 = optimizer.learning_rate(total[None], peak[None], settings.stages.max_steps, settings.optimizer)

@@ -16,7 +16,7 @@ def inputs(seed=0):
     keys = jax.random.split(jax.random.key(seed), 3)
     head_VxD = jax.random.normal(keys[0], (V, D))
     hidden_BxTxD = jax.random.normal(keys[1], (B, T, D))
-    return head_VxD, hidden_BxTxD, jax.random.randint(keys[2], (B, T), 0, V)
+    return head.Head(head_VxD), hidden_BxTxD, jax.random.randint(keys[2], (B, T), 0, V)
 
 
 def cross_entropy(logits, targets, temperature, squared):
@@ -42,27 +42,32 @@ REFERENCES = [
 
 
 @pytest.mark.optimised
+@pytest.mark.parametrize("cap", [None, 4.0])
 @pytest.mark.parametrize(("objective", "reference"), REFERENCES)
-def test_losses_and_gradients_equal_those_of_optax_and_autodiff(objective, reference):
-    head_VxD, hidden, targets = inputs()
-    scores, grad = score(head_VxD, hidden, targets, objective)
-    logits = hidden @ head_VxD.T
+def test_losses_and_gradients_equal_those_of_optax_and_autodiff(objective, reference, cap):
+    plain, hidden, targets = inputs()
+    scores, grad = score(head.Head(plain.weight, cap), hidden, targets, objective)
+
+    def logits_of(hidden):
+        logits = hidden @ plain.weight.T
+        return logits if cap is None else cap * jnp.tanh(logits / cap)
+
+    logits = logits_of(hidden)
     np.testing.assert_allclose(scores.loss, reference(logits, targets), atol=2e-5)
-    expected = jax.grad(lambda h: reference(h @ head_VxD.T, targets).sum())(hidden)
+    expected = jax.grad(lambda hidden: reference(logits_of(hidden), targets).sum())(hidden)
     np.testing.assert_allclose(grad, expected, atol=2e-5)
     nll = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
     np.testing.assert_allclose(scores.nll, nll, atol=2e-5)
 
 
 def test_correct_means_strictly_largest_logit():
-    head_VxD = jnp.eye(4)
     hidden = jnp.array([[[1.0, 0.0, 0.0, 0.0], [1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 2.0, 1.0]]])
-    scores, _ = score(head_VxD, hidden, jnp.array([[0, 1, 3]]), Objective())
+    scores, _ = score(head.Head(jnp.eye(4)), hidden, jnp.array([[0, 1, 3]]), Objective())
     assert scores.correct.tolist() == [[True, False, False]]  # the second is a tie
 
 
 def test_nan_is_never_correct():
-    scores, _ = score(jnp.eye(4), jnp.full((1, 1, 4), jnp.nan), jnp.array([[0]]), Objective())
+    scores, _ = score(head.Head(jnp.eye(4)), jnp.full((1, 1, 4), jnp.nan), jnp.array([[0]]), Objective())
     assert not scores.correct[0, 0]
 
 

@@ -3,6 +3,7 @@
 Its kernel is interpreted on CPU for its numbers, and lowered for TPU (not run) for what a program holds.
 """
 
+import dataclasses
 import functools
 
 import jax
@@ -76,6 +77,17 @@ def test_attention_equals_jax_nn(masked: bool):
     np.testing.assert_allclose(attend(query, key, value, mask), expected, atol=1e-5)
 
 
+def test_scores_are_scaled_and_capped_before_the_softmax():
+    query, key, value = (jnp.asarray(np.random.default_rng(n).normal(size=(1, 5, 1, n))) for n in (6, 6, 6))
+    query = 3 * query
+    scores_TxS = 0.7 * np.tanh(0.9 * np.asarray(query[0, :, 0] @ key[0, :, 0].T) / 0.7)
+    weights_TxS = np.where(np.tri(5, dtype=bool), np.exp(scores_TxS), 0)
+    expected_TxC = weights_TxS / weights_TxS.sum(1, keepdims=True) @ np.asarray(value[0, :, 0])
+    np.testing.assert_allclose(
+        attend(query, key, value, scale=0.9, cap=0.7)[0, :, 0], expected_TxC, atol=1e-5
+    )
+
+
 @pytest.mark.parametrize(
     ("length", "expected"),
     [(128, (1, 128)), (129, (1, 256)), (512, (1, 512)), (513, (2, 384)), (1568, (4, 512)), (3072, (6, 512))],
@@ -94,7 +106,8 @@ def test_the_kernel_and_its_gradients_equal_plain_attention():
         attended, pull = jax.vjp(attention, *heads)
         return attended, *pull(jnp.cos(jnp.arange(attended.size, dtype=jnp.float32)).reshape(attended.shape))
 
-    ours, expected = both_ways(splash.attend, heads), both_ways(attend, heads)
+    kernel, plain = (functools.partial(function, scale=0.6) for function in (splash.attend, attend))
+    ours, expected = both_ways(kernel, heads), both_ways(plain, heads)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), ours, expected)
 
 
@@ -122,20 +135,25 @@ def kernels(function, *args) -> int:
 
 
 @pytest.mark.parametrize(
-    ("dtype", "length", "knockout", "remat", "expected"),
+    ("dtype", "length", "knockout", "remat", "changes", "expected"),
     [
         # One each way; a second forward only where layers are recomputed: its results are stored otherwise.
-        (jnp.bfloat16, 130, False, False, 2),
-        (jnp.bfloat16, 130, False, True, 3),
-        (jnp.bfloat16, 130, True, False, 0),
-        (jnp.bfloat16, 24, False, False, 0),
-        (jnp.float32, 130, False, False, 0),
+        (jnp.bfloat16, 130, False, False, {}, 2),
+        (jnp.bfloat16, 130, False, True, {}, 3),
+        (jnp.bfloat16, 130, True, False, {}, 0),
+        (jnp.bfloat16, 24, False, False, {}, 0),
+        (jnp.float32, 130, False, False, {}, 0),
+        # Windows that hold the whole text change nothing; shorter ones and caps take the plain path.
+        (jnp.bfloat16, 130, False, False, {"windows": (130, None)}, 2),
+        (jnp.bfloat16, 130, False, False, {"windows": (129, None)}, 0),
+        (jnp.bfloat16, 130, False, False, {"attention_cap": 50.0}, 0),
     ],
 )
-def test_kernels_of_a_pass_on_tpu(monkeypatch, dtype, length, knockout, remat, expected):
+def test_kernels_of_a_pass_on_tpu(monkeypatch, dtype, length, knockout, remat, changes, expected):
     """In a chunk's surroundings: XLA would refuse to cut a kernel over any axis of the mesh."""
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
-    decoder = jax.eval_shape(lambda: Decoder(CONFIG, dtype=dtype, rngs=nnx.Rngs(0)))
+    config = dataclasses.replace(CONFIG, **changes)
+    decoder = jax.eval_shape(lambda: Decoder(config, dtype=dtype, rngs=nnx.Rngs(0)))
     knocked = {"num_memory": 1, "knockout_BxL": jnp.ones((2, CONFIG.num_layers), bool)} if knockout else {}
 
     def both_ways(decoder, inputs):
@@ -152,7 +170,8 @@ def test_each_device_attends_with_its_own_lanes_and_heads(num_kv_heads, key_rows
     shape = AbstractMesh((1, 2, 2), ("lanes", "fsdp", "model"), axis_types=(AxisType.Auto,) * 3)
     query, key = (jax.ShapeDtypeStruct((4, 128, heads, 8), jnp.bfloat16) for heads in (4, num_kv_heads))
     with jax.sharding.use_abstract_mesh(shape):
-        traced = jax.jit(functools.partial(mesh.on_each_device, splash.attend)).trace(query, key, key)
+        kernel = functools.partial(splash.attend, scale=1.0)
+        traced = jax.jit(functools.partial(mesh.on_each_device, kernel)).trace(query, key, key)
         lowered = traced.lower(lowering_platforms=("tpu",)).as_text()
     (call,) = [line for line in lowered.splitlines() if "tpu_custom_call" in line]
     rows = ", ".join(f"tensor<{count}x128x8xbf16>" for count in (4, key_rows, key_rows))
@@ -170,9 +189,9 @@ def test_padding_an_odd_length_for_cudnn_changes_nothing(monkeypatch, length):
     expected, lengths = both_ways(), []
     dot_product_attention = jax.nn.dot_product_attention
 
-    def kernel(query, *others, is_causal, implementation):
+    def kernel(query, *others, scale, is_causal, implementation):
         lengths.append(query.shape[1])
-        return dot_product_attention(query, *others, is_causal=is_causal, implementation="xla")
+        return dot_product_attention(query, *others, scale=scale, is_causal=is_causal, implementation="xla")
 
     monkeypatch.setattr(layers, "attention_implementation", lambda query: "cudnn")
     monkeypatch.setattr(jax.nn, "dot_product_attention", kernel)
@@ -194,5 +213,5 @@ def test_cudnn_runs_on_each_devices_shard(monkeypatch):
     shape = AbstractMesh((1, 2, 2), ("lanes", "fsdp", "model"), axis_types=(AxisType.Auto,) * 3)
     with jax.sharding.use_abstract_mesh(shape):
         jax.jit(attend).trace(query, key, key)
-    flags = {"is_causal": True, "implementation": "cudnn"}
+    flags = {"scale": 8**-0.5, "is_causal": True, "implementation": "cudnn"}
     assert seen == [((2, 128, 2, 8), (2, 128, 1, 8), (2, 128, 1, 8), flags)]

@@ -12,9 +12,11 @@ from flax import nnx
 
 from jaxcram.models.config import DecoderConfig
 from jaxcram.models.decoder import FEW_LAYERS, SMALL_LAYER, Decoder
+from jaxcram.models.gemma import GemmaConfig
 from jaxcram.models.layers import attend, rotary_tables, rotate
 from jaxcram.models.llama import LlamaConfig
 from jaxcram.models.neox import NeoXConfig
+from jaxcram.models.smollm3 import SmolLM3Config
 
 SIZES = {
     "vocab_size": 30,
@@ -28,6 +30,24 @@ CONFIGS = {
     "llama": LlamaConfig(**SIZES, num_heads=4, num_kv_heads=2, head_size=4, tied_head=True),
     "neox": NeoXConfig(
         **SIZES, num_heads=2, num_kv_heads=2, head_size=8, tied_head=False, parallel_residual=False
+    ),
+    # Windows shorter than the inputs, two rotary bases, caps.
+    "gemma": GemmaConfig(
+        **SIZES,
+        num_heads=4,
+        num_kv_heads=1,
+        head_size=8,
+        tied_head=True,
+        query_pre_attn_scalar=6,
+        windows=(4, None, 6),
+        rope_theta=100.0,
+        rope_local_theta=20.0,
+        attention_cap=2.0,
+        logit_cap=3.0,
+    ),
+    # A layer without rotary positions.
+    "smollm3": SmolLM3Config(
+        **SIZES, num_heads=4, num_kv_heads=2, head_size=4, tied_head=True, rotates=(True, False, True)
     ),
 }
 LENGTH, NUM_MEMORY = 9, 2
@@ -76,14 +96,26 @@ def test_gradients_reach_every_earlier_position_and_no_later_one(decoder: Decode
 @jax.jit
 def plainly(decoder: Decoder, x_TxD: jax.Array, mask_LxTxT: jax.Array) -> jax.Array:
     """One lane, layer by layer, with the masks written out."""
-    tables = rotary_tables(decoder.config.rotary_frequencies(), jnp.arange(LENGTH))
-    x_1xTxD = x_TxD[None]
-    for number in range(SIZES["num_layers"]):
+    config, x_1xTxD = decoder.config, x_TxD[None]
+    frequencies_LxR = np.broadcast_to(config.rotary_frequencies(), (3, config.rotary_size // 2))
+    for number, frequencies in enumerate(frequencies_LxR):
+        tables = rotary_tables(frequencies, jnp.arange(LENGTH))
         block = jax.tree.map(lambda leaf, number=number: leaf[number], decoder.layers)
         query, key, value = block.qkv(x_1xTxD)
-        attended = attend(rotate(query, tables), rotate(key, tables), value, mask_LxTxT[None, None, number])
+        mask, scores = mask_LxTxT[None, None, number], (config.attention_scale, config.attention_cap)
+        query, key = rotate(query, tables), rotate(key, tables)
+        attended = attend(query, key, value, mask, scale=scores[0], cap=scores[1])
         x_1xTxD = block.finish(x_1xTxD, attended)
     return decoder.final_norm(x_1xTxD)[0]
+
+
+def causal_masks(config: DecoderConfig) -> np.ndarray:
+    """The mask of each layer [L, T, T], written out."""
+    masks_LxTxT = np.tile(np.tri(LENGTH, dtype=bool), (SIZES["num_layers"], 1, 1))
+    for mask_TxT, window in zip(masks_LxTxT, config.windows, strict=False):
+        for query in range(LENGTH if window else 0):
+            mask_TxT[query, : max(0, query - window + 1)] = False
+    return masks_LxTxT
 
 
 def test_knockout_masks_the_memory_per_lane_and_layer(decoder: Decoder):
@@ -91,7 +123,7 @@ def test_knockout_masks_the_memory_per_lane_and_layer(decoder: Decoder):
     x_BxTxD = inputs(4)
     hidden_BxTxD = forward(decoder, x_BxTxD, num_memory=NUM_MEMORY, knockout_BxL=jnp.array(knockout_BxL))
     for lane, knocked_L in enumerate(knockout_BxL):
-        mask_LxTxT = np.tile(np.tri(LENGTH, dtype=bool), (SIZES["num_layers"], 1, 1))
+        mask_LxTxT = causal_masks(decoder.config)
         mask_LxTxT[knocked_L, NUM_MEMORY:, :NUM_MEMORY] = False
         expected_TxD = plainly(decoder, x_BxTxD[lane], mask_LxTxT)
         np.testing.assert_allclose(hidden_BxTxD[lane], expected_TxD, atol=1e-5)
@@ -192,10 +224,40 @@ def test_bfloat16_is_kept_throughout_and_follows_fp32(config: DecoderConfig):
 
 
 def test_the_head_is_the_embedding_only_if_tied(decoder: Decoder):
-    same = np.array_equal(decoder.head_VxD, decoder.embed(jnp.arange(SIZES["vocab_size"])))
+    same = np.array_equal(decoder.head.weight, decoder.embedding_VxD[...])
     assert same == decoder.config.tied_head
+
+
+def test_logits_are_the_heads_products_capped_where_the_family_does_so(decoder: Decoder):
     hidden_D = inputs(1)[0, 0]
-    np.testing.assert_allclose(decoder.logits(hidden_D), decoder.head_VxD @ hidden_D, atol=1e-5)
+    logits_V, cap = decoder.head.weight @ hidden_D, decoder.config.logit_cap
+    expected_V = logits_V if cap is None else cap * np.tanh(logits_V / cap)
+    np.testing.assert_allclose(decoder.logits(hidden_D), expected_V, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_token_embeddings_are_scaled_by_a_factor_rounded_to_the_dtype(dtype):
+    config = dataclasses.replace(CONFIGS["gemma"], width=5)
+    decoder = Decoder(config, dtype=dtype, rngs=nnx.Rngs(0))
+    expected_VxD = decoder.embedding_VxD[...] * jnp.asarray(2.236068, dtype)
+    np.testing.assert_array_equal(decoder.embed(jnp.arange(SIZES["vocab_size"])), expected_VxD)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_frequencies_of_0_rotate_nothing_to_the_bit(dtype):
+    tables = rotary_tables(np.zeros(8, np.float32), jnp.arange(LENGTH))
+    x_BxTxHxC = inputs(2).astype(dtype)[:, :, None]
+    np.testing.assert_array_equal(rotate(x_BxTxHxC, tables), x_BxTxHxC)
+
+
+@pytest.mark.parametrize(("windows", "masks"), [((), 0), ((LENGTH, None, None), 0), ((8, None, None), 1)])
+def test_windows_that_hold_every_key_need_no_mask_array(windows, masks):
+    """A mask over lanes and heads, of which the causal path has none but the triangle."""
+    decoder = random_decoder(dataclasses.replace(CONFIGS["llama"], windows=windows), seed=0)
+    program = str(jax.make_jaxpr(Decoder.__call__)(decoder, inputs(1)))
+    assert program.count("lt ") == masks
+    hidden = forward(random_decoder(CONFIGS["llama"], seed=0), inputs(1))
+    assert np.array_equal(forward(decoder, inputs(1)), hidden) == (not masks)
 
 
 def test_a_new_decoder_has_distinct_layers_and_the_requested_dtype():
@@ -217,7 +279,8 @@ def test_weights_are_arguments_and_one_trace_serves_all_of_them(config: DecoderC
     assert np.abs(run(first, inputs(1)) - run(second, inputs(1))).max() > 0.1
     assert len(traces) == 1
     constants = jax.make_jaxpr(Decoder.__call__)(first, inputs(1)).consts
-    assert sum(np.size(constant) for constant in constants) <= config.head_size  # the rotary frequencies
+    # The frequencies of the rotary tables, and of each layer its table and its window.
+    assert sum(map(np.size, constants)) <= config.head_size + 2 * config.num_layers
 
 
 def test_the_profile_names_embedding_attention_and_mlp(decoder: Decoder):

@@ -10,124 +10,28 @@ from flax import nnx
 from jaxcram.errors import UserError
 from jaxcram.models.decoder import Decoder
 from jaxcram.models.ignored import IGNORED
-from jaxcram.models.llama import Llama3Scaling, LlamaConfig
-from jaxcram.models.neox import NeoXConfig
-from jaxcram.models.registry import read_config
 from tests.fixtures.make_ignored_fields import RELEVANT, TABLE, names, table
-
-LLAMA = {
-    "model_type": "llama",
-    "vocab_size": 32,
-    "hidden_size": 16,
-    "intermediate_size": 24,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "max_position_embeddings": 64,
-}
-NEOX = LLAMA | {"model_type": "gpt_neox", "num_attention_heads": 2, "rotary_pct": 0.5}
-LLAMA3 = {
-    "factor": 32.0,
-    "high_freq_factor": 4.0,
-    "low_freq_factor": 1.0,
-    "original_max_position_embeddings": 8192,
-    "rope_type": "llama3",
-}
-
-
-def read(values):
-    return read_config(values, "config.json")
-
-
-def test_llama_3_2_1b_as_published():
-    published = {
-        "architectures": ["LlamaForCausalLM"],
-        "attention_bias": False,
-        "attention_dropout": 0.0,
-        "bos_token_id": 128000,
-        "eos_token_id": [128001, 128008],
-        "head_dim": 64,
-        "hidden_act": "silu",
-        "hidden_size": 2048,
-        "initializer_range": 0.02,
-        "intermediate_size": 8192,
-        "max_position_embeddings": 131072,
-        "mlp_bias": False,
-        "model_type": "llama",
-        "num_attention_heads": 32,
-        "num_hidden_layers": 16,
-        "num_key_value_heads": 8,
-        "pretraining_tp": 1,
-        "rms_norm_eps": 1e-05,
-        "rope_scaling": LLAMA3,
-        "rope_theta": 500000.0,
-        "tie_word_embeddings": True,
-        "torch_dtype": "bfloat16",
-        "transformers_version": "4.45.0.dev0",
-        "use_cache": True,
-        "vocab_size": 128256,
-    }
-    assert read(published) == LlamaConfig(
-        vocab_size=128256,
-        width=2048,
-        num_layers=16,
-        num_heads=32,
-        num_kv_heads=8,
-        head_size=64,
-        mlp_width=8192,
-        max_positions=131072,
-        tied_head=True,
-        norm_eps=1e-5,
-        rope_theta=500000.0,
-        rope_scaling=Llama3Scaling(32.0, 1.0, 4.0, 8192),
-        bos_token_id=128000,
-        eos_token_ids=(128001, 128008),
-    )
-
-
-def test_pythia_160m_as_published():
-    published = {
-        "architectures": ["GPTNeoXForCausalLM"],
-        "bos_token_id": 0,
-        "eos_token_id": 0,
-        "hidden_act": "gelu",
-        "hidden_size": 768,
-        "initializer_range": 0.02,
-        "intermediate_size": 3072,
-        "layer_norm_eps": 1e-05,
-        "max_position_embeddings": 2048,
-        "model_type": "gpt_neox",
-        "num_attention_heads": 12,
-        "num_hidden_layers": 12,
-        "rotary_emb_base": 10000,
-        "rotary_pct": 0.25,
-        "tie_word_embeddings": False,
-        "torch_dtype": "float16",
-        "transformers_version": "4.24.0",
-        "use_cache": True,
-        "use_parallel_residual": True,
-        "vocab_size": 50304,
-    }
-    config = read(published)
-    assert config == NeoXConfig(
-        vocab_size=50304,
-        width=768,
-        num_layers=12,
-        num_heads=12,
-        num_kv_heads=12,
-        head_size=64,
-        mlp_width=3072,
-        max_positions=2048,
-        tied_head=False,
-        norm_eps=1e-5,
-        bos_token_id=0,
-        eos_token_ids=(0,),
-    )
-    assert config.rotary_size == 16
+from tests.models.configs import GEMMA, LINEAR, LLAMA, LLAMA3, NEOX, QWEN2, QWEN3, SMOLLM3, read
 
 
 @pytest.mark.parametrize(
     ("old", "new"),
     [
+        (
+            GEMMA | {"rope_theta": 2e6, "rope_local_base_freq": 2e4, "rope_scaling": LINEAR},
+            GEMMA
+            | {
+                "rope_parameters": {
+                    "full_attention": LINEAR | {"rope_theta": 2e6},
+                    "sliding_attention": {"rope_type": "default", "rope_theta": 2e4},
+                }
+            },
+        ),
+        (GEMMA | {"model_type": "gemma3"}, GEMMA),
+        (
+            {"model_type": "gemma3", "text_config": GEMMA, "vision_config": {"depth": 9}, "eos_token_id": 3},
+            GEMMA | {"eos_token_id": 3},
+        ),
         (
             LLAMA | {"rope_theta": 5e5, "rope_scaling": LLAMA3},
             LLAMA | {"rope_parameters": LLAMA3 | {"rope_theta": 5e5}},
@@ -173,6 +77,13 @@ def test_old_and_new_rotary_fields_mean_the_same(old, new):
     assert read(old) == read(new)
 
 
+def test_linear_scaling_divides_every_frequency():
+    plain, scaled = (
+        read(QWEN2 | {"rope_scaling": scaling}).rotary_frequencies() for scaling in (None, LINEAR)
+    )
+    np.testing.assert_array_equal(scaled, plain / 8)
+
+
 def test_llama3_scaling_slows_only_the_slow_rotations():
     plain, scaled = (
         read(LLAMA | {"head_dim": 64, "rope_theta": 5e5, "rope_scaling": scaling}).rotary_frequencies()
@@ -190,7 +101,29 @@ def test_llama3_scaling_slows_only_the_slow_rotations():
     ("values", "named"),
     [
         ({}, ["model_type = None", "gpt_neox, llama"]),
-        (LLAMA | {"model_type": "gemma3_text"}, ["model_type = 'gemma3_text'", "gpt_neox, llama"]),
+        (LLAMA | {"model_type": "gemma2"}, ["model_type = 'gemma2'", "gemma3, gemma3_text, gpt_neox, llama"]),
+        (GEMMA | {"use_bidirectional_attention": True}, ["use_bidirectional_attention = True"]),
+        (GEMMA | {"hidden_activation": "silu"}, ["hidden_activation = 'silu'", "gelu_pytorch_tanh"]),
+        (GEMMA | {"final_logit_softcapping": 0.0}, ["final_logit_softcapping = 0.0"]),
+        (GEMMA | {"query_pre_attn_scalar": 1.5}, ["query_pre_attn_scalar = 1.5", "int"]),
+        (GEMMA | {"layer_types": ["full_attention"]}, ["layer_types = ['full_attention']", "2 layers"]),
+        (GEMMA | {"layer_types": ["chunked_attention"] * 2}, ["layer_types", "'sliding_attention'"]),
+        (GEMMA | {"rope_parameters": {"rope_theta": 2e6}}, ["rope_parameters", "'rope_theta': 2000000.0"]),
+        (
+            GEMMA | {"rope_theta": 1e6, "rope_parameters": {"full_attention": {"rope_theta": 2e6}}},
+            ["rope_theta = 1000000.0", "contradicts"],
+        ),
+        (
+            GEMMA | {"rope_parameters": {"sliding_attention": {"rope_type": "yarn"}}},
+            ["rope_parameters: rope_type = 'yarn'"],
+        ),
+        ({"model_type": "gemma3", "text_config": GEMMA, "clip_qkv": 8}, ["clip_qkv = 8"]),
+        ({"model_type": "gemma3", "text_config": GEMMA | {"clip_qkv": 8}}, ["clip_qkv = 8"]),
+        (QWEN2 | {"use_mrope": True}, ["use_mrope = True"]),
+        (QWEN2 | {"rope_scaling": {"type": "yarn", "factor": 4.0}}, ["rope_scaling", "rope_type = 'yarn'"]),
+        (QWEN3 | {"layer_types": ["sliding_attention"] * 2}, ["layer_types", "no sliding_window"]),
+        (SMOLLM3 | {"no_rope_layers": [1]}, ["no_rope_layers = [1]", "2 flags"]),
+        (SMOLLM3 | {"no_rope_layers": [1, "0"]}, ["no_rope_layers = [1, '0']"]),
         (LLAMA | {"hidden_size": None}, ["hidden_size is missing"]),
         (LLAMA | {"hidden_size": "16"}, ["hidden_size = '16'", "int"]),
         (LLAMA | {"num_hidden_layers": 0}, ["num_hidden_layers = 0"]),
@@ -205,8 +138,8 @@ def test_llama3_scaling_slows_only_the_slow_rotations():
         (LLAMA | {"rms_norm_eps": float("inf")}, ["rms_norm_eps = inf"]),
         (LLAMA | {"eos_token_id": "</s>"}, ["eos_token_id", "</s>"]),
         (
-            LLAMA | {"rope_scaling": {"type": "linear", "factor": 2.0}},
-            ["rope_scaling", "rope_type = 'linear'"],
+            LLAMA | {"rope_scaling": {"type": "longrope", "factor": 2.0}},
+            ["rope_scaling", "rope_type = 'longrope'", "linear", "llama3"],
         ),
         (LLAMA | {"rope_parameters": {"rope_type": "yarn"}}, ["rope_parameters", "rope_type = 'yarn'"]),
         (LLAMA | {"rope_scaling": {"rope_type": "llama3", "factor": 8.0}}, ["low_freq_factor is missing"]),
@@ -250,10 +183,10 @@ def test_unsupported_fields_are_refused_by_name_and_value(values, named):
     assert [part for part in named if part not in message] == []
 
 
-@pytest.mark.parametrize("values", [LLAMA, NEOX])
+@pytest.mark.parametrize("values", [LLAMA, NEOX, GEMMA, QWEN2, QWEN3, SMOLLM3])
 def test_fields_without_effect_are_ignored(values):
     harmless = {name: "anything" for name in IGNORED if name != "model_type"}
-    no = {"rope_interleaved": False, "sliding_window": None, "pruned_heads": {}, "layer_types": []}
+    no = {"rope_interleaved": False, "use_sliding_window": False, "pruned_heads": {}, "layer_typing": []}
     assert read(values | harmless | no) == read(values)
 
 
@@ -322,7 +255,25 @@ def test_token_ids_beyond_the_vocabulary_have_no_row():
         )
 
 
-@pytest.mark.parametrize("values", [LLAMA, LLAMA | {"rope_scaling": LLAMA3, "mlp_bias": True}, NEOX])
+CAPPED = {
+    "rope_scaling": LINEAR,
+    "rope_local_base_freq": 500.0,
+    "attn_logit_softcapping": 50.0,
+    "final_logit_softcapping": 30.0,
+    "query_pre_attn_scalar": 7,
+    "attention_bias": True,
+}
+WITH_WINDOWS = {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        *(LLAMA, LLAMA | {"rope_scaling": LLAMA3, "mlp_bias": True}, NEOX, GEMMA, GEMMA | CAPPED),
+        *(QWEN2, QWEN2 | WITH_WINDOWS, QWEN3, QWEN3 | WITH_WINDOWS, SMOLLM3, SMOLLM3 | WITH_WINDOWS),
+        GEMMA | {"layer_types": ["full_attention"] * 2},
+    ],
+)
 def test_a_written_config_reads_back_equal(values):
     config = read(values | {"bos_token_id": 1, "eos_token_id": [2, 3]})
     assert read(config.to_fields()) == config
@@ -330,7 +281,12 @@ def test_a_written_config_reads_back_equal(values):
 
 @pytest.mark.parametrize(
     "values",
-    [LLAMA | {"attention_bias": True, "mlp_bias": True}, NEOX],
+    [
+        *(LLAMA | {"attention_bias": True, "mlp_bias": True}, NEOX),
+        *(GEMMA | {"attention_bias": True, "tie_word_embeddings": False}, QWEN2),
+        QWEN3 | {"attention_bias": True},
+        SMOLLM3 | {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": False},
+    ],
 )
 def test_the_table_of_names_covers_every_parameter(values):
     config = read(values)

@@ -59,7 +59,7 @@ def test_layers_are_stacked_in_order_under_their_names(llama: Path):
     for layer in range(decoder.config.num_layers):
         name = f"model.layers.{layer}.mlp.up_proj.weight"
         np.testing.assert_array_equal(decoder.layers.up.weight[layer], tensors[name])
-    np.testing.assert_array_equal(decoder.head_VxD, tensors["lm_head.weight"])
+    np.testing.assert_array_equal(decoder.head.weight, tensors["lm_head.weight"])
 
 
 @pytest.mark.parametrize("stored", [np.float32, np.float16, ml_dtypes.bfloat16])
@@ -220,6 +220,32 @@ def test_an_unsupported_config_value_names_the_file(llama: Path):
     edit_config(llama, sliding_window=128)
     assert message(llama).startswith(f"{llama / 'config.json'}: ")
     assert "sliding_window = 128" in message(llama)
+
+
+@pytest.mark.parametrize("layout", ["files", "transformers"])
+def test_the_text_part_of_a_gemma_with_images(tmp_path: Path, layout: str):
+    """Its config is nested, its tensors have a prefix, and those of the images are left alone."""
+    text, directory = PARITY / "gemma_plain", tmp_path / "gemma"
+    tensors = load_file(text / "model.safetensors")
+    if layout == "files":
+        tensors = {f"language_model.{name}": tensor for name, tensor in tensors.items()}
+        images = {"vision_tower.vision_model.post_layernorm.weight": np.ones(3, np.float32)}
+    else:
+        tensors = {
+            name.replace("model.", "model.language_model."): tensor for name, tensor in tensors.items()
+        }
+        images = {"model.multi_modal_projector.mm_soft_emb_norm.weight": np.ones(3, np.float32)}
+    directory.mkdir()
+    save_file(tensors | images, directory / "model.safetensors")
+    fields = {"model_type": "gemma3", "text_config": json.loads((text / "config.json").read_text())}
+    (directory / "config.json").write_text(json.dumps(fields | {"vision_config": {"image_size": 8}}))
+    assert_equal(port.load(directory), port.load(text))
+
+
+def test_what_runs_record_of_a_config_is_as_json_reads_it_back():
+    contents = port.contents(PARITY / "gemma_plain")
+    assert contents["config"]["windows"] == [5, None]
+    assert contents == json.loads(json.dumps(contents))
 
 
 def test_an_unknown_dtype_is_refused(llama: Path):

@@ -10,15 +10,28 @@ import pytest
 from jaxcram.errors import UserError
 from jaxcram.models import registry
 from jaxcram.models.decoder import Decoder
+from jaxcram.models.gemma import GemmaConfig
 from jaxcram.models.llama import LlamaConfig
 from jaxcram.models.neox import NeoXConfig
+from jaxcram.models.qwen import Qwen2Config, Qwen3Config
+from jaxcram.models.smollm3 import SmolLM3Config
 
 PACKAGE = Path(registry.__file__).resolve().parents[1]
 PROTOCOL = set(re.findall(r"^    (\w+) ", registry.__doc__, re.MULTILINE))
 
 
 def test_the_families():
-    assert dict(registry.FAMILIES) == {"llama": LlamaConfig, "gpt_neox": NeoXConfig}
+    assert dict(registry.FAMILIES) == {
+        "llama": LlamaConfig,
+        "gpt_neox": NeoXConfig,
+        "gemma3_text": GemmaConfig,
+        "gemma3": GemmaConfig,
+        "qwen2": Qwen2Config,
+        "qwen3": Qwen3Config,
+        "smollm3": SmolLM3Config,
+    }
+    written = {config.family for config in registry.FAMILIES.values()}
+    assert registry.FAMILIES.keys() - written == {"gemma3"}
 
 
 @pytest.mark.parametrize("values", [{}, {"model_type": "mamba"}, {"model_type": ["llama"]}])
@@ -27,7 +40,7 @@ def test_an_unknown_family_is_refused_with_those_that_are_known(values):
         registry.read_config(values, "config.json")
     assert str(error.value) == (
         f"config.json: model_type = {values.get('model_type')!r} is not a family here; "
-        "families: gpt_neox, llama"
+        "families: gemma3, gemma3_text, gpt_neox, llama, qwen2, qwen3, smollm3"
     )
 
 

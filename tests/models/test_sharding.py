@@ -13,8 +13,10 @@ from jaxcram.errors import UserError
 from jaxcram.models import port
 from jaxcram.models.config import DecoderConfig
 from jaxcram.models.decoder import Decoder
+from jaxcram.models.gemma import GemmaConfig
 from jaxcram.models.llama import LlamaConfig
 from jaxcram.models.neox import NeoXConfig
+from jaxcram.models.qwen import Qwen2Config, Qwen3Config
 from jaxcram.models.registry import FAMILIES
 from jaxcram.models.sharding import shardings
 
@@ -31,6 +33,10 @@ LLAMA = LlamaConfig(
 NEOX = NeoXConfig(
     **SIZES, vocab_size=64, num_kv_heads=8, max_positions=32, tied_head=False, rotary_fraction=0.5
 )
+MORE = {"vocab_size": 64, "max_positions": 32, "tied_head": True}
+GEMMA = GemmaConfig(**SIZES, **MORE, num_kv_heads=1, attention_bias=True)
+QWEN2 = Qwen2Config(**SIZES, **MORE, num_kv_heads=2)
+QWEN3 = Qwen3Config(**SIZES, **MORE, num_kv_heads=2)
 
 
 def axes(**sizes: int) -> AbstractMesh:
@@ -56,7 +62,7 @@ def test_every_parameter_of_every_family_has_a_sharding_rule():
     assert without == set()
 
 
-@pytest.mark.parametrize("config", [LLAMA, NEOX])
+@pytest.mark.parametrize("config", [LLAMA, NEOX, GEMMA, QWEN2, QWEN3])
 def test_sharded_axes_are_multiples_of_their_pieces(config):
     """A cut axis is a whole number of pieces, or heads would be torn apart."""
     for path, shape in shapes(config).items():
@@ -82,6 +88,15 @@ def test_indivisible_key_heads_and_vocabulary_are_replicated():
     whole = {"layers.key.weight", "layers.value.weight", "layers.key.bias", "layers.value.bias"}
     assert all(found[path] == PartitionSpec() for path in whole | {"embedding_VxD", "untied_head_VxD"})
     assert found["layers.query.weight"] == PartitionSpec(None, "model")
+
+
+def test_norms_and_a_single_key_head_are_whole():
+    whole = {path for path, spec in specs(GEMMA, model=2).items() if spec == PartitionSpec()}
+    norms = ("attention_norm", "query_norm", "key_norm", "attended_norm", "mlp_norm", "mlp_out_norm")
+    single = ("key.weight", "key.bias", "value.weight", "value.bias", "out.bias")
+    assert whole == {"final_norm.weight", *(f"layers.{name}.weight" for name in norms)} | {
+        f"layers.{name}" for name in single
+    }
 
 
 @pytest.mark.parametrize(
