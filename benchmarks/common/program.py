@@ -37,6 +37,7 @@ class Workload:
 
     model: str | None = None
     dtype: str | None = None
+    mesh: str = "lanes:-1,model:1"
     texts: str = "stories"
     num_samples: int = 25
     max_tokens: int = 64
@@ -51,9 +52,10 @@ class Workload:
         return self.model or str(port.bundled_model())
 
     def decoder(self) -> Decoder:
-        """The frozen decoder, replicated on all devices; on CPU every core is one."""
+        """The frozen decoder on the devices of `mesh`; on CPU every core is one."""
         mesh.use_cores()
-        return port.load(self.model_path, dtype=self.dtype, mesh=mesh.MeshShape().make()).for_backend()
+        devices = mesh.MeshShape.parse(self.mesh).make()
+        return port.load(self.model_path, dtype=self.dtype, mesh=devices).for_backend()
 
     def samples(self, decoder: Decoder) -> list[Sample]:
         """The texts in tokens, at most `max_tokens` of each."""
@@ -76,8 +78,9 @@ class Workload:
 RESULTS = {"json": Doc("Append one JSON line a measurement to this file", unset="none is written")}
 TOPICS = {
     "Model and texts": {
-        "model": Doc("Directory or Hub name of a Llama or GPT-NeoX model", unset="the bundled mini-llama"),
+        "model": Doc("Directory or Hub name of a model", unset="the bundled mini-llama"),
         "dtype": Doc("Of the weights, float32 or bfloat16", unset="float32 on CPU, bfloat16 elsewhere"),
+        "mesh": Doc("As for jaxcram cram: lanes:1,model:1 runs one pass at a time, on all cores of a CPU"),
         "texts": Doc("As for jaxcram cram: stories, passages, a file, a directory or a Hub name"),
         "num_samples": Doc("How many texts", "texts"),
         "max_tokens": Doc("Cut the targets to this length", "tokens"),
