@@ -30,6 +30,9 @@ samples (`lane_steps`), and `useful_share`, tokens of the prefixes that stepped 
   "equal"    each target is cut to the horizon that both sides reached before, so both do the same work.
              `equal_horizons` counts the samples on which they agree.
 
+`others_share` is the share of the cores' time that other programs took during the runs. Measure on an idle
+machine: PyTorch's threads wait for each other after every operation, so a busy one slows them far more.
+
 PyTorch gets one thread or all cores, whichever runs its passes faster: chosen for each shape of "pass", and
 for "run" by two typical lengths of a batch. Do not compare passes per second of whole runs: a pass of the
 reference holds the whole batch.
@@ -122,6 +125,7 @@ RUN_COLUMNS = {
     "torch_mean_horizon": ".2f",
     "equal_horizons": "",
     "horizon_differences": "",
+    "others_share": ".2f",
 }
 WORK_COLUMNS = {
     "scope": "",
@@ -196,12 +200,14 @@ def compare_runs(
     reference = reference_settings(settings)
     jax.clear_caches()  # so that the first run compiles, also in the second scope
     ours, theirs = [passes.whole_run(pair.model, samples, settings)], []
-    for _ in range(rounds):
-        theirs.append(
-            torch_reference.cram(pair.torch_model, targets, init_NxKxD, reference, batch_size=batch)
-        )
-        ours.append(passes.whole_run(pair.model, samples, settings))
-    return {"measurement": "run", "scope": scope, "samples": len(samples), **_comparison(ours, theirs)}
+    with program.Others() as others:
+        for _ in range(rounds):
+            theirs.append(
+                torch_reference.cram(pair.torch_model, targets, init_NxKxD, reference, batch_size=batch)
+            )
+            ours.append(passes.whole_run(pair.model, samples, settings))
+    record = {"measurement": "run", "scope": scope, "samples": len(samples), **_comparison(ours, theirs)}
+    return record | {"others_share": others.share}
 
 
 def _comparison(ours: list[passes.RunResult], theirs: list[torch_reference.Outcome]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import jax
 import numpy as np
@@ -130,6 +130,35 @@ def machine() -> dict[str, Any]:
         "torch": _version("torch"),
         "commit": _commit(),
     }
+
+
+class Others:
+    """How busy other programs kept the cores while the context was open.
+
+    Attributes:
+        share: of the cores' time; None where there is no /proc/stat. Time stolen by a virtual machine's host
+            counts too.
+    """
+
+    def __enter__(self) -> Self:
+        self.share: float | None = None
+        self._before = self._now()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._before and (now := self._now()):
+            idle, own, total = (after - before for after, before in zip(now, self._before, strict=True))
+            self.share = max(0.0, 1 - (idle + own) / total) if total else 0.0
+
+    @staticmethod
+    def _now() -> tuple[float, float, float] | None:
+        """Seconds so far, over all cores: idle, spent by this process, and all."""
+        try:
+            fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+        except OSError:
+            return None
+        seconds = [int(field) / os.sysconf("SC_CLK_TCK") for field in fields]
+        return seconds[3] + seconds[4], time.process_time(), sum(seconds)  # idle and waiting for a disk
 
 
 def _version(package: str) -> str | None:

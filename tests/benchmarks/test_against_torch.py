@@ -63,6 +63,7 @@ def test_run_records(pair, samples):
         "samples",
         "equal_horizons",
         "horizon_differences",
+        "others_share",
         "jaxcram_first_s",
         "jaxcram_compile_s",
         "jaxcram_shapes",
