@@ -2,6 +2,12 @@
 
     python benchmarks/against_torch.py --num_samples=25 --batch=25 --learning_rate=0.5 --passes=8x32,8x128
 
+The bundled model and stories, or a model and texts of your own:
+
+    python benchmarks/against_torch.py --model=DIR --texts=paragraphs.jsonl --num_samples=8 --batch=8 \
+        --max_tokens=16 --max_steps=400 --max_steps_per_token=150 --learning_rate=0.5 --torch_threads=2 \
+        --scopes=to_caps --passes=8x4,8x16
+
 The reference (`common/torch_reference.py`) is the published procedure in Hugging Face transformers: one batch
 in lock-step. Both run in this process. Two kinds of measurement, one JSON line each; a ratio is always
 seconds of PyTorch / seconds of jaxcram.
@@ -11,16 +17,21 @@ step. The sides take turns; the best of each counts. This compares the arithmeti
 lanes over its devices, which on CPU are the cores. With --shape=smollm2-135m (or another of
 `common.shapes.SHAPES`) the weights are random ones in that shape, and only passes are compared.
 
-"run": whole progressive runs in turn (jaxcram, PyTorch, jaxcram, ..., jaxcram); the median of each counts.
-The first run of jaxcram compiles and is reported apart: `jaxcram_first_s`; `jaxcram_compile_s`, how much
-longer it took than the others; `ratio_with_compile`; and `jaxcram_shapes`, how many programs it compiled. Two
-scopes:
+"run": whole progressive runs in turn (jaxcram, PyTorch, jaxcram, ..., jaxcram) from the same initial
+embeddings; the median of each counts. The first run of jaxcram compiles and is reported apart:
+`jaxcram_first_s`; `jaxcram_compile_s`, how much longer it took than the others; `ratio_with_compile`; and
+`jaxcram_shapes`, how many programs it compiled. The work of both sides beside it: passes, optimiser steps of
+samples (`lane_steps`), and `useful_share`, tokens of the prefixes that stepped / tokens computed. Two scopes:
 
   "to_caps"  every lane runs until it fails or its text ends, as in an experiment. The two sides round
              differently, so horizons differ by chance: compare the means, and `ratio_per_token`, the ratio of
-             seconds for each token reached.
+             seconds for each token reached. `horizon_differences` has jaxcram's horizon minus PyTorch's for
+             every sample where they differ.
   "equal"    each target is cut to the horizon that both sides reached before, so both do the same work.
              `equal_horizons` counts the samples on which they agree.
+
+`others_share` is the share of the cores' time that other programs took during the runs. Measure on an idle
+machine: PyTorch's threads wait for each other after every operation, so a busy one slows them far more.
 
 PyTorch gets one thread or all cores, whichever runs its passes faster: chosen for each shape of "pass", and
 for "run" by two typical lengths of a batch. Do not compare passes per second of whole runs: a pass of the
@@ -53,6 +64,9 @@ from jaxcram.models import port
 from jaxcram.models.decoder import Decoder
 from jaxcram.text.tokens import Sample
 
+SCOPES = "to_caps", "equal"
+SIDES = "jaxcram", "torch"
+
 
 @dataclasses.dataclass(frozen=True)
 class Command:
@@ -62,7 +76,7 @@ class Command:
     learning_rate: float = 0.1
     batch: int = 25
     rounds: int = 1
-    runs: bool = True
+    scopes: tuple[str, ...] = SCOPES
     passes: tuple[str, ...] = ("8x64", "25x32")
     torch_threads: int = 0
     shape: str | None = None
@@ -71,14 +85,8 @@ class Command:
         for name in ("batch", "rounds"):
             if getattr(self, name) < 1:
                 raise UserError(f"--{name}={getattr(self, name)}: at least 1 is needed")
-
-    def buckets(self) -> list[Bucket]:
-        """The shapes BxT of `passes`."""
-        try:
-            pairs = [tuple(map(int, shape.split("x"))) for shape in self.passes if shape]
-            return [Bucket(tokens=tokens, lanes=lanes) for lanes, tokens in pairs]
-        except ValueError:
-            raise UserError(f"--passes={','.join(self.passes)}: write shapes like 8x64,25x32") from None
+        if tuple(filter(None, self.scopes)) not in {(), SCOPES[:1], SCOPES}:
+            raise UserError(f"--scopes={','.join(self.scopes)}: give to_caps, or to_caps,equal, or nothing")
 
 
 TOPICS = {
@@ -86,7 +94,7 @@ TOPICS = {
     "Comparison": {
         "learning_rate": Doc("Peak of the schedule", "per step"),
         "batch": Doc("Samples in lock-step in the reference", "samples"),
-        "runs": Doc("Compare whole runs"),
+        "scopes": Doc("Of whole runs to compare; equal needs to_caps; nothing compares passes alone"),
         "rounds": Doc("Runs of PyTorch in each scope; jaxcram has one more", "runs"),
         "passes": Doc("Shapes of passes to compare, lanes x tokens", "BxT"),
         "shape": Doc("Random weights of this shape, and passes alone", unset="the model, and runs too"),
@@ -116,8 +124,16 @@ RUN_COLUMNS = {
     "jaxcram_mean_horizon": ".2f",
     "torch_mean_horizon": ".2f",
     "equal_horizons": "",
-    "jaxcram_passes_per_s": ".0f",
-    "torch_passes_per_s": ".0f",
+    "horizon_differences": "",
+    "others_share": ".2f",
+}
+WORK_COLUMNS = {
+    "scope": "",
+    **{f"{side}_lane_steps": "" for side in SIDES},
+    **{f"{side}_useful_share": ".3f" for side in SIDES},
+    **{f"{side}_passes": "" for side in SIDES},
+    **{f"{side}_passes_per_s": ".1f" for side in SIDES},
+    "jaxcram_shapes": "",
 }
 
 
@@ -184,12 +200,14 @@ def compare_runs(
     reference = reference_settings(settings)
     jax.clear_caches()  # so that the first run compiles, also in the second scope
     ours, theirs = [passes.whole_run(pair.model, samples, settings)], []
-    for _ in range(rounds):
-        theirs.append(
-            torch_reference.cram(pair.torch_model, targets, init_NxKxD, reference, batch_size=batch)
-        )
-        ours.append(passes.whole_run(pair.model, samples, settings))
-    return {"measurement": "run", "scope": scope, "samples": len(samples), **_comparison(ours, theirs)}
+    with program.Others() as others:
+        for _ in range(rounds):
+            theirs.append(
+                torch_reference.cram(pair.torch_model, targets, init_NxKxD, reference, batch_size=batch)
+            )
+            ours.append(passes.whole_run(pair.model, samples, settings))
+    record = {"measurement": "run", "scope": scope, "samples": len(samples), **_comparison(ours, theirs)}
+    return record | {"others_share": others.share}
 
 
 def _comparison(ours: list[passes.RunResult], theirs: list[torch_reference.Outcome]) -> dict[str, Any]:
@@ -197,6 +215,7 @@ def _comparison(ours: list[passes.RunResult], theirs: list[torch_reference.Outco
     reference, torch_s = theirs[0], statistics.median(one.wall_s for one in theirs)
     horizons = [outcome.horizon for outcome in ours[0].outcomes]
     reached, torch_reached = sum(horizons), sum(reference.horizons)
+    differences = [a - b for a, b in zip(horizons, reference.horizons, strict=True)]
     return {
         "jaxcram_s": warm_s,
         "jaxcram_first_s": first.wall_s,
@@ -213,7 +232,8 @@ def _comparison(ours: list[passes.RunResult], theirs: list[torch_reference.Outco
         "torch_mean_horizon": torch_reached / len(horizons),
         "jaxcram_horizons": horizons,
         "torch_horizons": reference.horizons,
-        "equal_horizons": sum(a == b for a, b in zip(horizons, reference.horizons, strict=True)),
+        "equal_horizons": differences.count(0),
+        "horizon_differences": [one for one in differences if one],
         "jaxcram_passes": first.passes,
         "torch_passes": reference.passes,
         "jaxcram_passes_per_s": first.passes / warm_s,
@@ -221,6 +241,8 @@ def _comparison(ours: list[passes.RunResult], theirs: list[torch_reference.Outco
         "jaxcram_lane_steps": first.lane_steps,
         "torch_lane_steps": reference.lane_steps,
         "torch_lane_passes": reference.lane_passes,
+        "jaxcram_useful_share": first.useful_tokens / first.paid_tokens,
+        "torch_useful_share": reference.useful_tokens / reference.tokens,
         "jaxcram_paid_tokens": first.paid_tokens,
         "torch_paid_tokens": reference.tokens,
     }
@@ -235,14 +257,14 @@ def cut_to(samples: list[Sample], lengths: Sequence[int]) -> list[Sample]:
 def run_records(
     pair: Pair, samples: list[Sample], settings: CramSettings, command: Command
 ) -> list[dict[str, Any]]:
-    """Runs to the caps, and then to the horizons that both sides reached there."""
+    """Runs to the caps, and then, if asked, to the horizons that both sides reached there."""
     typical = [Bucket(tokens, command.batch) for tokens in TYPICAL_TOKENS]
     threads = torch_reference.set_threads(pair.torch_model, typical, command.torch_threads)
     rounds = {"batch": command.batch, "rounds": command.rounds}
     to_caps = compare_runs(pair, samples, settings, scope="to_caps", **rounds)
-    common = list(map(min, to_caps["jaxcram_horizons"], to_caps["torch_horizons"]))
-    cut = cut_to(samples, common)
-    records = [to_caps, compare_runs(pair, cut, settings, scope="equal", **rounds)] if cut else [to_caps]
+    records, common = [to_caps], list(map(min, to_caps["jaxcram_horizons"], to_caps["torch_horizons"]))
+    if "equal" in command.scopes and (cut := cut_to(samples, common)):
+        records.append(compare_runs(pair, cut, settings, scope="equal", **rounds))
     return [record | {"torch_threads": threads} for record in records]
 
 
@@ -268,7 +290,7 @@ def _torch_device() -> str:
 
 def main(command: Command) -> None:
     jax.config.update("jax_enable_compilation_cache", False)  # compile times are to be those of a first start
-    machine, buckets = program.machine(), command.buckets()
+    machine, buckets = program.machine(), passes.parse_buckets(command.passes)
     if command.shape:
         pair = random_pair(command.shape, command.workload.dtype)
     else:
@@ -276,11 +298,11 @@ def main(command: Command) -> None:
     print(machine)
     records = [pass_record(pair, bucket, command.torch_threads) for bucket in buckets]
     print(program.table(records, PASS_COLUMNS))
-    if command.runs and not command.shape:
+    if any(command.scopes) and not command.shape:
         samples = command.workload.samples(pair.model)
         settings = command.workload.settings(command.learning_rate)
         runs = run_records(pair, samples, settings, command)
-        print(program.table(runs, RUN_COLUMNS))
+        print(program.table(runs, RUN_COLUMNS), program.table(runs, WORK_COLUMNS), sep="\n\n")
         records += runs
     common = {"machine": machine, "settings": program.described(command)}
     program.write_records(command.workload.json, records, benchmark="against_torch", **common)

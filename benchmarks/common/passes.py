@@ -6,8 +6,9 @@ import contextlib
 import dataclasses
 import functools
 import operator
+import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from unittest import mock
 
@@ -26,6 +27,7 @@ from jaxcram.cram.settings import CramSettings, StageSettings
 from jaxcram.cram.start import jobs_of
 from jaxcram.devices import mesh
 from jaxcram.devices.packed import Packed
+from jaxcram.errors import UserError
 from jaxcram.models.decoder import Decoder
 from jaxcram.text.tokens import Sample
 
@@ -54,6 +56,24 @@ def matmul_rate(dtype: Any, *, size: int = 0, repeats: int = 8) -> float:
     product = jax.jit(jnp.matmul)
     product(factor, factor).block_until_ready()
     return 2 * size**3 / min(seconds(lambda: product(factor, factor).block_until_ready(), repeats))
+
+
+def read_rate(*, size: int = 2**27, repeats: int = 8) -> float:
+    """Bytes/s of reading a large fp32 array on the default device, the best of `repeats`.
+
+    Args:
+        size: numbers of the array, by default half a gigabyte: more than a CPU's caches hold.
+        repeats: measurements.
+    """
+    numbers, total = jnp.ones(size), jax.jit(jnp.sum)
+    total(numbers).block_until_ready()
+    return numbers.nbytes / min(seconds(lambda: total(numbers).block_until_ready(), repeats))
+
+
+def weight_bytes(model: Decoder) -> int:
+    """Bytes of weights that one pass reads: matrices of the layers and the head, forward and back."""
+    layers = sum(leaf.nbytes for leaf in jax.tree.leaves(model.layers))
+    return 2 * (layers + jax.eval_shape(lambda model: model.head_VxD, model).size * model.dtype.itemsize)
 
 
 def pass_flops(model: Decoder, bucket: Bucket, num_memory: int = 1) -> int:
@@ -146,9 +166,49 @@ def full_bucket(
     return chunk
 
 
+def parse_buckets(shapes: Sequence[str]) -> list[Bucket]:
+    """The shapes of a flag `--passes`, lanes x tokens, such as 8x64.
+
+    Raises:
+        UserError: one is written differently.
+    """
+    matches = [re.fullmatch(r"([1-9][0-9]*)x([1-9][0-9]*)", shape) for shape in shapes if shape]
+    if None in matches:
+        raise UserError(f"--passes={','.join(shapes)}: write shapes like 8x64,25x32")
+    return [Bucket(lanes=int(match[1]), tokens=int(match[2])) for match in matches if match]
+
+
+@dataclasses.dataclass
+class RunResult:
+    """A whole run.
+
+    Attributes:
+        outcomes: of the lanes, in the order of the jobs.
+        total: the work; FLOPs are not counted.
+        buckets: the shapes of passes in which stages ended, which are all that a run has used.
+    """
+
+    outcomes: list[Outcome]
+    total: Tally
+    buckets: list[Bucket]
+
+
+def whole_run(model: Decoder, samples: list[Sample], settings: CramSettings) -> RunResult:
+    """Cram all samples at all learning rates; the time includes set-up and compilation."""
+    start = time.perf_counter()
+    jobs = jobs_of(samples, settings)
+    fit = fit_run(model, settings, [len(sample.tokens) for sample in samples])
+    engine = Engine(model, samples, settings, jobs, len(jobs), fit)
+    ended = list(engine.lanes(lambda progress: None))
+    total = Tally.of(engine.progress, time.perf_counter() - start)
+    outcomes = {one.outcome.job: one.outcome for one in ended}
+    shapes = {Bucket(row["bucket_tokens"], row["bucket_lanes"]) for one in ended for row in one.rows}
+    return RunResult([outcomes[job] for job in jobs], total, sorted(shapes))
+
+
 @contextlib.contextmanager
-def _tallied() -> Iterator[dict[Bucket, Tally]]:
-    """Counts the chunks that a run takes inside the block by their bucket; FLOPs are not counted.
+def tallied_by_bucket(model: Decoder, num_memory: int = 1) -> Iterator[dict[Bucket, Tally]]:
+    """Counts the chunks that a run takes inside the block by their bucket, with FLOPs once the block ends.
 
     A chunk's time is that since the previous chunk was booked, on whichever device, so the times add up to
     the run's, the host's work included.
@@ -167,28 +227,5 @@ def _tallied() -> Iterator[dict[Bucket, Tally]]:
 
     with mock.patch.object(Engine, "_book", counted):
         yield tallies
-
-
-@dataclasses.dataclass
-class RunResult:
-    """A whole run: its lanes in the order of its jobs, its work in all, and its work by bucket."""
-
-    outcomes: list[Outcome]
-    total: Tally
-    buckets: dict[Bucket, Tally]
-
-
-def whole_run(model: Decoder, samples: list[Sample], settings: CramSettings) -> RunResult:
-    """Cram all samples at all learning rates; the time includes set-up and compilation."""
-    start = time.perf_counter()
-    jobs = jobs_of(samples, settings)
-    with _tallied() as buckets:
-        lengths = [len(sample.tokens) for sample in samples]
-        fit = fit_run(model, settings, lengths)
-        lanes_ended = Engine(model, samples, settings, jobs, len(jobs), fit).lanes(lambda progress: None)
-        outcomes = {ended.outcome.job: ended.outcome for ended in lanes_ended}
-    wall_s = time.perf_counter() - start
-    for bucket, tally in buckets.items():
-        tally.flops = tally.passes * pass_flops(model, bucket, settings.num_memory)
-    total = dataclasses.replace(sum(buckets.values(), Tally()), wall_s=wall_s)
-    return RunResult([outcomes[job] for job in jobs], total, buckets)
+    for bucket, tally in tallies.items():
+        tally.flops = tally.passes * pass_flops(model, bucket, num_memory)

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import jax
 import numpy as np
@@ -37,6 +37,7 @@ class Workload:
 
     model: str | None = None
     dtype: str | None = None
+    mesh: str = "lanes:-1,model:1"
     texts: str = "stories"
     num_samples: int = 25
     max_tokens: int = 64
@@ -51,9 +52,10 @@ class Workload:
         return self.model or str(port.bundled_model())
 
     def decoder(self) -> Decoder:
-        """The frozen decoder, replicated on all devices; on CPU every core is one."""
+        """The frozen decoder on the devices of `mesh`; on CPU every core is one."""
         mesh.use_cores()
-        return port.load(self.model_path, dtype=self.dtype, mesh=mesh.MeshShape().make()).for_backend()
+        devices = mesh.MeshShape.parse(self.mesh).make()
+        return port.load(self.model_path, dtype=self.dtype, mesh=devices).for_backend()
 
     def samples(self, decoder: Decoder) -> list[Sample]:
         """The texts in tokens, at most `max_tokens` of each."""
@@ -81,6 +83,7 @@ TOPICS = {
             unset="the bundled mini-llama",
         ),
         "dtype": Doc("Of the weights, float32 or bfloat16", unset="float32 on CPU, bfloat16 elsewhere"),
+        "mesh": Doc("As for jaxcram cram: lanes:1,model:1 runs one pass at a time, on all cores of a CPU"),
         "texts": Doc("As for jaxcram cram: stories, passages, a file, a directory or a Hub name"),
         "num_samples": Doc("How many texts", "texts"),
         "max_tokens": Doc("Cut the targets to this length", "tokens"),
@@ -88,7 +91,7 @@ TOPICS = {
     "Procedure": {
         "max_steps": Doc("Cap per sample, and length of the schedule", "steps"),
         "max_steps_per_token": Doc("Cap per stage", "steps"),
-        "token_budget": Doc("Most padded tokens of one pass of jaxcram; 0 measures what is fastest", "tokens"),
+        "token_budget": Doc("Most padded tokens of a pass of jaxcram; 0 measures what is fastest", "tokens"),
     },
     "Results": RESULTS,
 }
@@ -130,6 +133,35 @@ def machine() -> dict[str, Any]:
         "torch": _version("torch"),
         "commit": _commit(),
     }
+
+
+class Others:
+    """How busy other programs kept the cores while the context was open.
+
+    Attributes:
+        share: of the cores' time; None where there is no /proc/stat. Time stolen by a virtual machine's host
+            counts too.
+    """
+
+    def __enter__(self) -> Self:
+        self.share: float | None = None
+        self._before = self._now()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._before and (now := self._now()):
+            idle, own, total = (after - before for after, before in zip(now, self._before, strict=True))
+            self.share = max(0.0, 1 - (idle + own) / total) if total else 0.0
+
+    @staticmethod
+    def _now() -> tuple[float, float, float] | None:
+        """Seconds so far, over all cores: idle, spent by this process, and all."""
+        try:
+            fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+        except OSError:
+            return None
+        seconds = [int(field) / os.sysconf("SC_CLK_TCK") for field in fields]
+        return seconds[3] + seconds[4], time.process_time(), sum(seconds)  # idle and waiting for a disk
 
 
 def _version(package: str) -> str | None:

@@ -57,6 +57,11 @@ class Outcome:
     tokens: int = 0  # model positions paid for, forward
     wall_s: float = 0.0
 
+    @property
+    def useful_tokens(self) -> int:
+        """Tokens of the prefixes of all steps; the rest of `tokens` only measured or waited."""
+        return sum(n * steps for of_sample in self.stage_steps for n, steps in enumerate(of_sample, start=1))
+
 
 @dataclasses.dataclass
 class Batch:
@@ -249,8 +254,10 @@ def timed_passes(model: PreTrainedModel, bucket: Bucket, count: int) -> Callable
 
 def set_threads(model: PreTrainedModel, buckets: Sequence[Bucket], asked: int) -> int:
     """Give PyTorch `asked` threads; for 0 one or all cores, whichever runs passes of `buckets` faster."""
-    candidates = [asked] if asked else sorted({1, len(os.sched_getaffinity(0))})
-    times = {}
+    if asked:
+        torch.set_num_threads(asked)
+        return asked
+    candidates, times = sorted({1, len(os.sched_getaffinity(0))}), {}
     for threads in candidates:
         torch.set_num_threads(threads)
         actions = [timed_passes(model, bucket, count=4) for bucket in buckets]

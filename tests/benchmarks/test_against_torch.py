@@ -62,20 +62,48 @@ def test_run_records(pair, samples):
         "scope",
         "samples",
         "equal_horizons",
+        "horizon_differences",
+        "others_share",
         "jaxcram_first_s",
         "jaxcram_compile_s",
         "jaxcram_shapes",
     }
     keys |= {"ratio", "ratio_with_compile", "ratio_per_token", "torch_lane_passes", "torch_threads"}
-    keys |= {f"{side}_{name}" for side in ("jaxcram", "torch") for name in (*BOTH, "paid_tokens")}
+    both = (*BOTH, "paid_tokens", "useful_share")
+    keys |= {f"{side}_{name}" for side in ("jaxcram", "torch") for name in both}
     assert all(set(one) == keys for one in records)
-    assert set(against_torch.RUN_COLUMNS) <= keys
+    assert set(against_torch.RUN_COLUMNS) | set(against_torch.WORK_COLUMNS) <= keys
     to_caps, equal = records
     assert to_caps["ratio"] == np.median(to_caps["torch_all_s"]) / np.median(to_caps["jaxcram_all_s"])
     # Few steps, so rounding has not parted the sides: the same procedure, step for step.
     assert to_caps["jaxcram_horizons"] == to_caps["torch_horizons"]
+    assert (to_caps["equal_horizons"], to_caps["horizon_differences"]) == (4, [])
     assert to_caps["jaxcram_lane_steps"] == to_caps["torch_lane_steps"] > 0
     assert equal["jaxcram_horizons"] == equal["torch_horizons"] == [n for n in to_caps["torch_horizons"] if n]
+
+
+def test_only_the_scopes_asked_for_are_run(pair, samples):
+    command = against_torch.Command(batch=4, scopes=("to_caps",), torch_threads=1)
+    assert [one["scope"] for one in against_torch.run_records(pair, samples, SETTINGS, command)] == [
+        "to_caps"
+    ]
+
+
+def test_differences_of_horizons_are_told(pair, samples):
+    """Two runs that part: one of them may take fewer steps."""
+    few = dataclasses.replace(SETTINGS, stages=StageSettings(max_steps=4, max_steps_per_token=2))
+    run, reference = against_torch.passes.whole_run, against_torch.torch_reference.cram
+    targets = [sample.tokens for sample in samples]
+    jobs = against_torch.jobs_of(samples, SETTINGS)
+    init_NxKxD = against_torch.initial_embeddings(pair.model, jobs, SETTINGS)
+    theirs = reference(
+        pair.torch_model, targets, init_NxKxD, against_torch.reference_settings(SETTINGS), batch_size=4
+    )
+    one = against_torch._comparison([run(pair.model, samples, few)] * 2, [theirs])
+    differences = [a - b for a, b in zip(one["jaxcram_horizons"], theirs.horizons, strict=True)]
+    assert any(differences)
+    assert one["horizon_differences"] == [each for each in differences if each]
+    assert one["equal_horizons"] == differences.count(0)
 
 
 def test_targets_are_cut_to_the_common_horizon(samples):

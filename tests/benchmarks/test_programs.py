@@ -15,6 +15,7 @@ import startup
 import steps_per_second
 from common import passes, program
 from common.program import Workload
+from jaxcram.cram.lanes import Bucket
 from jaxcram.cram.settings import CramSettings, StageSettings
 from jaxcram.errors import UserError
 
@@ -63,15 +64,40 @@ def test_records_of_steps_per_second(llama, samples):
     assert [one["useful_share"] for one in records[1 + buckets :]] == [1.0] * buckets
 
 
+@pytest.mark.slow
+def test_records_of_passes_by_shape(llama):
+    buckets = [Bucket(tokens=4, lanes=1), Bucket(tokens=8, lanes=3)]
+    records = steps_per_second.timed_passes(llama(), buckets, repeats=2)
+    keys = {"pass_s", "floor_s", "read_bytes_per_s", "compile_s"} | set(steps_per_second.COLUMNS)
+    assert all(keys | {"lane_steps", "matmul_flops_per_s"} == set(one) for one in records)
+    assert set(steps_per_second.PASS_COLUMNS) <= keys
+    assert [(one["scope"], one["tokens"], one["lanes"]) for one in records] == [
+        ("pass", 4, 1),
+        ("pass", 8, 3),
+    ]
+    for one, bucket in zip(records, buckets, strict=True):
+        assert one["pass_s"] == one["wall_s"] / steps_per_second.PASSES
+        flops_s = passes.pass_flops(llama(), bucket) / one["matmul_flops_per_s"]
+        bytes_s = passes.weight_bytes(llama()) / one["read_bytes_per_s"]
+        assert one["floor_s"] == max(flops_s, bytes_s)
+
+
 @pytest.mark.parametrize(
     ("file", "flag", "complaint"),
     [
         ("steps_per_second.py", "--repeats=0", "error: --repeats=0: at least 1 is needed\n"),
+        ("steps_per_second.py", "--passes=8x0", "error: --passes=8x0: write shapes like 8x64,25x32\n"),
         ("startup.py", "--repeats=0", "error: --repeats=0: at least 1 is needed\n"),
         pytest.param(
             "against_torch.py",
             "--passes=8by8",
             "error: --passes=8by8: write shapes like 8x64,25x32\n",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "against_torch.py",
+            "--scopes=equal",
+            "error: --scopes=equal: give to_caps, or to_caps,equal, or nothing\n",
             marks=pytest.mark.slow,
         ),
     ],

@@ -1,6 +1,7 @@
 """The FLOP formula against the program that runs, full buckets, and whole runs."""
 
 import math
+import time
 
 import jax
 import jax.numpy as jnp
@@ -76,6 +77,24 @@ def test_matmul_rate_is_work_over_time(monkeypatch):
     assert passes.matmul_rate(jnp.float32, size=8, repeats=3) == 2 * 8**3 / 0.25
 
 
+def test_read_rate_is_bytes_over_time(monkeypatch):
+    monkeypatch.setattr(passes, "seconds", lambda action, repeats: [0.5] * (repeats - 1) + [0.25])
+    assert passes.read_rate(size=100, repeats=3) == 400 / 0.25
+
+
+@pytest.mark.parametrize("tied_head", [True, False])
+def test_a_pass_reads_layers_and_head_twice(llama, tied_head):
+    """Of a tied decoder all weights but the final norm, of another not the input embedding."""
+    model = llama(tied_head=tied_head)
+    total = sum(leaf.nbytes for leaf in jax.tree.leaves(model)) - model.final_norm.weight[...].nbytes
+    unread = 0 if tied_head else model.embedding_VxD[...].nbytes
+    assert passes.weight_bytes(model) == passes.weight_bytes(model.unstacked()) == 2 * (total - unread)
+
+
+def test_shapes_of_passes_are_lanes_times_tokens():
+    assert passes.parse_buckets(("8x64", "", "25x32")) == [Bucket(64, 8), Bucket(32, 25)]
+
+
 def test_a_full_bucket_steps_every_lane_in_every_pass(llama):
     tally = passes.full_bucket(llama(), Bucket(tokens=16, lanes=3), chunk_passes=5)()
     assert (tally.passes, tally.lane_steps) == (5, 15)
@@ -90,11 +109,14 @@ def test_the_work_of_a_run_is_that_of_its_buckets_and_of_its_lanes(llama, sample
         trajectory="none",
         chunk_passes=8,
     )
-    result = passes.whole_run(llama(), samples, settings)
+    start = time.perf_counter()
+    with passes.tallied_by_bucket(llama()) as buckets:
+        result = passes.whole_run(llama(), samples, settings)
     assert [outcome.job.sample_id for outcome in result.outcomes] == [0, 1, 2, 3]
     assert result.total.lane_steps == sum(outcome.steps for outcome in result.outcomes)
-    assert result.total.passes == sum(tally.passes for tally in result.buckets.values())
-    for bucket, tally in result.buckets.items():
+    assert result.total.passes == sum(tally.passes for tally in buckets.values())
+    assert result.buckets == sorted(buckets)
+    for bucket, tally in buckets.items():
         assert tally.paid_tokens == tally.passes * bucket.lanes * bucket.tokens
         assert tally.flops == tally.passes * passes.pass_flops(llama(), bucket)
-    assert sum(tally.wall_s for tally in result.buckets.values()) <= result.total.wall_s
+    assert 0 < sum(tally.wall_s for tally in buckets.values()) <= time.perf_counter() - start

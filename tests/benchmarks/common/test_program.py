@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pytest
 
 from common import program
 
@@ -33,6 +34,22 @@ def test_the_machine_is_described():
     assert list(described) == ["cpu", "cores", "load", "backend", "devices", "jax", "torch", "commit"]
     assert described["backend"] == "cpu"
     assert described["jax"] == jax.__version__
+
+
+def test_what_other_programs_took_is_neither_idle_nor_our_own(monkeypatch):
+    """Of 10 s of the cores 4 were idle, 1 waited for a disk and 2 were our own."""
+    times = iter([(5.0, 1.0, 20.0), (10.0, 3.0, 30.0)])
+    monkeypatch.setattr(program.Others, "_now", staticmethod(lambda: next(times)))
+    with program.Others() as others:
+        pass
+    assert others.share == pytest.approx(0.3)
+
+
+@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="no /proc/stat")
+def test_our_own_work_is_not_that_of_others():
+    idle, own, total = program.Others._now()
+    assert 0 < own < total
+    assert 0 < idle < total
 
 
 def test_describing_the_machine_makes_every_core_a_device(own_devices):

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-from transformers import LlamaConfig, LlamaForCausalLM, get_cosine_with_min_lr_schedule_with_warmup  # noqa: E402
+from transformers import (  # noqa: E402
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    get_cosine_with_min_lr_schedule_with_warmup,
+)
 
 from common import torch_reference as reference  # noqa: E402
 
@@ -26,22 +32,24 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
+SHAPE = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": WIDTH,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 32,
+    "initializer_range": 0.5,
+    "attn_implementation": "sdpa",
+}
+
+
 @pytest.fixture(scope="module")
 def model():
     """Float64, so that the batch and the single sample do not part ways by rounding."""
     torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=WIDTH,
-        intermediate_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=32,
-        initializer_range=0.5,
-        attn_implementation="sdpa",
-    )
-    return LlamaForCausalLM(config).double().eval().requires_grad_(False)
+    return LlamaForCausalLM(LlamaConfig(**SHAPE)).double().eval().requires_grad_(False)
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +109,38 @@ def test_horizons_and_steps_are_those_of_one_sample_alone(model, problem, alone,
     outcome = reference.cram(model, *problem, SETTINGS, batch_size=batch_size)
     assert list(zip(outcome.horizons, outcome.stage_steps, strict=True)) == alone
     assert outcome.lane_steps == sum(sum(steps) for _, steps in alone)
+
+
+def test_scaled_embeddings_and_sliding_windows_are_the_models_business(problem):
+    """Gemma-3: the memory enters unscaled, the text's embeddings as the model scales them."""
+    torch.manual_seed(0)
+    config = Gemma3TextConfig(
+        **SHAPE | {"initializer_range": 0.3},
+        head_dim=8,
+        query_pre_attn_scalar=8,
+        sliding_window=3,
+        layer_types=["sliding_attention", "full_attention"],
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=0,
+    )
+    gemma = Gemma3ForCausalLM(config).double().eval().requires_grad_(False)
+    alone = [one_sample(gemma, target, init) for target, init in zip(*problem, strict=True)]
+    assert {1, 3} <= {horizon for horizon, _ in alone}
+    outcome = reference.cram(gemma, *problem, SETTINGS, batch_size=4)
+    assert list(zip(outcome.horizons, outcome.stage_steps, strict=True)) == alone
+    ids = torch.tensor([[1, 4, 0, 2]])
+    batch = reference.start_batch(gemma, ids.numpy(), np.zeros((1, 1, WIDTH)))
+    # A memory that is the scaled embedding of token 1 stands for that token.
+    memory = gemma.get_input_embeddings()(ids[:, :1])
+    batch.inputs = gemma.get_input_embeddings()(ids[:, 1:])
+    torch.testing.assert_close(reference.forward(gemma, batch, 4, memory), gemma(input_ids=ids).logits)
+
+
+def test_useful_tokens_are_those_of_the_prefixes_that_stepped(model, problem, alone):
+    outcome = reference.cram(model, *problem, SETTINGS, batch_size=3)
+    of_samples = [np.dot(steps, 1 + np.arange(len(steps))) for _, steps in alone]
+    assert outcome.useful_tokens == sum(of_samples) < outcome.tokens
 
 
 def test_a_batch_waits_for_its_slowest_sample(model, problem, alone):
