@@ -73,7 +73,8 @@ def read_rate(*, size: int = 2**27, repeats: int = 8) -> float:
 def weight_bytes(model: Decoder) -> int:
     """Bytes of weights that one pass reads: matrices of the layers and the head, forward and back."""
     layers = sum(leaf.nbytes for leaf in jax.tree.leaves(model.layers))
-    return 2 * (layers + jax.eval_shape(lambda model: model.head_VxD, model).size * model.dtype.itemsize)
+    head = model.config.vocab_size * model.config.width
+    return 2 * (layers + head * model.dtype.itemsize)
 
 
 def pass_flops(model: Decoder, bucket: Bucket, num_memory: int = 1) -> int:

@@ -22,6 +22,9 @@ def test_the_shapes_are_the_published_models():
         "smollm2-1.7b": 1_711_376_384,
         "pythia-1.4b": 1_414_647_808,
         "llama3.1-8b": 8_030_261_248,
+        "gemma3-4b": 3_880_263_168,  # without the images' part
+        "qwen3-8b": 8_190_735_360,
+        "smollm3-3b": 3_075_098_624,
     }
     assert isinstance(shapes.config("llama3.1-8b"), LlamaConfig)
     assert isinstance(shapes.config("pythia-1.4b"), NeoXConfig)
