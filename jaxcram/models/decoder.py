@@ -140,8 +140,8 @@ class Decoder(nnx.Module):
 
         Where `knockout_BxL` is True, queries from position `num_memory` on do not attend to the memory (the
         first `num_memory` keys) at that layer of that lane; queries of the memory itself are unchanged. None
-        is causal attention without a mask array, which is faster. `remat` recomputes each layer in the
-        backward pass instead of storing its activations.
+        and windows that hold all inputs need no mask array, which is faster. `remat` recomputes each layer in
+        the backward pass instead of storing its activations.
         """
         positions_T = jnp.arange(inputs_BxTxD.shape[1])
         tables, kinds = _kinds(self.config, positions_T, num_keys=len(positions_T))

@@ -11,24 +11,34 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
 # [P]: model, learning rate, samples; the caps, schedule and optimiser are the same for all.
 PUBLISHED = {
+    "gemma3_1b": ("unsloth/gemma-3-1b-pt", 0.1, 10),
+    "gemma3_270m": ("unsloth/gemma-3-270m", 0.1, 10),
+    "gemma3_4b": ("unsloth/gemma-3-4b-pt", 0.1, 50),
     "llama3.1_8b": ("unsloth/Meta-Llama-3.1-8B", 0.1, 50),
     "llama3.2_1b": ("unsloth/Llama-3.2-1B", 0.1, 10),
     "llama3.2_3b": ("unsloth/Llama-3.2-3B", 0.1, 10),
     "pythia_1.4b": ("EleutherAI/pythia-1.4b", 0.5, 50),
     "pythia_160m": ("EleutherAI/pythia-160m", 0.5, 10),
     "pythia_410m": ("EleutherAI/pythia-410m", 0.5, 10),
+    "qwen3_4b": ("Qwen/Qwen3-4B", 0.1, 10),
+    "qwen3_8b": ("Qwen/Qwen3-8B", 0.1, 10),
     "smollm2_1.7b": ("HuggingFaceTB/SmolLM2-1.7B", 0.1, 50),
     "smollm2_135m": ("HuggingFaceTB/SmolLM2-135M", 0.1, 10),
     "smollm2_360m": ("HuggingFaceTB/SmolLM2-360M", 0.1, 10),
 }
 # What [P] reports: compressed tokens, bits, trajectory length, PCA 99%.
 FIGURES = {
+    "gemma3_1b": ("74.8±34.3", "338±104", "386±89", "18.9±6.59"),
+    "gemma3_270m": ("71.2±14.2", "392±71", "259±32", "18.5±2.54"),
+    "gemma3_4b": ("214±109", "783±370", "910±261", "30.8±9.5"),
     "llama3.1_8b": ("1438±380", "4391±1408", "6174±1263", "82.8±9.1"),
     "llama3.2_1b": ("402.2±84.8", "1500±282", "1736±206", "44.1±5.73"),
     "llama3.2_3b": ("902.2±206.8", "3074±527", "4232±913", "61.5±4.54"),
     "pythia_1.4b": ("430±65", "1639±188", "6496±610", "50.1±3.3"),
     "pythia_160m": ("10.7±2", "19±26", "652±196", "5.1±1.64"),
     "pythia_410m": ("102.1±40.8", "323±105", "3613±841", "37.5±11.16"),
+    "qwen3_4b": ("512±105.2", "2389±324", "2043±269", "47.28±4.69"),
+    "qwen3_8b": ("774.2±158.9", "3093±453", "3380±585", "53.9±5.94"),
     "smollm2_1.7b": ("335±61", "1208±162", "1051±147", "33.2±2.8"),
     "smollm2_135m": ("38.5±14.1", "168±66", "178±40", "12.2±2.96"),
     "smollm2_360m": ("61±24.6", "266±122", "234±111", "13.4±3.95"),
@@ -94,7 +104,7 @@ def test_a_config_quotes_the_published_figures_and_what_to_compare_with_them(nam
 @pytest.mark.parametrize("name", FIGURES)
 def test_the_quoted_figures_are_those_of_the_reference(name, shared):
     """In a row of the model's, in either of two files that spell models and tables in their own way."""
-    model = PUBLISHED[name][0].partition("/")[2].removeprefix("Meta-").lower()
+    model = PUBLISHED[name][0].partition("/")[2].removeprefix("Meta-").removesuffix("-pt").lower()
     files = [shared / "protocols.md", shared / "reference" / "published.md"]
     if not all(file.is_file() for file in files):
         pytest.skip("the files of published figures are absent")

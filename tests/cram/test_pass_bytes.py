@@ -63,6 +63,15 @@ def test_only_plain_attention_stores_scores(monkeypatch, implementation):
     assert working == 2 * products + expected[implementation]
 
 
+@pytest.mark.parametrize("changes", [{"windows": (39, *[None] * 5)}, {"attention_cap": 9.0}])
+def test_windows_shorter_than_the_text_and_caps_store_scores(monkeypatch, changes):
+    """Of 40 positions; no fused kernel has either."""
+    monkeypatch.setattr(pass_bytes, "attention_implementation", lambda query: "cudnn")
+    products, scores = 4 * ROWS * (3 * 128 + 2 * 64 + 2 * 320), 3 * 4 * ROWS * 4 * 40
+    assert account(abstract(vocab_size=3, **changes), True).working == 2 * products + scores
+    assert account(abstract(vocab_size=3, windows=(40,) * 6), True).working < 2 * products + scores
+
+
 def test_on_tpu_a_layer_stores_the_kernels_output_and_its_log_sum_exp(monkeypatch):
     def per_layer() -> int:
         """Of 128 positions, which need no padding."""
