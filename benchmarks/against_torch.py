@@ -18,9 +18,10 @@ lanes over its devices, which on CPU are the cores. With --shape=smollm2-135m (o
 `common.shapes.SHAPES`) the weights are random ones in that shape, and only passes are compared.
 
 "run": whole progressive runs in turn (jaxcram, PyTorch, jaxcram, ..., jaxcram) from the same initial
-embeddings; the median of each counts. The first run of jaxcram compiles and is reported apart:
-`jaxcram_first_s`; `jaxcram_compile_s`, how much longer it took than the others; `ratio_with_compile`; and
-`jaxcram_shapes`, how many programs it compiled. The work of both sides beside it: passes, optimiser steps of
+embeddings; the median of each counts. The first run of jaxcram measures passes, plans and compiles, and is
+reported apart: `jaxcram_first_s`; `jaxcram_compile_s`, how much longer it took than the others, which have
+its plan; `ratio_with_compile`; `jaxcram_shapes`, lanes x tokens of its passes, of which
+`jaxcram_at_once` share the cores. The work of both sides beside it: passes, optimiser steps of
 samples (`lane_steps`), and `useful_share`, tokens of the prefixes that stepped / tokens computed. Two scopes:
 
   "to_caps"  every lane runs until it fails or its text ends, as in an experiment. The two sides round
@@ -49,10 +50,9 @@ from typing import Any
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # two frameworks share the device
 
 import jax
-import torch
-from transformers import PreTrainedModel
 
-from common import passes, program, shapes, torch_reference
+from common import pairs, passes, program, torch_reference
+from common.pairs import Pair
 from common.program import Workload
 from jaxcram.cli.flags import Doc
 from jaxcram.cram.lanes import Bucket
@@ -60,8 +60,6 @@ from jaxcram.cram.settings import CramSettings
 from jaxcram.cram.start import initial_embeddings, jobs_of
 from jaxcram.devices import mesh
 from jaxcram.errors import UserError
-from jaxcram.models import port
-from jaxcram.models.decoder import Decoder
 from jaxcram.text.tokens import Sample
 
 SCOPES = "to_caps", "equal"
@@ -133,16 +131,9 @@ WORK_COLUMNS = {
     **{f"{side}_useful_share": ".3f" for side in SIDES},
     **{f"{side}_passes": "" for side in SIDES},
     **{f"{side}_passes_per_s": ".1f" for side in SIDES},
+    "jaxcram_at_once": "",
     "jaxcram_shapes": "",
 }
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Pair:
-    """The two sides: one checkpoint as a decoder and as a Hugging Face model."""
-
-    model: Decoder
-    torch_model: PreTrainedModel
 
 
 def reference_settings(settings: CramSettings) -> torch_reference.Settings:
@@ -205,7 +196,7 @@ def compare_runs(
             theirs.append(
                 torch_reference.cram(pair.torch_model, targets, init_NxKxD, reference, batch_size=batch)
             )
-            ours.append(passes.whole_run(pair.model, samples, settings))
+            ours.append(passes.whole_run(pair.model, samples, settings, ours[0].fit))
     record = {"measurement": "run", "scope": scope, "samples": len(samples), **_comparison(ours, theirs)}
     return record | {"others_share": others.share}
 
@@ -223,7 +214,8 @@ def _comparison(ours: list[passes.RunResult], theirs: list[torch_reference.Outco
         "jaxcram_all_s": [one.total.wall_s for one in ours[1:]],
         "torch_all_s": [one.wall_s for one in theirs],
         "jaxcram_compile_s": first.wall_s - warm_s,
-        "jaxcram_shapes": len(ours[0].buckets),
+        "jaxcram_shapes": [f"{bucket.lanes}x{bucket.tokens}" for bucket in ours[0].buckets],
+        "jaxcram_at_once": ours[0].fit.plan.at_once,
         "ratio": torch_s / warm_s,
         "ratio_with_compile": torch_s / first.wall_s,
         # (torch_s / torch_reached) / (warm_s / reached), and 0 / 0 where nothing was reached
@@ -268,33 +260,13 @@ def run_records(
     return [record | {"torch_threads": threads} for record in records]
 
 
-def load_pair(work: Workload) -> Pair:
-    """The workload's checkpoint on both sides, on the same device and in the same dtype."""
-    model = work.decoder()
-    directory, dtype = port.find_checkpoint(work.model_path), getattr(torch, model.dtype.name)
-    return Pair(model, torch_reference.load(directory, device=_torch_device(), dtype=dtype))
-
-
-def random_pair(shape: str, dtype: str | None) -> Pair:
-    """Two unrelated models of random weights in one shape: good for timing."""
-    mesh.use_cores()
-    dtype = dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
-    model = mesh.replicated(shapes.random_decoder(shape, dtype), mesh.MeshShape().make())
-    device, theirs = _torch_device(), getattr(torch, dtype)
-    return Pair(model, torch_reference.random_model(shapes.SHAPES[shape], device=device, dtype=theirs))
-
-
-def _torch_device() -> str:
-    return "cuda" if jax.default_backend() == "gpu" else "cpu"
-
-
 def main(command: Command) -> None:
     jax.config.update("jax_enable_compilation_cache", False)  # compile times are to be those of a first start
     machine, buckets = program.machine(), passes.parse_buckets(command.passes)
     if command.shape:
-        pair = random_pair(command.shape, command.workload.dtype)
+        pair = pairs.random_pair(command.shape, command.workload.dtype)
     else:
-        pair = load_pair(command.workload)
+        pair = pairs.load_pair(command.workload)
     print(machine)
     records = [pass_record(pair, bucket, command.torch_threads) for bucket in buckets]
     print(program.table(records, PASS_COLUMNS))

@@ -26,6 +26,7 @@ from typing import Any
 from common import passes, program
 from common.program import Workload
 from jaxcram.cli.flags import Doc
+from jaxcram.cram.fit import Fit
 from jaxcram.models.decoder import Decoder
 
 
@@ -67,9 +68,11 @@ def loops(model: Decoder, command: Command) -> list[dict[str, Any]]:
     """One record a run in this process."""
     samples, groups = command.workload.samples(model), command.groups()
     compile_first, records = groups[:2], []  # other single rates have the programs of the first one
+    fits: dict[int, Fit] = {}  # and its plan
     for rates in [*compile_first, *groups]:
         settings = command.workload.settings(*rates)
-        result = passes.whole_run(model, samples, settings)
+        result = passes.whole_run(model, samples, settings, fits.get(len(rates)))
+        fits[len(rates)] = result.fit
         total, horizons = result.total, [outcome.horizon for outcome in result.outcomes]
         records.append(
             {

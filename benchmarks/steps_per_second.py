@@ -124,9 +124,9 @@ def measured(
 ) -> list[dict[str, Any]]:
     """All records of the benchmark: the run, its buckets' parts, and each bucket alone, best of `repeats`."""
     matmul = passes.matmul_rate(model.dtype)
-    first_run_s = passes.whole_run(model, samples, settings).total.wall_s
+    first = passes.whole_run(model, samples, settings)
     with passes.tallied_by_bucket(model, settings.num_memory) as buckets:
-        result = passes.whole_run(model, samples, settings)
+        result = passes.whole_run(model, samples, settings, first.fit)
     result.total.flops = sum(tally.flops for tally in buckets.values())
     records = [record("run", None, len(result.outcomes), result.total, matmul)]
     for bucket, tally in sorted(buckets.items()):
@@ -135,7 +135,7 @@ def measured(
         chunk = passes.full_bucket(model, bucket, num_memory=settings.num_memory)
         best = min((chunk() for _ in range(repeats)), key=lambda tally: tally.wall_s)
         records.append(record("bucket", *bucket, best, matmul))
-    return [{**one, "first_run_s": first_run_s} for one in records]
+    return [{**one, "first_run_s": first.total.wall_s} for one in records]
 
 
 def timed_passes(model: Decoder, buckets: list[Bucket], repeats: int) -> list[dict[str, Any]]:

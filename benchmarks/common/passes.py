@@ -19,7 +19,7 @@ import numpy as np
 from jaxcram.cram import lanes
 from jaxcram.cram.chunk import run_chunk
 from jaxcram.cram.engine import Engine
-from jaxcram.cram.fit import fit_run
+from jaxcram.cram.fit import Fit, fit_run
 from jaxcram.cram.lanes import Bucket, PassSettings
 from jaxcram.cram.progress import Progress
 from jaxcram.cram.rows import Outcome
@@ -187,24 +187,36 @@ class RunResult:
         outcomes: of the lanes, in the order of the jobs.
         total: the work; FLOPs are not counted.
         buckets: the shapes of passes in which stages ended, which are all that a run has used.
+        fit: to the devices.
     """
 
     outcomes: list[Outcome]
     total: Tally
     buckets: list[Bucket]
+    fit: Fit
 
 
-def whole_run(model: Decoder, samples: list[Sample], settings: CramSettings) -> RunResult:
-    """Cram all samples at all learning rates; the time includes set-up and compilation."""
+def whole_run(
+    model: Decoder, samples: list[Sample], settings: CramSettings, before: Fit | None = None
+) -> RunResult:
+    """Cram all samples at all learning rates; the time includes set-up and compilation.
+
+    Args:
+        model: the frozen decoder.
+        samples: the texts.
+        settings: the procedure.
+        before: the fit of an earlier run, whose passes then have the same shapes, as at a resume; None makes
+            one, which is timed too.
+    """
     start = time.perf_counter()
     jobs = jobs_of(samples, settings)
-    fit = fit_run(model, settings, [len(sample.tokens) for sample in samples])
+    fit = fit_run(model, settings, [len(sample.tokens) for sample in samples], before)
     engine = Engine(model, samples, settings, jobs, len(jobs), fit)
     ended = list(engine.lanes(lambda progress: None))
     total = Tally.of(engine.progress, time.perf_counter() - start)
     outcomes = {one.outcome.job: one.outcome for one in ended}
     shapes = {Bucket(row["bucket_tokens"], row["bucket_lanes"]) for one in ended for row in one.rows}
-    return RunResult([outcomes[job] for job in jobs], total, sorted(shapes))
+    return RunResult([outcomes[job] for job in jobs], total, sorted(shapes), engine.fit)
 
 
 @contextlib.contextmanager

@@ -67,6 +67,7 @@ def test_run_records(pair, samples):
         "jaxcram_first_s",
         "jaxcram_compile_s",
         "jaxcram_shapes",
+        "jaxcram_at_once",
     }
     keys |= {"ratio", "ratio_with_compile", "ratio_per_token", "torch_lane_passes", "torch_threads"}
     both = (*BOTH, "paid_tokens", "useful_share")

@@ -116,6 +116,8 @@ def test_the_work_of_a_run_is_that_of_its_buckets_and_of_its_lanes(llama, sample
     assert result.total.lane_steps == sum(outcome.steps for outcome in result.outcomes)
     assert result.total.passes == sum(tally.passes for tally in buckets.values())
     assert result.buckets == sorted(buckets)
+    again = passes.whole_run(llama(), samples, settings, result.fit)
+    assert (again.fit, again.buckets) == (result.fit, result.buckets)
     for bucket, tally in buckets.items():
         assert tally.paid_tokens == tally.passes * bucket.lanes * bucket.tokens
         assert tally.flops == tally.passes * passes.pass_flops(llama(), bucket)
