@@ -24,8 +24,8 @@ from jaxcram.models.head import Head
 from jaxcram.models.layers import attend, causal_mask, rotary_tables, rotate
 
 # Limits for unrolling. The 30 layers of SmolLM2-135M compile in 3 s, scanned in 1.5 s, but small passes take
-# up to 100 ms less of 110 to 290 ms. Unrolled passes take three times the device memory, so layers with more
-# parameters than this are scanned.
+# up to 100 ms less of 110 to 290 ms. Unrolled passes take up to three times the device memory, so layers with
+# more parameters than this are scanned.
 FEW_LAYERS, SMALL_LAYER = 32, 8_000_000
 
 
