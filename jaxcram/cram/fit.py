@@ -85,11 +85,14 @@ def fit_run(
     fit = known_fit(model, settings, lengths, before)
     if fit:
         return fit
-    work, room = _work(settings, lengths), _room(model, settings)
     remat, most_tokens = _memory(model, settings, max(lengths))
-    times, origin = _times(model, settings, work, (room, most_tokens), remat, tell)
-    plans = [Plan.best(work, time, at_once, room, most_tokens) for at_once, time in times.items()]
-    return _made(model, settings, min(plans, key=lambda plan: plan.seconds), remat, origin)
+    work, at_once, room = _work(settings, lengths), roofline.at_once(model), _room(model, settings)
+
+    def plan(time: PassTime) -> Plan:
+        return Plan.best(work, time, at_once, room, most_tokens)
+
+    time, note = _time(model, settings, plan, remat, tell)
+    return _made(model, settings, plan(time), remat, note)
 
 
 def known_fit(
@@ -145,76 +148,68 @@ def _memory(model: Decoder, settings: CramSettings, longest: int) -> tuple[bool,
     return remat, processes.from_first(lambda: most(remat))
 
 
-def _times(
+def _time(
     model: Decoder,
     settings: CramSettings,
-    work: Work,
-    limits: tuple[int, float],
+    plan: Callable[[PassTime], Plan],
     remat: bool,
     tell: Callable[[str], None],
-) -> tuple[dict[int, PassTime], str]:
-    """Time of a pass by the number of passes at once, and a line for the user if it was measured now.
+) -> tuple[PassTime, str]:
+    """Time of a pass, and a line for the user if it was measured now.
 
     The first call measures it, and stores it in the compilation cache: later runs then have the same plan
-    and the same rounding.
+    and the same rounding. `plan` makes the plan for a time.
     """
     file = _file(model, settings, remat)
-    stored = processes.from_first(lambda: _stored(file))
-    if stored:
-        return {int(at_once): PassTime(*values) for at_once, values in stored.items()}, ""
+    if stored := processes.from_first(lambda: _stored(file)):
+        return PassTime(*stored), ""
     tell("measuring once how long passes take with this model on this device")
     start = time.perf_counter()
-    measured = _measured(model, settings, work, limits, remat)
-    agreed: dict[str, list[float]] = processes.from_first(
-        lambda: {str(at_once): [each.fixed_s, each.token_s] for at_once, each in measured.items()}
-    )
+    measured = _measured(model, settings, plan, remat)
+    each = PassTime(*processes.from_first(lambda: [measured.fixed_s, measured.token_s]))
     if file is not None:
         with suppress(OSError, UserError):  # without the file, the next start only measures again
             file.parent.mkdir(parents=True, exist_ok=True)
-            disk.replace(file, json.dumps(agreed).encode() + b"\n")
-    times = {int(at_once): PassTime(*values) for at_once, values in agreed.items()}
-    each = times[min(times)]
-    note = f"a pass takes {1e3 * each.fixed_s:.2g} ms and {1e3 * each.token_s:.2g} ms a token"
+            disk.replace(file, json.dumps(dataclasses.asdict(each)).encode() + b"\n")
+    took = f"measured in {time.perf_counter() - start:.0f} s"
     kept = f", and kept in {file}" if file else ""
-    return times, f"{note} (measured in {time.perf_counter() - start:.0f} s{kept})"
+    return (
+        each,
+        f"a pass takes {1e3 * each.fixed_s:.2g} ms and {1e3 * each.token_s:.2g} ms a token ({took}{kept})",
+    )
 
 
 def _measured(
-    model: Decoder, settings: CramSettings, work: Work, limits: tuple[int, float], remat: bool
-) -> dict[int, PassTime]:
-    """Times of passes in two buckets of the plan that guessed times lead to."""
-    passes = PassSettings.of(settings, remat)
-    mem_shape = (settings.num_memory, model.config.width)
-    whole = mesh.of(model)
-    most_at_once = mesh.places(whole)
-    at_once = 1 if mesh.shares_cores(whole) else most_at_once
-    buckets = Plan.best(work, roofline.guessed(model), at_once, *limits).buckets
-    groups = DeviceGroups(model, at_once)
-    sizes = {bucket: bucket.tokens * bucket.lanes for bucket in buckets}
-    first = buckets[0]
-    larger = next((bucket for bucket in buckets if sizes[bucket] >= 3 * sizes[first]), None)
-    first_s = roofline.measured(groups, mem_shape, first, passes)
+    model: Decoder, settings: CramSettings, plan: Callable[[PassTime], Plan], remat: bool
+) -> PassTime:
+    """Time of a pass, by two buckets of the plan that the roofline alone leads to."""
+    passes, mem_shape = PassSettings.of(settings, remat), (settings.num_memory, model.config.width)
+    guess = roofline.guessed(model)
+    first = plan(guess)
+    buckets = first.buckets
+    sizes = [bucket.tokens * bucket.lanes for bucket in buckets]
+    larger = next((i for i, size in enumerate(sizes) if size >= 3 * sizes[0]), None)
+    groups = DeviceGroups(model, first.at_once)
+    seconds = roofline.measured(groups, mem_shape, buckets[0], passes)
+    slope = 0.0
     if larger:
-        larger_s = roofline.measured(groups, mem_shape, larger, passes)
-        token_s = (larger_s - first_s) / (sizes[larger] - sizes[first])
-    else:
-        token_s = roofline.guessed(model).token_s
-    times = {at_once: _rounded(first_s, token_s, sizes[first])}
-    if at_once < most_at_once:
-        together_s = roofline.measured(DeviceGroups(model, most_at_once), mem_shape, first, passes)
-        times[most_at_once] = times[at_once].scaled(together_s / first_s)
-    return times
+        larger_s = roofline.measured(groups, mem_shape, buckets[larger], passes)
+        slope = (larger_s - seconds) / (sizes[larger] - sizes[0])
+    return _agreeing(guess, seconds, slope, sizes[0])
 
 
-def _rounded(seconds: float, token_s: float, tokens: int) -> PassTime:
-    """The time of a pass from one measurement and the slope.
+def _agreeing(guess: PassTime, seconds: float, slope: float, tokens: int) -> PassTime:
+    """The time of a pass that took so many seconds with so many tokens, and `slope` for every token more.
 
-    The slope of two noisy measurements may be anything: a token takes between a fifth of its share of the
-    pass and all of it. Both parts are rounded to steps of a fifth or so, since they decide on shapes.
+    On a busy machine the slope may be anything, so the fixed part equals between half and twice as many
+    tokens as the roofline says. Both parts are rounded to steps of a fifth, since they decide on shapes.
     """
-    token_s = min(max(token_s, 0.2 * seconds / tokens), 0.98 * seconds / tokens)
-    rounded = [2.0 ** (round(4 * math.log2(x)) / 4) for x in (seconds - token_s * tokens, token_s)]
-    return PassTime(*rounded)
+    knee = guess.fixed_s / guess.token_s
+    if slope:
+        fixed_s = max(0.0, seconds - slope * tokens)
+        knee = min(max(fixed_s / slope if slope > 0 else math.inf, knee / 2), 2 * knee)
+    token_s = seconds / (knee + tokens)
+    return PassTime(*(2.0 ** (round(4 * math.log2(x)) / 4) for x in (knee * token_s, token_s)))
 
 
 def _file(model: Decoder, settings: CramSettings, remat: bool) -> Path | None:
@@ -235,10 +230,10 @@ def _file(model: Decoder, settings: CramSettings, remat: bool) -> Path | None:
     return None if directory is None else directory / f"pass_time_{key}.json"
 
 
-def _stored(file: Path | None) -> dict[str, list[float]] | None:
+def _stored(file: Path | None) -> list[float] | None:
     """What an earlier run measured; None if there is nothing or the file is damaged."""
     try:
         values = json.loads(file.read_text()) if file else {}
-        return {str(int(at_once)): [float(one), float(two)] for at_once, (one, two) in values.items()} or None
-    except (OSError, ValueError, TypeError, AttributeError):
+        return [float(values["fixed_s"]), float(values["token_s"])]
+    except (OSError, ValueError, TypeError, LookupError):
         return None

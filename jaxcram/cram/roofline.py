@@ -12,44 +12,64 @@ import numpy as np
 from jaxcram.cram.groups import DeviceGroups
 from jaxcram.cram.lanes import Bucket, Lanes, PassSettings, Problem, init_pool
 from jaxcram.cram.plan import PassTime
-from jaxcram.devices import mesh
+from jaxcram.devices import mesh, processes
 from jaxcram.models.decoder import Decoder
 
 SECONDS = 0.5  # of repetitions of one measurement; the fastest counts
 ROWS = 1024  # of the product that measures the rate of arithmetic
 # Of the rate of one large product that a whole pass reaches: 0.74 to 0.79 measured on CPU (SmolLM2-135M).
 EFFICIENCY = 0.75
-_GUESS_S = 2e-4  # of starting the kernels of a pass and of the host's work, until a pass is measured
+CACHED = 2**24  # bytes of weights that stay in a processor's cache
+# To start the kernels of a layer and for the host's work: of the bundled model's four 0.24 ms a pass.
+LAYER_S = 6e-5
+
+
+def at_once(model: Decoder) -> int:
+    """How many passes run at once: one on each device; on a CPU, whose devices are its cores, it depends.
+
+    Weights that stay in the cache are too small to occupy all cores in one pass, so each core runs its own.
+    Larger ones are read from memory, as fast for one pass on all cores as for several, which would each read
+    them.
+    """
+    whole = mesh.of(model)
+    small = sum(leaf.nbytes for leaf in jax.tree.leaves(model)) <= CACHED
+    return mesh.places(whole) if small or not mesh.shares_cores(whole) else 1
 
 
 def guessed(model: Decoder) -> PassTime:
     """The time of a pass from the bytes of the weights and the FLOPs of a token, without running one.
 
     A pass reads all weights twice, forward and backward, and computes 4 FLOPs for each of them and every
-    token. Bandwidth and rate are those of a product of one of the model's weights with a row and with many.
+    token. The bandwidth is that of the head with a single row; weights that stay in the cache cost nothing to
+    read. The rate is that of a matrix of the MLP's size with many rows.
     """
-    whole = mesh.of(model)
+    config, whole = model.config, mesh.of(model)
     parts = whole.size // mesh.places(whole)  # over which the weights are sharded
+    head = config.vocab_size * config.width
     weights = sum(leaf.size for leaf in jax.tree.leaves(model))
-    if not model.config.tied_head:  # of the input embedding a pass reads a few rows
-        weights -= model.config.vocab_size * model.config.width
-    shape = (max(1, model.config.mlp_width // parts), model.config.width)
-    weight_FxD = jnp.ones(shape, model.dtype)
-    product = jax.jit(lambda x_RxD: jnp.einsum("rd,fd->rf", x_RxD, weight_FxD))
+    if not config.tied_head:
+        weights -= head  # of the input embedding a pass reads a few rows
+    mlp_FxD = jnp.ones((max(1, config.mlp_width // parts), config.width), model.dtype)
+    dispatch_s = _product_s(1, jnp.ones((1, config.width), model.dtype))
+    read_s = 0.0
+    if weights * model.dtype.itemsize > CACHED:
+        read_s = max(0.0, _product_s(1, model.head.weight) - dispatch_s) * weights / head
+    token_s = max(1e-12, _product_s(ROWS, mlp_FxD) - dispatch_s) / ROWS * weights / parts / mlp_FxD.size
+    return PassTime(config.num_layers * LAYER_S + 2 * read_s, 2 * token_s / EFFICIENCY)
 
-    def seconds(rows: int) -> float:
-        x_RxD = jnp.ones((rows, shape[1]), model.dtype)
-        jax.block_until_ready(product(x_RxD))  # compiles
 
-        def once() -> float:
-            start = time.perf_counter()
-            jax.block_until_ready(product(x_RxD))
-            return time.perf_counter() - start
+def _product_s(rows: int, weight_FxD: jax.Array) -> float:
+    """Seconds of a product of so many rows with a matrix, as fast as it gets, with its dispatch."""
+    x_RxD = jnp.ones((rows, weight_FxD.shape[1]), weight_FxD.dtype)
+    product = jax.jit(lambda x_RxD, weight_FxD: jnp.einsum("rd,fd->rf", x_RxD, weight_FxD))
+    product(x_RxD, weight_FxD).block_until_ready()  # compiles
 
-        return fastest(once, SECONDS / 10)
+    def once() -> float:
+        start = time.perf_counter()
+        product(x_RxD, weight_FxD).block_until_ready()
+        return time.perf_counter() - start
 
-    share = weights / parts / weight_FxD.size
-    return PassTime(_GUESS_S + 2 * share * seconds(1), 2 * share * seconds(ROWS) / ROWS / EFFICIENCY)
+    return fastest(once, SECONDS / 10)
 
 
 def measured(
@@ -71,15 +91,18 @@ def measured(
 
     seconds(1)  # compiles
     once = seconds(1)
-    if settings.chunk_passes * once > SECONDS:
+    if processes.from_first(lambda: settings.chunk_passes * once > SECONDS):
         return min(once, seconds(1))
     return fastest(lambda: seconds(settings.chunk_passes), SECONDS)
 
 
 def fastest(seconds: Callable[[], float], at_most: float) -> float:
-    """The least of several measurements: as many as `at_most` seconds allow, and at least three."""
+    """The least of several measurements: as many as `at_most` seconds allow, and at least three.
+
+    Exactly three with several processes, which have to run the same programs.
+    """
     found, end = [seconds(), seconds(), seconds()], time.perf_counter() + at_most
-    while time.perf_counter() < end and len(found) < 20:
+    while processes.count() == 1 and time.perf_counter() < end and len(found) < 100:
         found.append(seconds())
     return min(found)
 

@@ -26,12 +26,12 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def passes(monkeypatch):
-    """Passes of 100 ms and 10 ms a token, and a tenth more where two run at once; what was timed."""
+    """Passes of 100 ms and 10 ms a token; what was timed."""
     timed = []
 
     def measured(groups, mem_shape, bucket, settings):
         timed.append((len(groups), bucket))
-        return (0.1 + 0.01 * bucket.tokens * bucket.lanes) * (1.1 if len(groups) > 1 else 1)
+        return 0.1 + 0.01 * bucket.tokens * bucket.lanes
 
     monkeypatch.setattr(roofline, "guessed", lambda model: PassTime(0.08, 0.012))
     monkeypatch.setattr(roofline, "measured", measured)
@@ -52,17 +52,35 @@ def test_two_buckets_of_the_run_are_measured_and_the_plan_follows(tiny, cache, p
     assert fit.note.startswith("a pass takes 1.1e+02 ms and 9.3 ms a token (measured in ")
 
 
-def test_as_many_passes_run_at_once_as_is_predicted_to_be_fastest(tiny, cache, passes, monkeypatch):
-    monkeypatch.setattr(mesh, "places", lambda mesh: 2)
-    assert fit_run(tiny, SETTINGS, LENGTHS).plan.at_once == 2  # two passes in hardly more time than one
-    assert [groups for groups, _ in passes] == [1, 1, 2]
-    for file in cache.iterdir():
-        file.unlink()
-    slow = roofline.measured
-    monkeypatch.setattr(
-        roofline, "measured", lambda groups, *given: slow(groups, *given) * (2 if len(groups) > 1 else 1)
-    )
-    assert fit_run(tiny, SETTINGS, LENGTHS).plan.at_once == 1
+@pytest.mark.parametrize(
+    ("places", "shared", "cached", "at_once"),
+    [(4, True, True, 4), (4, True, False, 1), (4, False, False, 4), (1, True, False, 1)],
+)
+def test_passes_share_the_cores_of_a_cpu_where_the_weights_stay_in_its_cache(
+    tiny, monkeypatch, places, shared, cached, at_once
+):
+    monkeypatch.setattr(mesh, "places", lambda mesh: places)
+    monkeypatch.setattr(mesh, "shares_cores", lambda mesh: shared)
+    if not cached:
+        monkeypatch.setattr(roofline, "CACHED", sum(leaf.nbytes for leaf in jax.tree.leaves(tiny)) - 1)
+    assert roofline.at_once(tiny) == at_once
+
+
+@pytest.mark.parametrize(
+    ("seconds", "slope", "knee"),
+    [
+        (0.14, 0.01, 10.0),
+        (0.14, 0.0001, 13.5),  # twice the roofline's, not 1396
+        (0.14, 0.05, 3.4),  # half of it, not less than none
+        (0.14, -1.0, 13.5),
+        (0.14, 0.0, 6.7),  # one bucket: the roofline's
+    ],
+)
+def test_a_noisy_slope_moves_the_knee_of_the_roofline_by_a_factor_of_two(seconds, slope, knee):
+    guess = PassTime(0.08, 0.012)
+    found = fitting._agreeing(guess, seconds, slope, 4)
+    assert found.fixed_s / found.token_s == pytest.approx(knee, rel=0.2)
+    assert found(Bucket(4, 1)) == pytest.approx(seconds, rel=0.1)
 
 
 def test_what_was_measured_serves_later_runs_of_the_same_model_and_devices(tiny, cache, passes):
@@ -162,12 +180,15 @@ def test_a_real_pass_is_timed_with_the_program_of_the_run(tiny):
 @pytest.mark.measured
 def test_passes_are_guessed_from_the_weights_and_the_rate_of_a_product(tiny, monkeypatch):
     """Twice the weights read with one row, four FLOPs a weight and token at the rate with many."""
-    seconds = iter([2e-6, 1e-3])
+    seconds = iter([1e-6, 3e-6, 1e-3 + 1e-6])  # nothing, a row with the head, many rows
     monkeypatch.setattr(roofline, "fastest", lambda measure, at_most: next(seconds))
+    monkeypatch.setattr(roofline, "CACHED", 0)
     read = sum(leaf.size for leaf in jax.tree.leaves(tiny))
     if not tiny.config.tied_head:
         read -= tiny.embedding_VxD.size
-    share = read / (tiny.config.mlp_width * tiny.config.width)
+    heads, layers = (
+        read / size / tiny.config.width for size in (tiny.config.vocab_size, tiny.config.mlp_width)
+    )
     found = roofline.guessed(tiny)
-    assert found.fixed_s == pytest.approx(2e-4 + 2 * share * 2e-6)
-    assert found.token_s == pytest.approx(2 * share * 1e-3 / roofline.ROWS / roofline.EFFICIENCY)
+    assert found.fixed_s == pytest.approx(tiny.config.num_layers * roofline.LAYER_S + 2 * heads * 2e-6)
+    assert found.token_s == pytest.approx(2 * layers * 1e-3 / roofline.ROWS / roofline.EFFICIENCY)
