@@ -14,10 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcram import api
 from jaxcram.decode import continue_prompt
+from jaxcram.models import port
 from jaxcram.models.decoder import Decoder
-from jaxcram.text.tokens import Tokenizer, load_texts
+from jaxcram.text.tokens import Tokenizer, load_texts, load_tokenizer
 
 VARIABLE = "JAXCRAM_REAL_MODELS"
 LENGTH, NEW = 200, 50
@@ -67,14 +67,15 @@ def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
     folder = os.environ.get(VARIABLE)
     if not folder or not (directory := Path(folder) / request.param).is_dir():
         pytest.skip(f"{VARIABLE} has no {request.param}")
-    model = api.load_model(directory, dtype="float32")
+    # Layers stacked: a third of the time to compile.
+    decoder, tokenizer = port.load(directory, dtype="float32"), load_tokenizer(directory)
     reference = transformers.AutoModelForCausalLM.from_pretrained(
         directory, dtype=torch.float32, attn_implementation="eager"
     )
     text = " ".join(text.text for text in load_texts("passages", num_samples=4))
-    tokens = np.asarray(model.tokenizer.encode(text)[:LENGTH], np.int32)
+    tokens = np.asarray(tokenizer.encode(text)[:LENGTH], np.int32)
     assert len(tokens) == LENGTH
-    yield Pair(model.decoder, model.tokenizer, reference.requires_grad_(False), directory, tokens)
+    yield Pair(decoder, tokenizer, reference.requires_grad_(False), directory, tokens)
     jax.clear_caches()
 
 
@@ -101,7 +102,8 @@ def test_logits_and_input_gradients(pair: Pair):
     targets = torch.tensor(pair.tokens[1:], dtype=torch.int64)
     torch.nn.functional.cross_entropy(expected[0, :-1], targets, reduction="sum").backward()
     assert_close(logits, expected.detach().numpy(), 1e-5)
-    assert_close(gradient, embeddings.grad.numpy(), 1e-4)
+    # Of Gemma, the gradient of transformers is 1.3e-4 from its own in float64, and the one here 6e-6.
+    assert_close(gradient, embeddings.grad.numpy(), 3e-4)
 
 
 def test_greedy_text(pair: Pair):

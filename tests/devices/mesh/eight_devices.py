@@ -28,7 +28,9 @@ from jaxcram.devices import mesh
 from jaxcram.devices.mesh import MeshShape
 from jaxcram.devices.packed import Packed
 from jaxcram.models import port
+from jaxcram.models.config import DecoderConfig
 from jaxcram.models.decoder import Decoder
+from jaxcram.models.gemma import GemmaConfig
 from jaxcram.models.llama import LlamaConfig
 from jaxcram.models.neox import NeoXConfig
 from jaxcram.text.tokens import Sample, load_tokenizer
@@ -41,6 +43,10 @@ CONFIGS = {
         **SIZES, vocab_size=48, num_kv_heads=2, max_positions=64, tied_head=True, attention_bias=True
     ),
     "neox": NeoXConfig(**SIZES, vocab_size=50, num_kv_heads=4, max_positions=64, tied_head=False),
+    # One key head, and windows shorter than the tokens.
+    "gemma": GemmaConfig(
+        **SIZES, vocab_size=48, num_kv_heads=1, max_positions=64, tied_head=True, windows=(5, None)
+    ),
 }
 STORIES = (
     "It was a hot summer afternoon, and while the sun",
@@ -56,7 +62,7 @@ def on(text: str, directory: Path) -> Decoder:
     return port.load(directory, mesh=MeshShape.parse(text).make())
 
 
-def random_model(config: LlamaConfig | NeoXConfig, directory: Path) -> Path:
+def random_model(config: DecoderConfig, directory: Path) -> Path:
     """A checkpoint of weights large enough that what the model says depends on what it reads."""
     rng = np.random.default_rng(0)
     abstract = jax.eval_shape(lambda: Decoder(config, rngs=nnx.Rngs(0)))

@@ -55,7 +55,7 @@ def test_fsdp_gathers_the_weights_in_every_layer(measured):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["llama", "neox"])
+@pytest.mark.parametrize("family", ["llama", "neox", "gemma"])
 @pytest.mark.parametrize("shape", ["lanes:1,model:2", "lanes:1,model:4"])
 def test_a_sharded_model_gives_the_same_results(measured, family, shape):
     logits = measured["logits"]
