@@ -23,7 +23,7 @@ STEPS_PER_TOKEN = 100
 # Half-empty passes of a bucket that drains, as a multiple of the passes of one lane (`benchmarks/NOTES.md`).
 DRAINS = 3.0
 # To compile a bucket's program, s; a constant, so that a full compilation cache does not change the plan.
-COMPILE_S = 2.0
+COMPILE_S = 4.0
 # With so few tokens XLA computes several lanes in one vector on CPU, and since JAX 0.12 it rounds those
 # beyond the last whole vector otherwise. Without such lanes each has the same bits in every seat.
 _SHORT, _VECTOR = 8, 8
