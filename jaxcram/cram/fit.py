@@ -6,6 +6,7 @@ Both determine the shapes of its passes and so the rounding: what was chosen at 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -39,7 +40,7 @@ class Fit:
         devices: on which the run started.
         plan: the shapes of its passes.
         remat: whether layers are recomputed in the backward pass.
-        note: how the plan was found, for the user.
+        note: what the user should know of it at this start.
     """
 
     asked: tuple[int, bool | None]
@@ -48,20 +49,14 @@ class Fit:
     remat: bool
     note: str = ""
 
-    def serves(self, model: Decoder, settings: CramSettings, lengths: Sequence[int]) -> bool:
-        """Whether a start with these settings, texts and devices goes on with this fit."""
-        same = (self.asked, self.devices) == (_asked(settings), _devices(model))
-        return same and self.plan.buckets[-1].tokens >= max(lengths)
-
 
 def fit_of_json(values: Mapping[str, Any] | None) -> Fit | None:
-    """The fit that `dataclasses.asdict` made this of; None if there is none or it is damaged."""
+    """The fit that `dataclasses.asdict` made this of, without its note; None if it is damaged or absent."""
     if values is None:
         return None
     try:
         asked, devices = values["asked"], values["devices"]
-        plan = Plan.of_json(values["plan"])
-        return Fit((asked[0], asked[1]), tuple(devices), plan, values["remat"], values["note"])
+        return Fit((asked[0], asked[1]), tuple(devices), Plan.of_json(values["plan"]), values["remat"])
     except (LookupError, TypeError):
         return None
 
@@ -82,120 +77,131 @@ def fit_run(
         before: the fit that is stored with the run, if any; it is returned if it still serves.
         tell: shows a line before something is measured.
     """
-    fit = known_fit(model, settings, lengths, before)
-    if fit:
+    if fit := known_fit(model, settings, lengths, before):
         return fit
-    remat, most_tokens = _memory(model, settings, max(lengths))
-    work, at_once, room = _work(settings, lengths), roofline.at_once(model), _room(model, settings)
-
-    def plan(time: PassTime) -> Plan:
-        return Plan.best(work, time, at_once, room, most_tokens)
-
-    time, note = _time(model, settings, plan, remat, tell)
-    return _made(model, settings, plan(time), remat, note)
+    tell("measuring once how long passes take with this model on this device")
+    run, start = _Run(model, settings, lengths), time.perf_counter()
+    measured = run.measured()
+    each = PassTime(*processes.from_first(lambda: [measured.fixed_s, measured.token_s]))
+    took = f"measured in {time.perf_counter() - start:.0f} s"
+    if run.file:
+        took += f", and kept in {run.file}"
+        with suppress(OSError, UserError):  # without the file, the next start only measures again
+            run.file.parent.mkdir(parents=True, exist_ok=True)
+            disk.replace(run.file, json.dumps(dataclasses.asdict(each)).encode() + b"\n")
+    fixed, token = f"{1e3 * each.fixed_s:.2g} ms", f"{1e3 * each.token_s:.2g} ms"
+    return run.fit(run.plan(each), f"a pass takes {fixed} and {token} a token ({took})")
 
 
 def known_fit(
     model: Decoder, settings: CramSettings, lengths: Sequence[int], before: Fit | None = None
 ) -> Fit | None:
-    """The fit of a run, where nothing has to be measured for it; the arguments are those of `fit_run`."""
-    if before and before.serves(model, settings, lengths):
+    """The fit of a run, if nothing has to be measured for it; the arguments are those of `fit_run`."""
+    run = _Run(model, settings, lengths)
+    same = before and (before.asked, before.devices) == (run.asked, run.devices)
+    if before and same and before.plan.buckets[-1].tokens >= max(lengths):
         return before
-    if budget := int(settings.token_budget):
-        remat, most_tokens = _memory(model, settings, max(lengths))
-        budget = int(min(budget, most_tokens))
-        at_once = mesh.places(mesh.of(model))
-        plan = Plan.of_budget(_work(settings, lengths), budget, at_once, _room(model, settings))
-        return _made(model, settings, plan, remat)
-    return None
+    if settings.token_budget:
+        budget = int(min(settings.token_budget, run.most_tokens))
+        return run.fit(Plan.of_budget(run.work, budget, roofline.at_once(model), run.room))
+    stored = processes.from_first(lambda: _stored(run.file))
+    return run.fit(run.plan(PassTime(*stored))) if stored else None
 
 
-def _made(model: Decoder, settings: CramSettings, plan: Plan, remat: bool, note: str = "") -> Fit:
-    if remat and settings.remat is None:
-        note = "; ".join(filter(None, (note, "layers are recomputed on the way back, to fit the memory")))
-    return Fit(_asked(settings), _devices(model), plan, remat, note)
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Run:
+    """What the fit of a run follows from.
 
-
-def _asked(settings: CramSettings) -> tuple[int, bool | None]:
-    return int(settings.token_budget), settings.remat
-
-
-def _devices(model: Decoder) -> tuple[str, ...]:
-    return tuple(f"{x.platform}: {x.device_kind}" for x in mesh.of(model).devices.flat)
-
-
-def _work(settings: CramSettings, lengths: Sequence[int]) -> Work:
-    return Work.of(lengths, len(settings.learning_rates) * len(settings.seeds), settings.stages)
-
-
-def _room(model: Decoder, settings: CramSettings) -> int:
-    """Target tokens that the model has positions for."""
-    return model.config.max_positions - settings.num_memory + 1
-
-
-def _memory(model: Decoder, settings: CramSettings, longest: int) -> tuple[bool, float]:
-    """Whether layers are to be recomputed, and the padded tokens of a pass that then fit into the memory.
-
-    Layers are recomputed as asked, or where the device cannot hold the activations of one lane.
+    Attributes:
+        model: the frozen decoder.
+        settings: the procedure.
+        lengths: tokens of every text.
     """
 
-    def most(remat: bool) -> float:
-        return pass_bytes.most_tokens(model, longest, settings.num_memory, remat=remat)
+    model: Decoder
+    settings: CramSettings
+    lengths: Sequence[int]
 
-    remat = settings.remat
-    if remat is None:
-        remat = processes.from_first(lambda: most(False) < longest)
-    return remat, processes.from_first(lambda: most(remat))
+    @property
+    def asked(self) -> tuple[int, bool | None]:
+        """The settings that a fit follows from."""
+        return int(self.settings.token_budget), self.settings.remat
 
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Platform and kind of every device."""
+        return tuple(f"{x.platform}: {x.device_kind}" for x in mesh.of(self.model).devices.flat)
 
-def _time(
-    model: Decoder,
-    settings: CramSettings,
-    plan: Callable[[PassTime], Plan],
-    remat: bool,
-    tell: Callable[[str], None],
-) -> tuple[PassTime, str]:
-    """Time of a pass, and a line for the user if it was measured now.
+    @property
+    def work(self) -> Work:
+        """The steps to be taken."""
+        per_text = len(self.settings.learning_rates) * len(self.settings.seeds)
+        return Work.of(self.lengths, per_text, self.settings.stages)
 
-    The first call measures it, and stores it in the compilation cache: later runs then have the same plan
-    and the same rounding. `plan` makes the plan for a time.
-    """
-    file = _file(model, settings, remat)
-    if stored := processes.from_first(lambda: _stored(file)):
-        return PassTime(*stored), ""
-    tell("measuring once how long passes take with this model on this device")
-    start = time.perf_counter()
-    measured = _measured(model, settings, plan, remat)
-    each = PassTime(*processes.from_first(lambda: [measured.fixed_s, measured.token_s]))
-    if file is not None:
-        with suppress(OSError, UserError):  # without the file, the next start only measures again
-            file.parent.mkdir(parents=True, exist_ok=True)
-            disk.replace(file, json.dumps(dataclasses.asdict(each)).encode() + b"\n")
-    took = f"measured in {time.perf_counter() - start:.0f} s"
-    kept = f", and kept in {file}" if file else ""
-    return (
-        each,
-        f"a pass takes {1e3 * each.fixed_s:.2g} ms and {1e3 * each.token_s:.2g} ms a token ({took}{kept})",
-    )
+    @property
+    def room(self) -> int:
+        """Target tokens that the model has positions for."""
+        return self.model.config.max_positions - self.settings.num_memory + 1
 
+    @functools.cached_property
+    def remat(self) -> bool:
+        """Whether layers are recomputed: as asked, or if the device cannot hold one lane's activations."""
+        if self.settings.remat is not None:
+            return self.settings.remat
+        return processes.from_first(lambda: self._most_tokens(remat=False) < max(self.lengths))
 
-def _measured(
-    model: Decoder, settings: CramSettings, plan: Callable[[PassTime], Plan], remat: bool
-) -> PassTime:
-    """Time of a pass, by two buckets of the plan that the roofline alone leads to."""
-    passes, mem_shape = PassSettings.of(settings, remat), (settings.num_memory, model.config.width)
-    guess = roofline.guessed(model)
-    first = plan(guess)
-    buckets = first.buckets
-    sizes = [bucket.tokens * bucket.lanes for bucket in buckets]
-    larger = next((i for i, size in enumerate(sizes) if size >= 3 * sizes[0]), None)
-    groups = DeviceGroups(model, first.at_once)
-    seconds = roofline.measured(groups, mem_shape, buckets[0], passes)
-    slope = 0.0
-    if larger:
-        larger_s = roofline.measured(groups, mem_shape, buckets[larger], passes)
-        slope = (larger_s - seconds) / (sizes[larger] - sizes[0])
-    return _agreeing(guess, seconds, slope, sizes[0])
+    @functools.cached_property
+    def most_tokens(self) -> float:
+        """Padded tokens of a pass that fit into the device's memory."""
+        return processes.from_first(lambda: self._most_tokens(remat=self.remat))
+
+    def _most_tokens(self, *, remat: bool) -> float:
+        return pass_bytes.most_tokens(self.model, max(self.lengths), self.settings.num_memory, remat=remat)
+
+    def plan(self, time: PassTime) -> Plan:
+        """The plan if passes take so long."""
+        at_once = roofline.at_once(self.model)
+        return Plan.best(self.work, time, at_once, self.room, self.most_tokens)
+
+    def fit(self, plan: Plan, note: str = "") -> Fit:
+        """The fit with a plan."""
+        if self.remat and self.settings.remat is None:
+            note = "; ".join(filter(None, (note, "layers are recomputed on the way back, to fit the memory")))
+        return Fit(self.asked, self.devices, plan, self.remat, note)
+
+    def measured(self) -> PassTime:
+        """Time of a pass, by two buckets of the plan that the roofline alone leads to."""
+        passes = PassSettings.of(self.settings, self.remat)
+        mem_shape = (self.settings.num_memory, self.model.config.width)
+        guess = roofline.guessed(self.model)
+        plan = self.plan(guess)
+        sizes = [bucket.tokens * bucket.lanes for bucket in plan.buckets]
+        larger = next((i for i, size in enumerate(sizes) if size >= 3 * sizes[0]), None)
+        groups = DeviceGroups(self.model, plan.at_once)
+        seconds = roofline.measured(groups, mem_shape, plan.buckets[0], passes)
+        slope = 0.0
+        if larger:
+            larger_s = roofline.measured(groups, mem_shape, plan.buckets[larger], passes)
+            slope = (larger_s - seconds) / (sizes[larger] - sizes[0])
+        return _agreeing(guess, seconds, slope, sizes[0])
+
+    @property
+    def file(self) -> Path | None:
+        """Where the times of passes with this model on this device are kept; None without a cache."""
+        directory = cache_directory()
+        kind = jax.devices()[0].device_kind
+        identity = [
+            repr(self.model.config),
+            str(self.model.dtype),
+            mesh.cpu_model() if kind == "cpu" else kind,
+            mesh.of(self.model).shape_tuple,
+            self.settings.num_memory,
+            self.remat,
+            jax.__version__,
+            importlib.metadata.version("jaxcram"),
+        ]
+        key = hashlib.sha256(repr(identity).encode()).hexdigest()[:16]
+        return None if directory is None else directory / f"pass_time_{key}.json"
 
 
 def _agreeing(guess: PassTime, seconds: float, slope: float, tokens: int) -> PassTime:
@@ -210,24 +216,6 @@ def _agreeing(guess: PassTime, seconds: float, slope: float, tokens: int) -> Pas
         knee = min(max(fixed_s / slope if slope > 0 else math.inf, knee / 2), 2 * knee)
     token_s = seconds / (knee + tokens)
     return PassTime(*(2.0 ** (round(4 * math.log2(x)) / 4) for x in (knee * token_s, token_s)))
-
-
-def _file(model: Decoder, settings: CramSettings, remat: bool) -> Path | None:
-    """Where the times of passes with this model on this device are stored; None without a cache."""
-    directory = cache_directory()
-    kind = jax.devices()[0].device_kind
-    identity = [
-        repr(model.config),
-        str(model.dtype),
-        mesh.cpu_model() if kind == "cpu" else kind,
-        mesh.of(model).shape_tuple,
-        settings.num_memory,
-        remat,
-        jax.__version__,
-        importlib.metadata.version("jaxcram"),
-    ]
-    key = hashlib.sha256(repr(identity).encode()).hexdigest()[:16]
-    return None if directory is None else directory / f"pass_time_{key}.json"
 
 
 def _stored(file: Path | None) -> list[float] | None:

@@ -131,7 +131,7 @@ def test_the_fit_of_the_first_start_stays_unless_it_cannot_serve(tiny, cache, pa
 def test_a_fit_survives_json_and_a_damaged_one_is_none(tiny):
     fit = fit_run(tiny, SETTINGS, LENGTHS)
     stored = json.loads(json.dumps(dataclasses.asdict(fit)))
-    assert fit_of_json(stored) == fit
+    assert fit_of_json(stored) == dataclasses.replace(fit, note="")
     assert fit_of_json(None) is None
     assert fit_of_json({**stored, "plan": {}}) is None
     assert fit_of_json({**stored, "asked": None}) is None
