@@ -44,7 +44,7 @@ MAY_IMPORT = {
 # Other people's packages that only these modules may import.
 ONLY = {
     "absl": {"cli.flags"},
-    "datasets": {"text.sources"},
+    "datasets": {"text.tables"},
     "matplotlib": {"figures.curves", "figures.run", "figures.style"},
     "pyarrow": {
         *("analysis.surprisal", "cram.rows", "figures.curves", "figures.run", "results.reading"),
