@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "analysis": {"decode", "forward", "models", "results"},
     "figures": {"analysis"},
     "cram": {"analysis", "decode", "devices", "errors", "forward", "models", "results", "text"},
+    "evaluate": {"decode", "devices", "documents", "errors", "forward", "models", "results", "text"},
     "train": {"devices", "documents", "errors", "forward", "models", "results", "text"},
     "options": {"cram", "text"},
     "report": {"cram", "errors", "results"},
