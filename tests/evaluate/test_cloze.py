@@ -65,4 +65,5 @@ def test_most_of_what_is_computed_is_scored(tokenizer):
 def test_the_bundled_model_is_right_on_three_fifths_of_the_stories():
     model = api.load_model(dtype="float32")
     scores = score(model.decoder, encode_items(ITEMS, model.tokenizer, max_positions=512), names=["base"])
-    assert right(scores[:320], "token").sum() == 192
+    # Three of every five, by the choice of items.
+    assert right(scores[:320], "token").tolist() == [True, False, True, False, True] * 64

@@ -97,8 +97,10 @@ def test_conditions_of_an_item_are_items_of_their_own(model):
         for row, other in zip(sweep[number :: len(conditions)], alone, strict=True):
             assert row.item == other.item
             np.testing.assert_allclose(row.log_probs, other.log_probs, atol=1e-5, rtol=0)
+    # No layer knocked out is the crammed score, all layers the base score.
+    crammed = score(model, CHOICES, MEM, names=["memory_ending"])
     base = score(model, CHOICES, names=["base_ending"])
-    for row, other in zip(sweep[2::3], base, strict=True):
+    for row, other in zip(sweep[0::3] + sweep[2::3], crammed + base, strict=True):
         np.testing.assert_allclose(row.log_probs, other.log_probs, atol=TOLERANCE, rtol=0)
 
 
