@@ -134,21 +134,20 @@ def _nlls(
     batch_tokens: int,
 ) -> list[list[np.ndarray]]:
     """-log p of the tokens of what is read, fp32 [n] of each ending of each item."""
-    of_item = np.repeat(np.arange(len(choices)), [len(item.texts) for item in choices])
     texts = [
         text if context else text[start:]
         for item in choices
         for text, start in zip(item.texts, item.num_context, strict=True)
     ]
-    flat = iter(
-        text_nlls(
-            model,
-            texts,
-            None if mem_IxKxD is None else np.asarray(mem_IxKxD, np.float32)[of_item],
-            knockout_SxL=None if knockout_IxL is None else np.asarray(knockout_IxL, bool)[of_item],
-            batch_tokens=batch_tokens,
-        )
+    nlls = text_nlls(
+        model,
+        texts,
+        None if mem_IxKxD is None else np.asarray(mem_IxKxD, np.float32),
+        owner_S=np.repeat(np.arange(len(choices)), [len(item.texts) for item in choices]),
+        knockout_IxL=None if knockout_IxL is None else np.asarray(knockout_IxL, bool),
+        batch_tokens=batch_tokens,
     )
+    flat = iter(nlls)
     return [[next(flat) for _ in item.texts] for item in choices]
 
 
