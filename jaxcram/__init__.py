@@ -10,6 +10,7 @@ Where things are. A module imports only from rooms below its own (tests/test_arc
     loading    a model with its tokenizer, by path or Hub name
     report/    text output: outline, progress, table, example
     options    the keyword settings of api.cram, with the names of the flags
+    evaluate/  tasks and their items; scores of multiple choice, and accuracies with their intervals
     train/     pretraining of small decoders
     cram/      cramming: settings, parametrisation, objective, optimiser, stages, the pass over lanes, the
                scheduler, and the loop of a run
@@ -26,8 +27,9 @@ Where things are. A module imports only from rooms below its own (tests/test_arc
 So a new model family is a file in models/ and an entry in models/registry.py; a new source of texts goes into
 text/sources.py; a new form of the trained parameters is a class in cram/parametrization.py, a new loss goes
 into cram/objective.py, a new optimiser or schedule into cram/optimizer.py, and a new rule of growing or
-stopping into cram/stages.py; a new statistic of runs is a function in analysis/, a new figure a file in
-figures/, a new column a line of results/rows.py, and a new program a file in cli/.
+stopping into cram/stages.py; a new task is a file in evaluate/tasks/ and an entry in its registry.py; a new
+statistic of runs is a function in analysis/, a new figure a file in figures/, a new column a line of
+results/rows.py, and a new program a file in cli/.
 
 Shapes are part of array names, as in `mem_BxKxD`:
 
@@ -37,10 +39,12 @@ Shapes are part of array names, as in `mem_BxKxD`:
     L  layers                          H  query heads
     G  key and value heads             C  size of a head
     F  width of the MLP                V  vocabulary
-    S  lanes of a chunk over all its devices; in models/ keys of attention
+    S  lanes of a chunk over all its devices; in models/ keys of attention; in evaluate/ texts or decisions
+    I  items of a task                 E  endings of an item
     P  passes of a chunk, points of a curve
     U  unfinished lanes of a snapshot; unique values
-    R  device groups or shards; rows (tokens) of a sweep; query heads per key head
+    R  device groups or shards; rows (tokens) of a sweep; query heads per key head;
+       resamples of a bootstrap
 
 A lane is one optimisation: a text, a learning rate and a seed. A pass is one forward and backward pass over
 the B lanes of a bucket, and a bucket is a padded shape (T, B). A chunk is a loop of passes on the device. The

@@ -73,8 +73,10 @@ def model_directory(name: str | os.PathLike[str], files: Sequence[str]) -> Path:
         ) from error
 
 
-def require_data_set(name: str) -> None:
+def require_data_set(setting: str, name: str) -> None:
     """Checks that the Hub has a data set; without this, the `datasets` library would retry for 30 s.
+
+    Messages name it as `setting`.
 
     Raises:
         UserError: the Hub does not answer within `PATIENCE_S` seconds, or has no such data set.
@@ -90,10 +92,10 @@ def require_data_set(name: str) -> None:
         reason = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, HfHubHTTPError | ValueError):
             raise UserError(
-                f"texts={name}: no such file or directory, nor a data set of the Hub ({reason}); "
+                f"{setting}={name}: no such file or directory, nor a data set of the Hub ({reason}); "
                 "check the name"
             ) from error
         raise UserError(
-            f"texts={name}: no such file or directory, and the Hub did not answer within {PATIENCE_S} s "
+            f"{setting}={name}: no such file or directory, and the Hub did not answer within {PATIENCE_S} s "
             f"({reason}); check the path or the network (HF_HUB_OFFLINE=1 reads a data set from the cache)"
         ) from error

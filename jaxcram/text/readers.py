@@ -1,8 +1,9 @@
-"""Files of texts, read one text at a time: plain text and tables, compressed or not."""
+"""Files of texts and tables, read one text or row at a time, compressed or not."""
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,11 @@ from jaxcram.errors import UserError
 from jaxcram.text import characters
 
 MOST_CHARACTERS = 1 << 24  # of one text; the Bible has 4.5 million
+Row = tuple[str, Any]  # where it is, for messages; and its cells by column
 
 
 def kind(name: str) -> str | None:
-    """The format of a file by its name, a key of `KINDS`; None if it is not supported."""
+    """The format of a file by its name, one of `KINDS`; None if it is not supported."""
     path = Path(name.lower())
     if path.suffix in characters.COMPRESSIONS:
         path = path.with_suffix("")
@@ -30,7 +32,32 @@ def texts(path: Path, column: str) -> Iterator[str]:
     Raises:
         UserError: the file cannot be read, or does not have the format of its name; names the line or row.
     """
-    return KINDS[kind(path.name) or ""](path, column)
+    suffix = kind(path.name) or ""
+    if suffix == ".txt":
+        yield from paragraphs(path)
+        return
+    if suffix == ".parquet":
+        _require_strings(path, column)
+    for where, row in TABLES[suffix](path, [column]):
+        # .json may be an array of texts.
+        yield characters.valid(row, where) if isinstance(row, str) else cell(row, column, where)
+
+
+def rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yields the rows of a table, with at least these columns; each after where it is, for messages.
+
+    Raises:
+        UserError: as `texts`, or the file is not a table, or has no such column.
+    """
+    suffix = kind(path.name)
+    if suffix not in TABLES:
+        raise UserError(f"{path}: not a table ({', '.join(TABLES)}); convert or rename it")
+    for where, row in TABLES[suffix](path, columns):
+        if isinstance(row, str):
+            raise UserError(f"{where} is a string, not an object with columns; write an array of objects")
+        for column in columns:
+            require(column, row, where)
+        yield where, row
 
 
 def whole(path: Path) -> str:
@@ -41,7 +68,7 @@ def whole(path: Path) -> str:
     return text.take()
 
 
-def paragraphs(path: Path, column: str = "") -> Iterator[str]:
+def paragraphs(path: Path) -> Iterator[str]:
     """Yields the paragraphs of a .txt file, separated by blank lines."""
     paragraph = _Growing(path)
     for line in chain(characters.lines(path), [""]):
@@ -53,7 +80,7 @@ def paragraphs(path: Path, column: str = "") -> Iterator[str]:
 
 def cell(row: Mapping[str, Any], column: str, where: str) -> str:
     """The text of a row, "" if it is null. Raises UserError if the column is missing or is not text."""
-    _require(column, row, where)
+    require(column, row, where)
     value = row[column]
     if value is None:
         return ""
@@ -84,7 +111,7 @@ class _Growing:
         return text
 
 
-def _json_lines(path: Path, column: str) -> Iterator[str]:
+def _json_lines(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     for number, line in enumerate(characters.lines(path), start=1):
         if not line.strip():
             continue
@@ -94,29 +121,26 @@ def _json_lines(path: Path, column: str) -> Iterator[str]:
             raise UserError(f"{path}: line {number} is not valid JSON ({error}); correct it") from error
         if not isinstance(row, dict):
             raise UserError(f"{path}: line {number} is not a JSON object; write one per line")
-        yield cell(row, column, f"{path}: line {number}")
+        yield f"{path}: line {number}", row
 
 
-def _json(path: Path, column: str) -> Iterator[str]:
+def _json(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     """An array of objects or of strings, one object, or a sequence of values."""
-    rows = documents.rows(characters.pieces(path), MOST_CHARACTERS)
+    values = documents.rows(characters.pieces(path), MOST_CHARACTERS)
     for number in count():
         where = f"{path}: row {number}"
         try:
-            row = next(rows)
+            row = next(values)
         except StopIteration:
             return
         except ValueError as error:
             raise UserError(f"{where} is not valid JSON ({error}); correct it") from error
-        if isinstance(row, str):
-            yield characters.valid(row, where)
-        elif isinstance(row, dict):
-            yield cell(row, column, where)
-        else:
+        if not isinstance(row, str | dict):
             raise UserError(f"{where} is neither a JSON object nor a string; write an array of either")
+        yield where, row
 
 
-def _csv(path: Path, column: str, delimiter: str = ",") -> Iterator[str]:
+def _csv(path: Path, columns: Sequence[str], delimiter: str = ",") -> Iterator[Row]:
     csv.field_size_limit(MOST_CHARACTERS)  # the default is too small for a book
     reader = csv.reader(characters.lines(path), strict=True, delimiter=delimiter)
     header: list[str] = []
@@ -129,8 +153,9 @@ def _csv(path: Path, column: str, delimiter: str = ",") -> Iterator[str]:
             if not row or (len(header) > 1 and len(row) == 1 and not row[0].strip()):
                 continue  # a blank line
             if not header:
-                _require_delimiter(column, row, delimiter, path)
-                _require(column, row, str(path))
+                for column in columns:
+                    _require_delimiter(column, row, delimiter, path)
+                    require(column, row, str(path))
                 header = row
                 continue
             if len(row) != len(header):
@@ -139,13 +164,13 @@ def _csv(path: Path, column: str, delimiter: str = ",") -> Iterator[str]:
                     f"{path}: line {line} has {cells}, but the header has {len(header)}; "
                     f'write every cell, and quote those that contain {delimiter!r} ("...")'
                 )
-            yield cell(dict(zip(header, row, strict=True)), column, f"{path}: line {line}")
+            yield f"{path}: line {line}", dict(zip(header, row, strict=True))
     except csv.Error as error:
         raise UserError(f"{path}: line {reader.line_num} is not valid CSV ({error}); correct it") from error
 
 
-def _tsv(path: Path, column: str) -> Iterator[str]:
-    return _csv(path, column, "\t")
+def _tsv(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+    return _csv(path, columns, "\t")
 
 
 def _require_delimiter(column: str, header: list[str], delimiter: str, path: Path) -> None:
@@ -163,7 +188,19 @@ def _require_delimiter(column: str, header: list[str], delimiter: str, path: Pat
             )
 
 
-def _parquet(path: Path, column: str) -> Iterator[str]:
+def _parquet(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+    with _parquet_file(path, columns) as file:
+        number = 0
+        for group in range(file.num_row_groups):  # else a batch may span two groups and load both
+            for batch in file.iter_batches(batch_size=16, row_groups=[group], columns=list(columns)):
+                for row in batch.to_pylist():
+                    yield f"{path}: row {number}", row
+                    number += 1
+
+
+@contextmanager
+def _parquet_file(path: Path, columns: Sequence[str]) -> Iterator[Any]:
+    """An open file that has these columns; any error is raised as a UserError."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -171,20 +208,21 @@ def _parquet(path: Path, column: str) -> Iterator[str]:
         documents.require_file(path)
         # An open file, since Arrow may take a path for a URI.
         with path.open("rb") as stored, pq.ParquetFile(stored) as file:
-            _require(column, file.schema_arrow.names, str(path))
-            stored_as = file.schema_arrow.field(column).type
-            if not _is_string(stored_as):
-                raise UserError(f"{path}: column {column!r} holds {stored_as}, not text; correct it")
-            number = 0
-            for group in range(file.num_row_groups):  # else a batch may span two groups and load both
-                for batch in file.iter_batches(batch_size=16, row_groups=[group], columns=[column]):
-                    for row in batch.to_pylist():
-                        yield cell(row, column, f"{path}: row {number}")
-                        number += 1
+            for column in columns:
+                require(column, file.schema_arrow.names, str(path))
+            yield file
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"{path}: not readable as Parquet ({characters.first_line(error)}); write it again"
         ) from error
+
+
+def _require_strings(path: Path, column: str) -> None:
+    """Refuses a Parquet file whose column is not text, even if it has no row."""
+    with _parquet_file(path, [column]) as file:
+        stored_as = file.schema_arrow.field(column).type
+        if not _is_string(stored_as):
+            raise UserError(f"{path}: column {column!r} holds {stored_as}, not text; correct it")
 
 
 def _is_string(arrow_type: Any) -> bool:
@@ -197,7 +235,8 @@ def _is_string(arrow_type: Any) -> bool:
     return any(is_layout(arrow_type) for is_layout in layouts)
 
 
-def _require(column: str, columns: Iterable[str], where: str) -> None:
+def require(column: str, columns: Iterable[str], where: str) -> None:
+    """Raises UserError unless exactly one column has this name."""
     columns = list(map(str, columns))
     if columns.count(column) > 1:
         raise UserError(f"{where}: {columns.count(column)} columns are named {column!r}; rename all but one")
@@ -205,8 +244,7 @@ def _require(column: str, columns: Iterable[str], where: str) -> None:
         raise UserError(f"{where}: no column {column!r}; it has {', '.join(columns) or 'none'}")
 
 
-KINDS: dict[str, Callable[[Path, str], Iterator[str]]] = {
-    ".txt": paragraphs,
+TABLES: dict[str, Callable[[Path, Sequence[str]], Iterator[Row]]] = {
     ".jsonl": _json_lines,
     ".ndjson": _json_lines,
     ".json": _json,
@@ -214,3 +252,4 @@ KINDS: dict[str, Callable[[Path, str], Iterator[str]]] = {
     ".tsv": _tsv,
     ".parquet": _parquet,
 }
+KINDS = (".txt", *TABLES)

@@ -12,10 +12,9 @@ from pathlib import Path
 
 from jaxcram import hub
 from jaxcram.errors import UserError, printable
-from jaxcram.text import characters, readers
+from jaxcram.text import characters, readers, tables
 
 BUNDLED_STORIES, BUNDLED_PASSAGES = 6, 2
-_HUB_NAME = re.compile(r"(?P<name>[\w-][\w.-]*(?:/[\w.-]+)?)(?::(?P<config>[\w.-]+))?")
 _STORIES = re.compile(r"stories(?::(.*))?", re.DOTALL)
 _MOST_TEXTS = sys.maxsize // 2
 _MOST_NAMED = 10  # ignored files named in the warning
@@ -250,26 +249,9 @@ def _named(files: list[Path], directory: Path) -> str:
 
 
 def _hub(spec: str, split: str, column: str) -> Iterator[str]:
-    match = _HUB_NAME.fullmatch(spec)
-    if match is None or hub.is_path(spec) or readers.kind(spec) is not None:
+    if not tables.is_hub_name(spec):
         # Shortened, since it may be a text given instead of a path.
         shown = repr(spec) if len(spec) <= 200 else f"{spec[:80]!r}..."
         raise UserError(f"texts={shown}: no such file or directory; check the path")
-    try:
-        from datasets import load_dataset
-    except ImportError as error:
-        raise UserError(
-            f"texts={spec}: no such file, and Hub data sets need the package datasets; pip install datasets"
-        ) from error
-    hub.require_data_set(match["name"])
-    try:
-        rows = load_dataset(match["name"], match["config"], split=split, streaming=True)
-        for number, row in enumerate(rows):
-            yield readers.cell(row, column, f"texts={spec}: row {number}")
-    except UserError:
-        raise
-    except Exception as error:  # many types: unknown name or split, gated data set, no network
-        raise UserError(
-            f"texts={spec}: no such file, nor a readable Hub data set with split {split!r} "
-            f"({characters.first_line(error)}); check the name, the split and the network"
-        ) from error
+    for where, row in tables.hub_rows("texts", spec, split):
+        yield readers.cell(row, column, where)
