@@ -54,7 +54,7 @@ def test_every_program_and_every_column_that_is_named_exists():
         re.findall(r"`(\w+)`", "\n".join(line.split("|")[1] for line in table.splitlines() if "|" in line))
     )
     assert named - rows.COLUMNS.keys() == set()
-    assert len(named) == 18
+    assert len(named) == 22
 
 
 def test_every_config_that_is_named_exists():
