@@ -16,7 +16,7 @@ import numpy as np
 from jaxcram import decode as decoding
 from jaxcram import report
 from jaxcram.cram.profile import Profile
-from jaxcram.cram.run import Task, complete, plan_of
+from jaxcram.cram.run import Task, complete, plan_of, stored_fit
 from jaxcram.cram.settings import CramSettings
 from jaxcram.devices import configuration, environment, processes
 from jaxcram.devices.mesh import MeshShape
@@ -119,7 +119,8 @@ def outline(
     with processes.together():
         ended = finished_lanes(out, recorded, CramSettings().resolved()) if out else 0
     where = str(expanded(out)) if out else "a new directory under runs/"
-    return "\n".join(report.outline(plan_of(where, task, ended)))
+    before = stored_fit(expanded(out)) if out else None
+    return "\n".join(report.outline(plan_of(where, task, ended, before=before)))
 
 
 def _prepare(

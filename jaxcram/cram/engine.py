@@ -152,15 +152,16 @@ class Engine:
                 )
         return nll
 
-    def _shrink(self, error: JaxRuntimeError) -> None:
+    def _shrink(self, error: JaxRuntimeError, widest: int) -> None:
         """Choose smaller passes after device memory ran out, and at last to recompute layers.
 
+        `widest` is the most lanes of a pass that may have failed: fewer do not help where it is one.
         Of several processes one cannot shrink its passes alone: it says what to start again with.
 
         Raises:
             UserError: there is nothing smaller, or nothing that this process may choose.
         """
-        smaller = self.fit.plan.halved()
+        smaller = self.fit.plan.halved() if widest > 1 else None
         if not smaller and (self.fit.remat or self._settings.remat is not None):
             remedy = "" if self.fit.remat else "remat, "
             raise UserError(
@@ -254,10 +255,11 @@ class Engine:
                 self._chunk()
                 break
             except JaxRuntimeError as error:
+                widest = max((turn.bucket.lanes for turn in self._scheduler.under_way), default=1)
                 self._groups.drop()
                 self._scheduler.drop()
                 if not device_memory.ran_out(error):
                     raise
-                self._shrink(error)
+                self._shrink(error, widest)
         ended, self._ended = self._ended, []
         return ended

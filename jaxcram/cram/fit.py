@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from jax.errors import JaxRuntimeError
 
 from jaxcram.cram import pass_bytes, roofline
 from jaxcram.cram.groups import DeviceGroups
 from jaxcram.cram.lanes import PassSettings
 from jaxcram.cram.plan import PassTime, Plan, Work
 from jaxcram.cram.settings import CramSettings
-from jaxcram.devices import mesh, processes
+from jaxcram.devices import device_memory, mesh, processes
 from jaxcram.devices.compilation import cache_directory
 from jaxcram.errors import UserError
 from jaxcram.models.decoder import Decoder
@@ -57,7 +58,7 @@ def fit_of_json(values: Mapping[str, Any] | None) -> Fit | None:
     try:
         asked, devices = values["asked"], values["devices"]
         return Fit((asked[0], asked[1]), tuple(devices), Plan.of_json(values["plan"]), values["remat"])
-    except (LookupError, TypeError):
+    except (LookupError, TypeError, ValueError):
         return None
 
 
@@ -82,13 +83,14 @@ def fit_run(
     tell("measuring once how long passes take with this model on this device")
     run, start = _Run(model, settings, lengths), time.perf_counter()
     measured = run.measured()
-    each = PassTime(*processes.from_first(lambda: [measured.fixed_s, measured.token_s]))
+    each = _agreed(measured)
     took = f"measured in {time.perf_counter() - start:.0f} s"
     if run.file:
         took += f", and kept in {run.file}"
         with suppress(OSError, UserError):  # without the file, the next start only measures again
             run.file.parent.mkdir(parents=True, exist_ok=True)
-            disk.replace(run.file, json.dumps(dataclasses.asdict(each)).encode() + b"\n")
+            kept = {"fixed_s": each.fixed_s, "token_s": each.token_s}
+            disk.replace(run.file, json.dumps(kept).encode() + b"\n")
     fixed, token = f"{1e3 * each.fixed_s:.2g} ms", f"{1e3 * each.token_s:.2g} ms"
     return run.fit(run.plan(each), f"a pass takes {fixed} and {token} a token ({took})")
 
@@ -104,8 +106,9 @@ def known_fit(
     if settings.token_budget:
         budget = int(min(settings.token_budget, run.most_tokens))
         return run.fit(Plan.of_budget(run.work, budget, roofline.at_once(model), run.room))
-    stored = processes.from_first(lambda: _stored(run.file))
-    return run.fit(run.plan(PassTime(*stored))) if stored else None
+    file = run.file  # outside of what process 0 does alone: it asks all of them
+    stored = processes.from_first(lambda: _stored(file))
+    return run.fit(run.plan(PassTime(stored[0], stored[1]))) if stored else None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -129,8 +132,10 @@ class _Run:
 
     @property
     def devices(self) -> tuple[str, ...]:
-        """Platform and kind of every device."""
-        return tuple(f"{x.platform}: {x.device_kind}" for x in mesh.of(self.model).devices.flat)
+        """Platform and kind of every device, their mesh, and the number of processes."""
+        whole = mesh.of(self.model)
+        kinds = (f"{device.platform}: {device.device_kind}" for device in whole.devices.flat)
+        return (*kinds, f"mesh: {dict(whole.shape)}", f"processes: {processes.count()}")
 
     @property
     def work(self) -> Work:
@@ -153,14 +158,18 @@ class _Run:
     @functools.cached_property
     def most_tokens(self) -> float:
         """Padded tokens of a pass that fit into the device's memory."""
-        return processes.from_first(lambda: self._most_tokens(remat=self.remat))
+        remat = self.remat
+        return processes.from_first(lambda: self._most_tokens(remat=remat))
 
     def _most_tokens(self, *, remat: bool) -> float:
         return pass_bytes.most_tokens(self.model, max(self.lengths), self.settings.num_memory, remat=remat)
 
     def plan(self, time: PassTime) -> Plan:
         """The plan if passes take so long."""
-        at_once = roofline.at_once(self.model)
+        at_once, time = (
+            roofline.at_once(self.model),
+            dataclasses.replace(time, before=self.settings.num_memory - 1),
+        )
         return Plan.best(self.work, time, at_once, self.room, self.most_tokens)
 
     def fit(self, plan: Plan, note: str = "") -> Fit:
@@ -173,16 +182,24 @@ class _Run:
         """Time of a pass, by two buckets of the plan that the roofline alone leads to."""
         passes = PassSettings.of(self.settings, self.remat)
         mem_shape = (self.settings.num_memory, self.model.config.width)
-        guess = roofline.guessed(self.model)
+        guess = _agreed(roofline.guessed(self.model))
         plan = self.plan(guess)
-        sizes = [bucket.tokens * bucket.lanes for bucket in plan.buckets]
+        sizes = [(bucket.tokens + plan.time.before) * bucket.lanes for bucket in plan.buckets]
         larger = next((i for i, size in enumerate(sizes) if size >= 3 * sizes[0]), None)
         groups = DeviceGroups(self.model, plan.at_once)
-        seconds = roofline.measured(groups, mem_shape, plan.buckets[0], passes)
-        slope = 0.0
-        if larger:
-            larger_s = roofline.measured(groups, mem_shape, plan.buckets[larger], passes)
-            slope = (larger_s - seconds) / (sizes[larger] - sizes[0])
+        try:
+            seconds, slope = roofline.measured(groups, mem_shape, plan.buckets[0], passes), 0.0
+            if larger:
+                larger_s = roofline.measured(groups, mem_shape, plan.buckets[larger], passes)
+                slope = (larger_s - seconds) / (sizes[larger] - sizes[0])
+        except JaxRuntimeError as error:
+            if not device_memory.ran_out(error):
+                raise
+            if processes.count() > 1:
+                raise UserError(
+                    "out of device memory while passes were measured: give token_budget=N, or remat"
+                ) from error
+            return guess  # the run itself finds out what fits
         return _agreeing(guess, seconds, slope, sizes[0])
 
     @property
@@ -202,6 +219,12 @@ class _Run:
         ]
         key = hashlib.sha256(repr(identity).encode()).hexdigest()[:16]
         return None if directory is None else directory / f"pass_time_{key}.json"
+
+
+def _agreed(time: PassTime) -> PassTime:
+    """The time that process 0 found."""
+    fixed_s, token_s = processes.from_first(lambda: [time.fixed_s, time.token_s])
+    return PassTime(fixed_s, token_s)
 
 
 def _agreeing(guess: PassTime, seconds: float, slope: float, tokens: int) -> PassTime:

@@ -1,4 +1,4 @@
-"""The plan of a run: the shapes of its passes and how many of them run at once, by predicted time.
+"""The plan of a run: the shapes of its passes, by predicted time.
 
 A pass follows a roofline: a fixed part (the weights are read, kernels started) and a part for every padded
 token. Short buckets save padding, and wide passes share the fixed part; but every bucket is a program to
@@ -21,7 +21,7 @@ from jaxcram.cram.settings import StageSettings
 # before where that is; lanes of the bundled model took 80 for each token of theirs, of SmolLM2-135M 75.
 STEPS_PER_TOKEN = 100
 # Half-empty passes of a bucket that drains, as a multiple of the passes of one lane (`benchmarks/NOTES.md`).
-DRAINS = 3.0
+DRAINS = 4.0
 # To compile a bucket's program, s; a constant, so that a full compilation cache does not change the plan.
 COMPILE_S = 4.0
 # With so few tokens XLA computes several lanes in one vector on CPU, and since JAX 0.12 it rounds those
@@ -31,18 +31,21 @@ _SHORT, _VECTOR = 8, 8
 
 @dataclasses.dataclass(frozen=True)
 class PassTime:
-    """Seconds of a pass by its shape: `fixed_s`, and `token_s` for every padded token."""
+    """Seconds of a pass by its shape.
+
+    Attributes:
+        fixed_s: of every pass.
+        token_s: for every padded token more.
+        before: tokens of a lane besides those of its target: K - 1, since the last is predicted and not read.
+    """
 
     fixed_s: float
     token_s: float
+    before: int = 0
 
     def __call__(self, bucket: Bucket) -> float:
         """Seconds of one pass."""
-        return self.fixed_s + self.token_s * bucket.tokens * bucket.lanes
-
-    def scaled(self, factor: float) -> PassTime:
-        """The time of a pass that takes so many times as long, whatever its shape."""
-        return PassTime(factor * self.fixed_s, factor * self.token_s)
+        return self.fixed_s + self.token_s * (bucket.tokens + self.before) * bucket.lanes
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -147,9 +150,8 @@ class Plan:
 
     @property
     def token_budget(self) -> int:
-        """Padded tokens of the largest pass with several lanes, or of the largest if all have one."""
-        several = [tokens * lanes for tokens, lanes in self.buckets if lanes > 1]
-        return max(several or [tokens for tokens, _ in self.buckets])
+        """The budget that `of_budget` keeps to with passes no larger than these; 1 if all have one lane."""
+        return max((tokens * lanes for tokens, lanes in self.buckets if lanes > 1), default=1)
 
     def bucket(self, prefix: int) -> Bucket:
         """The shape of passes in which a prefix is optimised."""
@@ -167,9 +169,21 @@ class Plan:
 
     @classmethod
     def of_json(cls, values: dict[str, Any]) -> Self:
-        """The plan that `dataclasses.asdict` made this of."""
-        buckets = tuple(Bucket(*bucket) for bucket in values["buckets"])
-        return cls(buckets, values["at_once"], PassTime(**values["time"]), values["seconds"])
+        """The plan that `dataclasses.asdict` made this of.
+
+        Raises:
+            LookupError, TypeError, ValueError: it is none.
+        """
+        buckets = tuple(Bucket(int(tokens), int(lanes)) for tokens, lanes in values["buckets"])
+        lengths = [bucket.tokens for bucket in buckets]
+        if (
+            not buckets
+            or lengths != sorted(set(lengths))
+            or min(map(min, buckets)) < 1
+            or values["at_once"] < 1
+        ):
+            raise ValueError(f"no plan of passes: {values}")
+        return cls(buckets, int(values["at_once"]), PassTime(**values["time"]), float(values["seconds"]))
 
 
 def _candidates(longest: int, max_positions: int) -> list[int]:
@@ -179,7 +193,8 @@ def _candidates(longest: int, max_positions: int) -> list[int]:
         octave = lengths[-1]
         lengths += [octave + quarter * octave // 4 for quarter in (1, 2, 3, 4)]
     last = longest if longest <= 16 else -(-longest // 8) * 8
-    return [*(length for length in lengths if length < last), min(last, max_positions)]
+    last = min(last, max_positions)
+    return [*(length for length in lengths if length < last), last]
 
 
 def _widest(
@@ -191,8 +206,9 @@ def _widest(
     while the bucket drains (`DRAINS`). With a + b B T seconds a pass the sum is least at
     B^2 = N a / (R E b T).
     """
-    most = max(1, int(min(-(-lanes // at_once), most_tokens // length)))
-    root = math.sqrt(lanes * time.fixed_s / (at_once * DRAINS * time.token_s * length))
+    own = length + time.before
+    most = max(1, int(min(-(-lanes // at_once), most_tokens / own)))
+    root = math.sqrt(lanes * time.fixed_s / (at_once * DRAINS * time.token_s * own))
     options = []
     for width in (math.floor(root), math.ceil(root)):
         bucket = Bucket(length, _seats(min(max(1, width), most), length))

@@ -26,7 +26,7 @@ from jaxcram.devices.interruption import StopRequest
 from jaxcram.errors import Interrupted
 from jaxcram.models.decoder import Decoder
 from jaxcram.results.checkpoint import Checkpoints
-from jaxcram.results.directory import RunDirectory
+from jaxcram.results.directory import RunDirectory, stored_plan
 from jaxcram.results.reading import load_lanes
 from jaxcram.results.table import Job
 from jaxcram.text.tokens import Sample
@@ -91,7 +91,7 @@ def complete(directory: RunDirectory, task: Task, show: Show) -> None:
             decoded = verify.decode_outcomes(task.decoder, ordered, tokens)
             with processes.together():
                 pass  # all rows are on disk before there is a summary
-            values = _summarise(task, ordered, decoded, spent)
+            values = _summarise(task, ordered, decoded, spent, stored_fit(directory.path))
             processes.from_first(lambda: directory.write_summary(values))
     checkpoints.remove()
 
@@ -182,7 +182,11 @@ def _loop(
 
 
 def _summarise(
-    task: Task, outcomes: list[Outcome], decoded: dict[int, dict[str, np.ndarray]], spent: _Spent
+    task: Task,
+    outcomes: list[Outcome],
+    decoded: dict[int, dict[str, np.ndarray]],
+    spent: _Spent,
+    fit: Fit | None,
 ) -> dict[str, Any]:
     """What summary.json says."""
     totals = spent.totals()
@@ -191,8 +195,8 @@ def _summarise(
         **summary.of_lanes(outcomes, decoded, task.samples, task.kinds, task.to_text),
         **totals,
         "useful_share": useful / paid if paid else None,
-        "token_budget": spent.progress.token_budget,
-        "remat": spent.progress.remat,
+        "token_budget": fit and fit.plan.token_budget,
+        "remat": fit and fit.remat,
         "model": task.name,
         "mode": task.settings.stages.mode,
         "versions": summary.versions(),
@@ -203,7 +207,7 @@ def _summarise(
 
 def _fitted(directory: RunDirectory, task: Task, show: Show) -> Fit:
     """How the run is fitted to its devices: as at its first start, if that still serves."""
-    before = fit_of_json(processes.from_first(directory.plan))
+    before = stored_fit(directory.path)
     lengths = [len(sample.tokens) for sample in task.samples]
     fit = fit_run(task.decoder, task.settings, lengths, before, show.tell)
     if fit != before:
@@ -213,13 +217,26 @@ def _fitted(directory: RunDirectory, task: Task, show: Show) -> Fit:
     return fit
 
 
+def stored_fit(path: Path) -> Fit | None:
+    """How the run in a directory is fitted to its devices; None if that is still to be chosen."""
+    return fit_of_json(processes.from_first(lambda: stored_plan(path)))
+
+
 def plan_of(
-    out: str | Path, task: Task, finished: int, saved: Snapshot | None = None, fit: Fit | None = None
+    out: str | Path,
+    task: Task,
+    finished: int,
+    saved: Snapshot | None = None,
+    fit: Fit | None = None,
+    before: Fit | None = None,
 ) -> Outline:
-    """What a task is going to do in a directory where so many lanes are finished, and some were saved."""
+    """What a task is going to do in a directory where so many lanes are finished, and some were saved.
+
+    Without a `fit` it is told as far as it is known, where `before` is stored with the run.
+    """
     if fit is None:
         lengths = [len(sample.tokens) for sample in task.samples]
-        fit = known_fit(task.decoder, task.settings, lengths)
+        fit = known_fit(task.decoder, task.settings, lengths, before)
     return outline(str(out), (task.name, task.decoder), task.samples, task.settings, finished, saved, fit)
 
 

@@ -106,6 +106,11 @@ class Scheduler:
         return made
 
     @property
+    def busy(self) -> int:
+        """Devices, or passes that share the cores, that have a chunk."""
+        return min(len(self._now) * self._group_size, self.plan.at_once)
+
+    @property
     def under_way(self) -> list[Turn]:
         """The turns in progress, in the order in which they were made."""
         return list(self._now.values())

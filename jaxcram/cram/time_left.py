@@ -48,8 +48,7 @@ class TimeLeft:
 
     def book(self, now: float, scheduler: Scheduler, bucket: Bucket, passes: int) -> None:
         """Record that passes of a bucket have run; `now` is the time since the start, in seconds."""
-        busy = min(len(scheduler.under_way), scheduler.plan.at_once)
-        self._busy_s += busy * (now - self._now)
+        self._busy_s += scheduler.busy * (now - self._now)
         self._now = now
         self._cost += passes * scheduler.plan.time(bucket)
 

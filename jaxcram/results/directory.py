@@ -183,15 +183,6 @@ class RunDirectory:
             if missing:
                 time.sleep(0.01)
 
-    def plan(self) -> dict[str, Any] | None:
-        """What plan.json says; None if there is none, or if it is damaged, which is reported."""
-        file = self.path / PLAN
-        try:
-            return documents.read_object(file) if file.exists() else None
-        except UserError as error:
-            _LOGGER.warning("%s; the shapes of passes are chosen again", error)
-            return None
-
     def write_plan(self, plan: Mapping[str, Any]) -> None:
         """Writes plan.json."""
         disk.replace(self.path / PLAN, documents.json_bytes(documents.plain(plan)))
@@ -224,6 +215,16 @@ class RunDirectory:
             if self._log_works:
                 _LOGGER.warning("%s: cannot be written (%s); going on", self.path / LOG, error.strerror)
             self._log_works = False
+
+
+def stored_plan(path: Path) -> dict[str, Any] | None:
+    """What plan.json of a run says; None if there is none, or if it is damaged, which is reported."""
+    file = path / PLAN
+    try:
+        return documents.read_object(file) if file.exists() else None
+    except (OSError, ValueError) as error:
+        _LOGGER.warning("%s: %s; the shapes of passes are chosen again", file, error)
+        return None
 
 
 def finished_lanes(

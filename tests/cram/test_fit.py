@@ -4,6 +4,7 @@ from unittest import mock
 
 import jax
 import pytest
+from jax.errors import JaxRuntimeError
 
 from jaxcram.cram import chunk, pass_bytes, roofline
 from jaxcram.cram import fit as fitting
@@ -192,3 +193,22 @@ def test_passes_are_guessed_from_the_weights_and_the_rate_of_a_product(tiny, mon
     found = roofline.guessed(tiny)
     assert found.fixed_s == pytest.approx(tiny.config.num_layers * roofline.LAYER_S + 2 * heads * 2e-6)
     assert found.token_s == pytest.approx(2 * layers * 1e-3 / roofline.ROWS / roofline.EFFICIENCY)
+
+
+def test_a_device_that_is_too_small_for_what_is_measured_leaves_the_roofline(
+    tiny, cache, passes, monkeypatch
+):
+    def measured(groups, mem_shape, bucket, settings):
+        raise JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
+
+    monkeypatch.setattr(roofline, "measured", measured)
+    time = fit_run(tiny, SETTINGS, LENGTHS).plan.time
+    assert (time.fixed_s, time.token_s) == (0.08, 0.012)
+
+
+def test_a_fit_of_another_mesh_or_number_of_processes_does_not_serve(tiny, cache, passes, monkeypatch):
+    """How many passes run at once would be another number."""
+    fit = fit_run(tiny, SETTINGS, LENGTHS)
+    assert fit.devices == ("cpu: cpu", "mesh: {'lanes': 1, 'fsdp': 1, 'model': 1}", "processes: 1")
+    other = dataclasses.replace(fit, devices=(*fit.devices[:2], "processes: 2"), remat=True)
+    assert fit_run(tiny, SETTINGS, LENGTHS, before=other) == dataclasses.replace(fit, note="")

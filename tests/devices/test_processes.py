@@ -111,6 +111,17 @@ def test_several_processes_write_the_same_rows_as_one(count, tiny_model, tmp_pat
     assert len(of_together["devices"]) == len(of_alone["devices"]) == 2 * count
 
 
+def test_processes_agree_on_what_is_measured(tiny_model, tmp_path, monkeypatch):  # noqa: F811
+    """With an empty cache each times its own passes; a plan of its own would have it wait for ever."""
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "cache"))
+    found = ends(start_all(tiny_model, tmp_path / "run", 2, "--token_budget=auto"))
+    assert [code for code, _, _ in found] == [0, 0], found
+    assert len(load_summary(tmp_path / "run")["lanes"]) == 16
+    (kept,) = (tmp_path / "cache").glob("pass_time_*.json")
+    plan = json.loads((tmp_path / "run" / "plan.json").read_text())["plan"]
+    assert {name: plan["time"][name] for name in ("fixed_s", "token_s")} == json.loads(kept.read_text())
+
+
 def test_one_process_finishes_an_interrupted_run_of_two(tiny_model, tmp_path):  # noqa: F811
     """Bitwise equal on the same number of devices; on fewer, every row records its mesh."""
     alone, left, fewer = tmp_path / "alone", tmp_path / "left", tmp_path / "fewer"
