@@ -10,14 +10,15 @@ Where things are. A module imports only from rooms below its own (tests/test_arc
     loading    a model with its tokenizer, by path or Hub name
     report/    text output: outline, progress, table, example
     options    the keyword settings of api.cram, with the names of the flags
-    evaluate/  tasks and their items; scores of multiple choice, and accuracies with their intervals
+    evaluate/  tasks and their items; scores of multiple choice, and accuracies with their intervals;
+               knockout sweeps, attention masses
     train/     pretraining of small decoders
     cram/      cramming: settings, parametrisation, objective, optimiser, stages, the pass over lanes, the
                scheduler, and the loop of a run
     figures/   matplotlib figures from rows
     analysis/  numbers computed from rows: correlation of steps with surprisal, length of trajectories
     decode     greedy decoding of texts from embeddings
-    forward    one forward pass over memory and text
+    forward    one forward pass over memory and text: what predicts each token, attention mass
     models/    decoders, one file per family; loading, saving and sharding of checkpoints
     results/   a run on disk: directory, settings, identity, tables and their columns, log, checkpoints
     text/      sources of texts, tokenizers and targets

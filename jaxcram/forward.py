@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 
 from jaxcram.devices import mesh
 from jaxcram.models import head
-from jaxcram.models.decoder import Decoder
+from jaxcram.models.decoder import Decoder, Knockout, OwnRowKnockout
 
 Array = jax.Array | np.ndarray
 
@@ -25,7 +25,7 @@ def predict(
     tokens_BxT: jax.Array,
     *,
     given_BxP: jax.Array | None = None,
-    knockout_BxL: jax.Array | None = None,
+    knockout_BxL: Knockout | None = None,
     remat: bool = False,
 ) -> jax.Array:
     """Hidden states that predict the target under teacher forcing.
@@ -33,9 +33,10 @@ def predict(
     Args:
         model: the frozen decoder.
         mem_BxKxD: memory embeddings, fp32, cast to the decoder's dtype here; None for the text alone.
-        tokens_BxT: target tokens; the last column is predicted and never read.
+        tokens_BxT: target tokens; the last column is predicted and not read.
         given_BxP: visible tokens between memory and target, which are read and not predicted.
-        knockout_BxL: where True, given tokens and target do not see the memory at that layer of that lane.
+        knockout_BxL: where True, given tokens and target do not see the memory at that layer of that lane. An
+            `OwnRowKnockout` also lets the memory see the last token, as all others.
         remat: recompute each layer in the backward pass instead of keeping its activations.
 
     Returns:
@@ -43,14 +44,20 @@ def predict(
         predicts token i + 1.
     """
     text_BxN = tokens_BxT if given_BxP is None else jnp.concatenate([given_BxP, tokens_BxT], axis=1)
-    inputs_BxNxD = model.embed(text_BxN[:, :-1])
-    num_memory = 0
-    if mem_BxKxD is not None:
-        inputs_BxNxD = jnp.concatenate([mem_BxKxD.astype(inputs_BxNxD.dtype), inputs_BxNxD], axis=1)
-        num_memory = mem_BxKxD.shape[1]
+    reads_last = isinstance(knockout_BxL, OwnRowKnockout)
+    inputs_BxNxD = _inputs(model, mem_BxKxD, text_BxN if reads_last else text_BxN[:, :-1])
+    num_memory = 0 if mem_BxKxD is None else mem_BxKxD.shape[1]
     num_before = num_memory + text_BxN.shape[1] - tokens_BxT.shape[1]
     hidden = model(inputs_BxNxD, num_memory=num_memory, knockout_BxL=knockout_BxL, remat=remat)
-    return hidden[:, max(num_before - 1, 0) :]
+    return hidden[:, max(num_before - 1, 0) : -1 if reads_last else None]
+
+
+def _inputs(model: Decoder, mem_BxKxD: jax.Array | None, tokens_BxN: jax.Array) -> jax.Array:
+    """The memory, if any, and embedded tokens [B, K + N, D]."""
+    inputs_BxNxD = model.embed(tokens_BxN)
+    if mem_BxKxD is None:
+        return inputs_BxNxD
+    return jnp.concatenate([mem_BxKxD.astype(inputs_BxNxD.dtype), inputs_BxNxD], axis=1)
 
 
 def token_nll(
@@ -59,7 +66,7 @@ def token_nll(
     tokens_SxT: Array,
     *,
     given_SxP: Array | None = None,
-    knockout_SxL: Array | None = None,
+    knockout_SxL: Knockout | None = None,
 ) -> jax.Array:
     """-log p of every target token under teacher forcing, nats, fp32 [S, T].
 
@@ -70,13 +77,13 @@ def token_nll(
 
 
 @jax.jit(static_argnames="devices")
-def _token_nll(model: Decoder, per_lane: tuple[Array | None, ...], devices: Mesh) -> jax.Array:
+def _token_nll(model: Decoder, per_lane: tuple[Array | Knockout | None, ...], devices: Mesh) -> jax.Array:
     def share(
         model: Decoder,
         mem_BxKxD: jax.Array | None,
         tokens_BxT: jax.Array,
         given_BxP: jax.Array | None,
-        knockout_BxL: jax.Array | None,
+        knockout_BxL: Knockout | None,
     ) -> jax.Array:
         hidden = predict(model, mem_BxKxD, tokens_BxT, given_BxP=given_BxP, knockout_BxL=knockout_BxL)
         unpredicted = tokens_BxT.shape[1] - hidden.shape[1]
@@ -87,5 +94,65 @@ def _token_nll(model: Decoder, per_lane: tuple[Array | None, ...], devices: Mesh
             tokens_BxT[:, unpredicted:],
         )
         return jnp.pad(nll, ((0, 0), (unpredicted, 0)))
+
+    return mesh.spread(share, devices)(model, *per_lane).unpack()
+
+
+def token_logits(
+    model: Decoder,
+    mem_SxKxD: Array | None,
+    tokens_SxT: Array,
+    knockout_SxL: Knockout | None = None,
+) -> jax.Array:
+    """Logits of every target token under teacher forcing, fp32 [S, T, V], all in device memory at once.
+
+    The arguments are those of `token_nll`. Without memory nothing predicts token 0, whose logits are NaN.
+    """
+    return _token_logits(model, (mem_SxKxD, tokens_SxT, knockout_SxL), mesh.of(model))
+
+
+@jax.jit(static_argnames="devices")
+def _token_logits(model: Decoder, per_lane: tuple[Array | Knockout | None, ...], devices: Mesh) -> jax.Array:
+    def share(
+        model: Decoder, mem_BxKxD: jax.Array | None, tokens_BxT: jax.Array, knockout_BxL: Knockout | None
+    ) -> jax.Array:
+        logits = model.logits(predict(model, mem_BxKxD, tokens_BxT, knockout_BxL=knockout_BxL))
+        unpredicted = tokens_BxT.shape[1] - logits.shape[1]
+        return jnp.pad(logits, ((0, 0), (unpredicted, 0), (0, 0)), constant_values=jnp.nan)
+
+    return mesh.spread(share, devices)(model, *per_lane).unpack()
+
+
+def attention_mass(model: Decoder, mem_SxKxD: Array | None, tokens_SxT: Array, lengths_S: Array) -> jax.Array:
+    """How much of its attention the text gives to the memory at each layer, fp32 [S, L], 0 to 1.
+
+    The sum of the weights on the memory, averaged over heads and over the tokens of the text, the last one
+    included. The memory's own rows do not count: of one embedding all weight is on itself.
+
+    Args:
+        model: the frozen decoder.
+        mem_SxKxD: memory embeddings; None measures the weight on the text's first token, which is BOS if the
+            tokenizer adds it, averaged over the tokens after it (NaN if there are none).
+        tokens_SxT: texts, padded at their ends.
+        lengths_S: tokens of each text, padding excluded.
+    """
+    return _attention_mass(model, (mem_SxKxD, tokens_SxT, lengths_S), mesh.of(model))
+
+
+@jax.jit(static_argnames="devices")
+def _attention_mass(model: Decoder, per_lane: tuple[Array | None, ...], devices: Mesh) -> jax.Array:
+    def share(
+        model: Decoder, mem_BxKxD: jax.Array | None, tokens_BxT: jax.Array, lengths_B: jax.Array
+    ) -> jax.Array:
+        inputs = _inputs(model, mem_BxKxD, tokens_BxT)
+        num_memory = inputs.shape[1] - tokens_BxT.shape[1]
+        num_first, query_T = num_memory or 1, jnp.arange(inputs.shape[1])
+        counted_BxT = (query_T >= num_first) & (query_T < num_memory + lengths_B[:, None])
+
+        def mass(weights_BxGxRxTxS: jax.Array) -> jax.Array:
+            on_first_BxT = weights_BxGxRxTxS[..., :num_first].sum(-1).mean((1, 2))
+            return on_first_BxT.mean(1, where=counted_BxT)
+
+        return model.measured(inputs, mass).T
 
     return mesh.spread(share, devices)(model, *per_lane).unpack()

@@ -53,7 +53,7 @@ ONLY = {
     },
     "orbax": {"results.checkpoint"},
     "safetensors": {"models.port", "models.tensors"},
-    "scipy": {"analysis.surprisal"},
+    "scipy": {"analysis.surprisal", "evaluate.attention"},
     "torch": set(),
     "transformers": set(),
 }

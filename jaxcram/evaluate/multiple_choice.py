@@ -28,7 +28,7 @@ import numpy as np
 from jaxcram.errors import UserError
 from jaxcram.evaluate.choices import Choices
 from jaxcram.evaluate.packing import BATCH_TOKENS, text_nlls
-from jaxcram.models.decoder import Decoder
+from jaxcram.models.decoder import Decoder, Knockout
 
 
 class _Kind(NamedTuple):
@@ -80,7 +80,7 @@ def score(
     mem_IxKxD: np.ndarray | None = None,
     *,
     names: Collection[str] | None = None,
-    knockout_IxL: np.ndarray | None = None,
+    knockout_IxL: Knockout | None = None,
     batch_tokens: int = BATCH_TOKENS,
 ) -> list[Score]:
     """Scores of items, all endings batched.
@@ -130,7 +130,7 @@ def _nlls(
     mem_IxKxD: np.ndarray | None,
     *,
     context: bool,
-    knockout_IxL: np.ndarray | None,
+    knockout_IxL: Knockout | None,
     batch_tokens: int,
 ) -> list[list[np.ndarray]]:
     """-log p of the tokens of what is read, fp32 [n] of each ending of each item."""
@@ -144,7 +144,7 @@ def _nlls(
         texts,
         None if mem_IxKxD is None else np.asarray(mem_IxKxD, np.float32),
         owner_S=np.repeat(np.arange(len(choices)), [len(item.texts) for item in choices]),
-        knockout_IxL=None if knockout_IxL is None else np.asarray(knockout_IxL, bool),
+        knockout_IxL=knockout_IxL,
         batch_tokens=batch_tokens,
     )
     flat = iter(nlls)

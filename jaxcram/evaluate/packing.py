@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from jaxcram.devices import mesh
 from jaxcram.forward import token_nll
-from jaxcram.models.decoder import Decoder
+from jaxcram.models.decoder import Decoder, Knockout, OwnRowKnockout
 from jaxcram.text.tokens import pad_tokens
 
 BATCH_TOKENS = 2048  # of a pass, padding included
@@ -63,13 +63,47 @@ def _ceil(number: int, multiple: int) -> int:
     return -(-number // multiple) * multiple
 
 
+def per_text(
+    function: Callable[[list[int], np.ndarray], jax.Array],
+    texts: Sequence[np.ndarray],
+    keys: Sequence[bytes],
+    *,
+    batch_tokens: int = BATCH_TOKENS,
+    places: int = 1,
+) -> list[np.ndarray]:
+    """What a function of padded texts has for each of them, in the order of `texts`.
+
+    Args:
+        function: maps the indices of B texts and their padded tokens int32 [B, T] to an array [B, ...].
+        texts: int32 [n] of each.
+        keys, batch_tokens, places: see `pack`.
+    """
+    found: list[np.ndarray] = [np.empty(0)] * len(texts)
+
+    def fetch(batch: Batch, results: jax.Array) -> None:
+        for i, result in zip(batch.members, np.asarray(results), strict=False):
+            found[i] = result.copy()
+
+    under_way: tuple[Batch, jax.Array] | None = None
+    lengths = [len(text) for text in texts]
+    for batch in pack(lengths, keys, batch_tokens=batch_tokens, places=places):
+        members = batch.members + batch.members[-1:] * (batch.rows - len(batch.members))
+        results = function(members, pad_tokens([texts[i] for i in members], batch.rows, batch.length))
+        if under_way:  # read the last pass while this one runs
+            fetch(*under_way)
+        under_way = batch, results
+    if under_way:
+        fetch(*under_way)
+    return found
+
+
 def text_nlls(
     model: Decoder,
     texts: Sequence[np.ndarray],
     mem_IxKxD: np.ndarray | None = None,
     *,
     owner_S: np.ndarray | None = None,
-    knockout_IxL: np.ndarray | None = None,
+    knockout_IxL: Knockout | None = None,
     batch_tokens: int = BATCH_TOKENS,
 ) -> list[np.ndarray]:
     """-log p of every token of texts, in nats.
@@ -80,7 +114,7 @@ def text_nlls(
         mem_IxKxD: memory embeddings of I items, fp32; None for the text alone.
         owner_S: to which item each text belongs; None if every text is an item of its own.
         knockout_IxL: where True, the texts of the item do not see the memory at that layer (see
-            `forward.predict`).
+            `forward.predict`); of an `OwnRowKnockout` the layers alone, the lengths are those of the texts.
         batch_tokens: tokens of a pass, padding included.
 
     Returns:
@@ -88,32 +122,29 @@ def text_nlls(
         nothing predicts token 0, which has 0.
     """
     owner_S = np.arange(len(texts)) if owner_S is None else owner_S
-    per_item = [x for x in (mem_IxKxD, knockout_IxL) if x is not None]
-    keys = [_key(text, *(x[owner] for x in per_item)) for text, owner in zip(texts, owner_S, strict=True)]
-    nlls: list[np.ndarray] = [np.empty(0)] * len(texts)
+    own_row = isinstance(knockout_IxL, OwnRowKnockout)
+    layers: Any = knockout_IxL.layers_BxL if isinstance(knockout_IxL, OwnRowKnockout) else knockout_IxL
+    layers_IxL = None if layers is None else np.asarray(layers, bool)
+    per_item = [x for x in (mem_IxKxD, layers_IxL) if x is not None]
+    keys = [key_of(text, *(x[owner] for x in per_item)) for text, owner in zip(texts, owner_S, strict=True)]
+    num_memory = 0 if mem_IxKxD is None else mem_IxKxD.shape[1]
 
-    def fetch(batch: Batch, nll_BxT: jax.Array) -> None:
-        for i, nll_T in zip(batch.members, np.asarray(nll_BxT), strict=False):
-            nlls[i] = nll_T[: len(texts[i])].copy()
+    def knockout(members: list[int]) -> Knockout | None:
+        if layers_IxL is None:
+            return None
+        layers_BxL = layers_IxL[owner_S[members]]
+        lengths = np.asarray([num_memory + len(texts[i]) for i in members], np.int32)
+        return OwnRowKnockout(layers_BxL, lengths) if own_row else layers_BxL
 
-    under_way: tuple[Batch, jax.Array] | None = None
-    lengths, places = [len(text) for text in texts], mesh.places(mesh.of(model))
-    for batch in pack(lengths, keys, batch_tokens=batch_tokens, places=places):
-        members = batch.members + batch.members[-1:] * (batch.rows - len(batch.members))
-        owner_B = owner_S[members]
-        nll_BxT = token_nll(
-            model,
-            None if mem_IxKxD is None else mem_IxKxD[owner_B],
-            pad_tokens([texts[i] for i in members], batch.rows, batch.length),
-            knockout_SxL=None if knockout_IxL is None else knockout_IxL[owner_B],
-        )
-        if under_way:  # read the last pass while this one runs
-            fetch(*under_way)
-        under_way = batch, nll_BxT
-    if under_way:
-        fetch(*under_way)
-    return nlls
+    def nlls(members: list[int], tokens_BxT: np.ndarray) -> jax.Array:
+        mem_BxKxD = None if mem_IxKxD is None else mem_IxKxD[owner_S[members]]
+        return token_nll(model, mem_BxKxD, tokens_BxT, knockout_SxL=knockout(members))
+
+    places = mesh.places(mesh.of(model))
+    found = per_text(nlls, texts, keys, batch_tokens=batch_tokens, places=places)
+    return [nll[: len(text)] for nll, text in zip(found, texts, strict=True)]
 
 
-def _key(*arrays: np.ndarray) -> bytes:
+def key_of(*arrays: np.ndarray) -> bytes:
+    """What orders texts of one length: a digest of all that makes their results."""
     return hashlib.blake2b(b"".join(x.tobytes() for x in arrays), digest_size=16).digest()

@@ -21,7 +21,7 @@ from jaxcram.devices import mesh
 from jaxcram.models import splash
 from jaxcram.models.config import Block, DecoderConfig
 from jaxcram.models.head import Head
-from jaxcram.models.layers import attend, causal_mask, rotary_tables, rotate
+from jaxcram.models.layers import attend, attention_weights, causal_mask, rotary_tables, rotate
 
 # Limits for unrolling. The 30 layers of SmolLM2-135M compile in 3 s, scanned in 1.5 s, but small passes take
 # up to 100 ms less of 110 to 290 ms. Unrolled passes take up to three times the device memory, so layers with
@@ -69,6 +69,24 @@ def _kinds(
     return tables, Kind(rotary_L, config.windows_within(num_keys))
 
 
+class OwnRowKnockout(NamedTuple):
+    """Knockout as published code has it, which bars the memory from its own row too.
+
+    Its softmax then has no key left and is uniform over all of them, the text to come included. There to
+    repeat published numbers; the layers alone, an array, are the right knockout.
+
+    Attributes:
+        layers_BxL: where the memory is knocked out, bool.
+        length_B: positions of each lane that are no padding, memory included; None is all.
+    """
+
+    layers_BxL: Any
+    length_B: Any = None
+
+
+Knockout = jax.Array | np.ndarray | OwnRowKnockout
+
+
 def keep_products(primitive: Any, *args: Any, **params: Any) -> bool:
     """Checkpoint policy: store products with weights and the outputs of attention kernels.
 
@@ -81,12 +99,14 @@ def keep_products(primitive: Any, *args: Any, **params: Any) -> bool:
 
 
 def _run_layers(layers: Any, step: Callable[..., Any], carry: Any, xs_L: Any) -> Any:
-    """Applies `step(carry, (block, x)) -> carry, None` to every layer with its entry x of `xs_L`."""
+    """Applies `step(carry, (block, x)) -> carry, y` to every layer with its entry x of `xs_L`: carry, ys."""
     if not isinstance(layers, nnx.List):
-        return jax.lax.scan(step, carry, (layers, xs_L))[0]
+        return jax.lax.scan(step, carry, (layers, xs_L))
+    ys = []
     for number, block in enumerate(layers):
-        carry, _ = step(carry, (block, jax.tree.map(lambda x, i=number: x[i], xs_L)))
-    return carry
+        carry, y = step(carry, (block, jax.tree.map(lambda x, i=number: x[i], xs_L)))
+        ys.append(y)
+    return carry, jax.tree.map(lambda *y: jnp.stack(y), *ys)
 
 
 class Decoder(nnx.Module):
@@ -133,36 +153,69 @@ class Decoder(nnx.Module):
         inputs_BxTxD: jax.Array,
         *,
         num_memory: int = 0,
-        knockout_BxL: jax.Array | None = None,
+        knockout_BxL: Knockout | None = None,
         remat: bool = False,
     ) -> jax.Array:
         """Hidden states [B, T, D] after the final norm; causal, at positions 0 to T - 1.
 
         Where `knockout_BxL` is True, queries from position `num_memory` on do not attend to the memory (the
-        first `num_memory` keys) at that layer of that lane; queries of the memory itself are unchanged. None
-        and windows that hold all inputs need no mask array, which is faster. `remat` recomputes each layer in
-        the backward pass instead of storing its activations.
+        first `num_memory` keys) at that layer of that lane; queries of the memory itself are unchanged,
+        unless it is an `OwnRowKnockout`. None and windows that hold all inputs need no mask array, which is
+        faster. `remat` recomputes each layer in the backward pass instead of storing its activations.
         """
+        hidden_BxTxD, _ = self._pass(inputs_BxTxD, num_memory, knockout_BxL, remat=remat)
+        return mesh.gathered(self.final_norm)(hidden_BxTxD)
+
+    def measured(self, inputs_BxTxD: jax.Array, measure: Callable[[jax.Array], Any]) -> Any:
+        """What `measure` makes of the attention weights of each layer, arrays with a leading axis L.
+
+        `measure` maps fp32 weights [B, G, R, T, S] of one layer, whose head g R + r is entry (g, r), to
+        something smaller, so that the weights of all layers never exist at once.
+        """
+        return self._pass(inputs_BxTxD, measure=measure)[1]
+
+    def _pass(
+        self,
+        inputs_BxTxD: jax.Array,
+        num_memory: int = 0,
+        knockout: Knockout | None = None,
+        *,
+        remat: bool = False,
+        measure: Callable[[jax.Array], Any] | None = None,
+    ) -> tuple[jax.Array, Any]:
+        """Hidden states before the final norm, and what `measure` makes of each layer's attention weights."""
         positions_T = jnp.arange(inputs_BxTxD.shape[1])
         tables, kinds = _kinds(self.config, positions_T, num_keys=len(positions_T))
+        knockout_BxL, own_row_B = knockout, None
+        if isinstance(knockout_BxL, OwnRowKnockout):
+            knockout_BxL, own_row_B = knockout_BxL
+            own_row_B = jnp.full(len(knockout_BxL), len(positions_T)) if own_row_B is None else own_row_B
 
-        def step(x_BxTxD: jax.Array, layer: tuple[Block, tuple]) -> tuple[jax.Array, None]:
+        def step(x_BxTxD: jax.Array, layer: tuple[Block, tuple]) -> tuple[jax.Array, Any]:
             block, (kind, knocked_B) = mesh.gathered(layer[0]), layer[1]
             mask = None
             if knocked_B is not None or kind.window is not None:
-                mask = causal_mask(positions_T, positions_T, kind.window, knocked_B, num_memory)
+                mask = causal_mask(positions_T, positions_T, kind.window, knocked_B, num_memory, own_row_B)
             with jax.named_scope("attention"):
                 query, key, value = block.qkv(x_BxTxD)
-                attended = self._attend(kind.rotate(query, tables), kind.rotate(key, tables), value, mask)
-            return block.finish(x_BxTxD, attended), None
+                if own_row_B is not None:  # queries of 0 weigh all keys alike
+                    own_BxT = knocked_B[:, None] & (positions_T < num_memory)
+                    query = jnp.where(own_BxT[..., None, None], 0, query)
+                query, key = kind.rotate(query, tables), kind.rotate(key, tables)
+                attended = self._attend(query, key, value, mask)
+                seen = None if measure is None else measure(self._weights(query, key, mask))
+            return block.finish(x_BxTxD, attended), seen
 
         # Inside a scan XLA cannot merge the recomputation with the first computation, so prevent_cse is not
         # needed. In unrolled layers XLA merges them on CPU even with it, so `remat` uses the scan.
         step = jax.checkpoint(step, prevent_cse=False, policy=None if remat else keep_products)
         layers = self._stacked() if remat else self.layers
         knockout_LxB = None if knockout_BxL is None else knockout_BxL.T
-        hidden_BxTxD = _run_layers(layers, step, inputs_BxTxD.astype(self.dtype), (kinds, knockout_LxB))
-        return mesh.gathered(self.final_norm)(hidden_BxTxD)
+        return _run_layers(layers, step, inputs_BxTxD.astype(self.dtype), (kinds, knockout_LxB))
+
+    def _weights(self, query: jax.Array, key: jax.Array, mask: jax.Array | None) -> jax.Array:
+        config = self.config
+        return attention_weights(query, key, mask, scale=config.attention_scale, cap=config.attention_cap)
 
     def _attend(
         self, query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array | None
@@ -241,5 +294,5 @@ class Decoder(nnx.Module):
 
         carry = (inputs_BxTxD.astype(self.dtype), cache.keys, cache.values)
         numbers_L = jnp.arange(self.config.num_layers)
-        hidden_BxTxD, keys, values = _run_layers(self.layers, step, carry, (kinds, numbers_L))
+        (hidden_BxTxD, keys, values), _ = _run_layers(self.layers, step, carry, (kinds, numbers_L))
         return mesh.gathered(self.final_norm)(hidden_BxTxD), Cache(keys, values, seen + length)

@@ -127,7 +127,7 @@ def attend(
         scale: the factor of the scores; None is C^-1/2.
         cap: the scores s become cap tanh(s / cap), by the plain implementation; None leaves them.
     """
-    length, num_kv_heads, head_size = query_BxTxHxC.shape[1], *key_BxSxGxC.shape[2:]
+    length, head_size = query_BxTxHxC.shape[1], query_BxTxHxC.shape[-1]
     scale = head_size**-0.5 if scale is None else scale
     if mask is None and cap is None:
         heads = query_BxTxHxC, key_BxSxGxC, value_BxSxGxC
@@ -141,6 +141,25 @@ def attend(
                 return on_each_device(cudnn, *even)[:, :length]
             case "splash":
                 return on_each_device(functools.partial(splash.attend, scale=scale), *heads)
+    weights = attention_weights(query_BxTxHxC, key_BxSxGxC, mask, scale=scale, cap=cap)
+    weights = weights.astype(value_BxSxGxC.dtype).reshape(*weights.shape[:2], -1, weights.shape[-1])
+    attended = jnp.einsum("BGNS,BSGC->BGNC", weights, value_BxSxGxC)
+    return einops.rearrange(attended, "B G (R T) C -> B T (G R) C", T=length)
+
+
+def attention_weights(
+    query_BxTxHxC: jax.Array,
+    key_BxSxGxC: jax.Array,
+    mask: jax.Array | None,
+    *,
+    scale: float,
+    cap: float | None,
+) -> jax.Array:
+    """What each query takes of each key, fp32 [B, G, R, T, S]: the plain implementation's softmax.
+
+    The arguments are those of `attend`; head g R + r is entry (g, r).
+    """
+    length, num_kv_heads = query_BxTxHxC.shape[1], key_BxSxGxC.shape[2]
     if mask is None:
         mask = jnp.tri(length, dtype=bool)[None, None]
     # The R queries of a group become rows of one product with its keys: G larger products instead of H. On
@@ -150,9 +169,7 @@ def attend(
     scores = scores if cap is None else capped(scores, cap)
     scores_BxGxRxTxS = einops.rearrange(scores, "B G (R T) S -> B G R T S", T=length)
     seen = jnp.where(mask[:, :, None], scores_BxGxRxTxS, jnp.finfo(jnp.float32).min)
-    weights = jax.nn.softmax(seen).astype(value_BxSxGxC.dtype).reshape(scores.shape)
-    attended = jnp.einsum("BGNS,BSGC->BGNC", weights, value_BxSxGxC)
-    return einops.rearrange(attended, "B G (R T) C -> B T (G R) C", T=length)
+    return jax.nn.softmax(seen)
 
 
 def causal_mask(
@@ -161,6 +178,7 @@ def causal_mask(
     window: jax.Array | None = None,
     knocked_B: jax.Array | None = None,
     num_memory: int = 0,
+    own_row_B: jax.Array | None = None,
 ) -> jax.Array:
     """The mask of one layer, boolean [B or 1, 1, T, S]: each query attends to itself and to earlier keys.
 
@@ -170,6 +188,8 @@ def causal_mask(
         knocked_B: lanes in which later queries do not attend to the memory; None is none. Queries of the
             memory itself keep their keys, so every query has at least one key.
         num_memory: number of leading positions that are memory.
+        own_row_B: in lanes that are knocked out, to how many keys, later ones too, queries of the memory
+            attend instead (see `OwnRowKnockout`); None leaves them theirs.
     """
     query, key = query_T[:, None], key_S[None, :]
     mask = (key <= query)[None, None]
@@ -178,4 +198,8 @@ def causal_mask(
     if knocked_B is None:
         return mask
     into_memory = (key < num_memory) & (query >= num_memory)
-    return mask & ~(knocked_B[:, None, None, None] & into_memory)
+    knocked_Bx1x1x1 = knocked_B[:, None, None, None]
+    mask = mask & ~(knocked_Bx1x1x1 & into_memory)
+    if own_row_B is None:
+        return mask
+    return jnp.where(knocked_Bx1x1x1 & (query < num_memory), key < own_row_B[:, None, None, None], mask)
