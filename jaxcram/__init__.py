@@ -5,7 +5,8 @@ From Python, start at `jaxcram.api`; `import jaxcram` alone loads nothing else.
 Where things are. A module imports only from rooms below its own (tests/test_architecture.py checks it):
 
     cli/       the programs: flags -> settings -> a call of api
-    api        the Python interface: load, cram, decode, generate
+    api        the Python interface: load, cram, decode, generate, logits
+    predictions  what a model says: continuations of prompts, logits after an embedding
     runs       runs on disk as Python values: rows, curves, table, decoded texts
     loading    a model with its tokenizer, by path or Hub name
     report/    text output: outline, progress, table, example

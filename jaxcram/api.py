@@ -13,7 +13,6 @@ from typing import Any, Unpack
 import jax
 import numpy as np
 
-from jaxcram import decode as decoding
 from jaxcram import report
 from jaxcram.cram.profile import Profile
 from jaxcram.cram.run import Task, complete, plan_of, stored_fit
@@ -24,6 +23,7 @@ from jaxcram.devices.mesh import of as mesh_of
 from jaxcram.errors import UserError
 from jaxcram.loading import BUNDLED, Model, load_model
 from jaxcram.options import TEXT_OPTIONS, CramOptions, shows_options
+from jaxcram.predictions import generate, logits
 from jaxcram.results import identity
 from jaxcram.results.directory import RunDirectory, finished_lanes
 from jaxcram.results.paths import expanded, recorded
@@ -43,6 +43,7 @@ __all__ = [
     "load_model",
     "load_run",
     "load_texts",
+    "logits",
     "outline",
 ]
 
@@ -228,51 +229,3 @@ def _constants(model: Model, settings: CramSettings) -> dict[str, Any]:
         "device_kind": device.device_kind,
         "mesh": str(MeshShape(**mesh_of(model.decoder).shape)),
     }
-
-
-@configuration.pinned()
-def generate(
-    model: Model, prompt: str, *, max_new_tokens: int = 64, temperature: float = 0.0, seed: int = 0
-) -> str:
-    """Continue a prompt: the quick check that a ported model works.
-
-    Args:
-        model: a loaded model.
-        prompt: the text to continue; BOS is added as the tokenizer says.
-        max_new_tokens: tokens to add; generation ends earlier at an end token, which generation_config.json
-            names, or, where there is none, config.json.
-        temperature: 0 is greedy, else samples from the softmax of logits / temperature.
-        seed: of the sampling.
-
-    Raises:
-        UserError: an empty prompt, a value out of range, more tokens than the model has positions, tokens
-            that it does not have, or logits that are not finite.
-    """
-    if max_new_tokens < 1:
-        raise UserError(f"max_new_tokens {max_new_tokens} must be at least 1")
-    if not temperature >= 0:
-        raise UserError(f"temperature {temperature} must be 0 (greedy) or greater")
-    if not isinstance(prompt, str):
-        raise UserError(f"prompt is of type {type(prompt).__name__}: give a string")
-    ids = model.tokenizer.encode(prompt)
-    if not ids:
-        raise UserError("prompt '' has no tokens: give at least one word")
-    room = model.decoder.config.max_positions
-    if len(ids) + max_new_tokens > room:
-        raise UserError(
-            f"prompt of {len(ids)} tokens and max_new_tokens {max_new_tokens} exceed the model's {room} "
-            "positions: shorten the prompt or lower max_new_tokens"
-        )
-    prompt_1xT = np.asarray([ids], np.int32)
-    new_1xT = decoding.continue_prompt(
-        model.decoder, prompt_1xT, max_new_tokens, configuration.key(seed), temperature
-    )
-    new = np.asarray(new_1xT)[0].tolist()
-    ends = [i for i, token in enumerate(new) if token in model.decoder.config.eos_token_ids]
-    new = new[: ends[0] + 1 if ends else None]  # with the end token, which is not always a special one
-    if -1 in new:
-        raise UserError(
-            f"model {model.name}: its logits at position {len(ids) + new.index(-1) - 1} are not finite, "
-            f"though its weights are; it is damaged, or overflows in {np.dtype(model.decoder.dtype)}"
-        )
-    return model.tokenizer.decode(ids + new)

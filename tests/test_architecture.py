@@ -32,9 +32,10 @@ MAY_IMPORT = {
     "report": {"cram", "errors", "results"},
     "loading": {"devices", "errors", "models", "results", "text"},
     "runs": {"cram", "devices", "errors", "loading", "report", "results", "text"},
+    "predictions": {"decode", "devices", "errors", "evaluate", "forward", "loading"},
     "api": {
-        *("cram", "decode", "devices", "errors", "loading", "models", "options", "report", "results", "runs"),
-        "text",
+        *("cram", "devices", "errors", "loading", "models", "options", "predictions", "report", "results"),
+        *("runs", "text"),
     },
     "cli": {
         *("analysis", "api", "cram", "devices", "documents", "errors", "figures", "report", "results"),
