@@ -14,6 +14,7 @@ All families run in one `Decoder`, a pytree of weights. Outside `jaxcram.models`
     logits       hidden states to scores over the vocabulary
     init_cache   an empty key-value cache
     extend       input embeddings and a cache to hidden states and a cache
+    measured     input embeddings to a measure of every layer's attention weights
     for_backend  the same decoder with its layers as they are quickest on this backend
 
 and through nothing else.
