@@ -19,8 +19,9 @@ from jaxcram.cram import verify
 from jaxcram.cram.rows import Outcome
 from jaxcram.models import port
 from jaxcram.models.decoder import Decoder
-from jaxcram.models.llama import Llama3Scaling, LlamaConfig
+from jaxcram.models.llama import LlamaConfig
 from jaxcram.models.neox import NeoXConfig
+from jaxcram.models.rope import Llama3Scaling
 from jaxcram.results.directory import RunDirectory
 from jaxcram.results.table import Job
 
