@@ -193,7 +193,9 @@ def test_a_run_prints_its_directory_first_and_the_path_of_its_trace(
     earlier = traces / "plugins" / "profile" / "earlier"
     earlier.mkdir(parents=True)
     (earlier / "host.xplane.pb").write_bytes(b"")
-    assert main.main([*command, "--token_budget=24", f"--profile_dir={traces}"]) == 0
+    assert (
+        main.main([*command, "--token_budget=24", "--mesh=lanes:1,model:1", f"--profile_dir={traces}"]) == 0
+    )
     assert shown[0].splitlines()[2:] == [
         "texts     2, of 7 to 16, mean 11.5 tokens",
         "lanes     4: 2 texts x 2 learning rates (0.1, 1) x 1 seed",

@@ -20,6 +20,8 @@ import numpy as np
 from flax import nnx
 
 from jaxcram.cram import chunk, lanes
+from jaxcram.cram.engine import Engine
+from jaxcram.cram.fit import fit_run
 from jaxcram.cram.groups import DeviceGroups
 from jaxcram.cram.rows import Ended
 from jaxcram.cram.settings import CramSettings, OptimizerSettings, StageSettings
@@ -34,7 +36,6 @@ from jaxcram.models.gemma import GemmaConfig
 from jaxcram.models.llama import LlamaConfig
 from jaxcram.models.neox import NeoXConfig
 from jaxcram.text.tokens import Sample, load_tokenizer
-from tests.cram.engines import engine
 
 SIZES = {"width": 32, "num_layers": 2, "num_heads": 4, "head_size": 8, "mlp_width": 64, "norm_eps": 1e-5}
 CONFIGS = {
@@ -157,7 +158,8 @@ def crammed(model: Decoder, texts: Sequence[Sequence[int]], settings: CramSettin
     """The lanes of a run over texts, given as tokens, with all embeddings and curves."""
     samples = [Sample(i, "", np.array(tokens, np.int32)) for i, tokens in enumerate(texts)]
     jobs = jobs_of(samples, settings)
-    ended = engine(model, samples, settings, jobs).chunks(lambda progress: None)
+    fit = fit_run(model, settings, [len(sample.tokens) for sample in samples])
+    ended = Engine(model, samples, settings, jobs, len(jobs), fit).chunks(lambda progress: None)
     return {lane.outcome.job.key: lane for chunk in ended for lane in chunk}
 
 
