@@ -120,7 +120,7 @@ def parts(model: Decoder) -> list[dict]:
             "mesh": list(mesh.of(part).shape.values()),
             "copied": not buffers(part) <= buffers(model),
         }
-        for part in mesh.apart(model)
+        for part in mesh.apart(model, 8)
     ]
 
 
@@ -175,10 +175,10 @@ def exact_prefixes(lanes_: dict[str, Ended]) -> dict[str, list[int]]:
 
 
 def settings(*learning_rates: float, steps: int) -> CramSettings:
-    """Short lanes, two to a pass of 16 tokens."""
+    """Short lanes, two to a pass of 4 tokens, on one device as on four."""
     return CramSettings(
         learning_rates=learning_rates,
-        token_budget=32,
+        token_budget=8,
         stages=StageSettings(max_steps=steps),
         optimizer=OptimizerSettings(warmup_steps=0),
         log_every=7,

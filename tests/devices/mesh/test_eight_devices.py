@@ -83,7 +83,7 @@ def test_the_bundled_model_reaches_the_same_horizons_when_sharded(measured):
 @pytest.mark.parametrize(
     ("text", "devices", "sizes"),
     [
-        ("lanes:8", [0] * 9, [1, 1, 1]),  # the devices of a CPU are the same cores
+        ("lanes:8", [0] * 8, [1, 1, 1]),  # the devices of a CPU are the same cores
         ("lanes:2,model:4", list(range(8)), [1, 1, 4]),
         ("lanes:4,fsdp:2", list(range(8)), [1, 2, 1]),
     ],
