@@ -65,7 +65,8 @@ class Engine:
         self._tokens = {sample.sample_id: sample.tokens for sample in samples if sample.sample_id in needed}
         length_N = np.array([len(self._tokens[job.sample_id]) for job in jobs], np.int32)
         self.fit = fit
-        self._groups = DeviceGroups(model, fit.plan.at_once)
+        # Where several share the cores of a CPU, one more computes while another waits for the host.
+        self._groups = DeviceGroups(model, fit.plan.at_once + (fit.plan.at_once > 1))
         self._scheduler = Scheduler(len(jobs), fit.plan, len(self._groups))
         self._pass = PassSettings.of(settings, fit.remat)
         self.progress = Progress(num_lanes, len(jobs), fit.plan.token_budget, fit.remat, note=fit.note)
