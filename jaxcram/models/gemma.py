@@ -14,7 +14,7 @@ from jaxcram.models import rope
 from jaxcram.models.config import Cut
 from jaxcram.models.fields import FULL, SLIDING, Fields
 from jaxcram.models.layers import OffsetRMSNorm
-from jaxcram.models.llama import LlamaBlock, LlamaConfig
+from jaxcram.models.llama import HEAD_NORMS, WITHOUT_MLP_BIASES, LlamaBlock, LlamaConfig
 
 # What files leave out because transformers has it as the default; the published 4B gives three numbers.
 _DEFAULTS = {
@@ -50,25 +50,10 @@ class GemmaConfig(LlamaConfig):
     architecture: ClassVar[str] = "Gemma3ForCausalLM"
     norms_queries: ClassVar[bool] = True
     checkpoint_names: ClassVar[dict[str, str | tuple[str, ...]]] = {
-        "embedding_VxD": _names("model.embed_tokens.weight"),
-        "layers.attention_norm.weight": _names("model.layers.{}.input_layernorm.weight"),
-        "layers.query.weight": _names("model.layers.{}.self_attn.q_proj.weight"),
-        "layers.query.bias": _names("model.layers.{}.self_attn.q_proj.bias"),
-        "layers.query_norm.weight": _names("model.layers.{}.self_attn.q_norm.weight"),
-        "layers.key.weight": _names("model.layers.{}.self_attn.k_proj.weight"),
-        "layers.key.bias": _names("model.layers.{}.self_attn.k_proj.bias"),
-        "layers.key_norm.weight": _names("model.layers.{}.self_attn.k_norm.weight"),
-        "layers.value.weight": _names("model.layers.{}.self_attn.v_proj.weight"),
-        "layers.value.bias": _names("model.layers.{}.self_attn.v_proj.bias"),
-        "layers.out.weight": _names("model.layers.{}.self_attn.o_proj.weight"),
-        "layers.out.bias": _names("model.layers.{}.self_attn.o_proj.bias"),
+        **{path: _names(name) for path, name in (WITHOUT_MLP_BIASES | HEAD_NORMS).items()},
         "layers.attended_norm.weight": _names("model.layers.{}.post_attention_layernorm.weight"),
         "layers.mlp_norm.weight": _names("model.layers.{}.pre_feedforward_layernorm.weight"),
-        "layers.gate.weight": _names("model.layers.{}.mlp.gate_proj.weight"),
-        "layers.up.weight": _names("model.layers.{}.mlp.up_proj.weight"),
-        "layers.down.weight": _names("model.layers.{}.mlp.down_proj.weight"),
         "layers.mlp_out_norm.weight": _names("model.layers.{}.post_feedforward_layernorm.weight"),
-        "final_norm.weight": _names("model.norm.weight"),
         "untied_head_VxD": ("lm_head.weight", "language_model.lm_head.weight"),
     }
     # The norms that a Llama lacks are small, and whole.

@@ -119,6 +119,18 @@ class LlamaConfig(DecoderConfig):
         return self.norm(self.width, dtype=dtype)
 
 
+# Tables for families that are a Llama but for a few tensors: path -> name in the checkpoint.
+WITHOUT_MLP_BIASES = {
+    path: name
+    for path, name in LlamaConfig.checkpoint_names.items()
+    if isinstance(name, str) and path not in ("layers.gate.bias", "layers.up.bias", "layers.down.bias")
+}
+HEAD_NORMS = {
+    "layers.query_norm.weight": "model.layers.{}.self_attn.q_norm.weight",
+    "layers.key_norm.weight": "model.layers.{}.self_attn.k_norm.weight",
+}
+
+
 def read_numbers(
     fields: Fields, *, head_size: int | None = None, rope_theta: float = 10_000.0
 ) -> dict[str, Any]:

@@ -8,9 +8,7 @@ from typing import Any, ClassVar
 
 from jaxcram.models.config import Cut
 from jaxcram.models.fields import SLIDING, Fields
-from jaxcram.models.llama import LlamaConfig, read_numbers
-
-_MLP_BIASES = {"layers.gate.bias", "layers.up.bias", "layers.down.bias"}
+from jaxcram.models.llama import HEAD_NORMS, WITHOUT_MLP_BIASES, LlamaConfig, read_numbers
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,9 +18,7 @@ class Qwen2Config(LlamaConfig):
     family: ClassVar[str] = "qwen2"
     architecture: ClassVar[str] = "Qwen2ForCausalLM"
     checkpoint_names: ClassVar[dict[str, str | tuple[str, ...]]] = {
-        path: name
-        for path, name in LlamaConfig.checkpoint_names.items()
-        if path not in _MLP_BIASES | {"layers.out.bias"}
+        path: name for path, name in WITHOUT_MLP_BIASES.items() if path != "layers.out.bias"
     }
     cuts: ClassVar[dict[str, Cut | None]] = {path: LlamaConfig.cuts[path] for path in checkpoint_names}
 
@@ -55,11 +51,7 @@ class Qwen3Config(LlamaConfig):
     family: ClassVar[str] = "qwen3"
     architecture: ClassVar[str] = "Qwen3ForCausalLM"
     norms_queries: ClassVar[bool] = True
-    checkpoint_names: ClassVar[dict[str, str | tuple[str, ...]]] = {
-        **{path: name for path, name in LlamaConfig.checkpoint_names.items() if path not in _MLP_BIASES},
-        "layers.query_norm.weight": "model.layers.{}.self_attn.q_norm.weight",
-        "layers.key_norm.weight": "model.layers.{}.self_attn.k_norm.weight",
-    }
+    checkpoint_names: ClassVar[dict[str, str | tuple[str, ...]]] = {**WITHOUT_MLP_BIASES, **HEAD_NORMS}
     # The norms of heads are small, and whole.
     cuts: ClassVar[dict[str, Cut | None]] = {path: LlamaConfig.cuts.get(path) for path in checkpoint_names}
 
