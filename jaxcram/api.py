@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxcram import report
 from jaxcram.cram.profile import Profile
-from jaxcram.cram.run import Task, complete, plan_of, stored_fit
+from jaxcram.cram.run import Task, complete, foreseen, plan_of
 from jaxcram.cram.settings import CramSettings
 from jaxcram.devices import configuration, environment, processes
 from jaxcram.devices.mesh import MeshShape
@@ -119,9 +119,9 @@ def outline(
     task, recorded, _ = _prepare(model, texts, settings, options)
     with processes.together():
         ended = finished_lanes(out, recorded, CramSettings().resolved()) if out else 0
-    where = str(expanded(out)) if out else "a new directory under runs/"
-    before = stored_fit(expanded(out)) if out else None
-    return "\n".join(report.outline(plan_of(where, task, ended, before=before)))
+    path = expanded(out) if out else None
+    planned = plan_of(path or "a new directory under runs/", task, ended).planned(foreseen(task, path))
+    return "\n".join(report.outline(planned))
 
 
 def _prepare(

@@ -211,7 +211,7 @@ def whole_run(
     start = time.perf_counter()
     jobs = jobs_of(samples, settings)
     fit = fit_run(model, settings, [len(sample.tokens) for sample in samples], before)
-    engine = Engine(model, samples, settings, jobs, len(jobs), fit)
+    engine = Engine(model, samples, settings, jobs, fit)
     ended = list(engine.lanes(lambda progress: None))
     total = Tally.of(engine.progress, time.perf_counter() - start)
     outcomes = {one.outcome.job: one.outcome for one in ended}

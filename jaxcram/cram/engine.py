@@ -43,7 +43,6 @@ class Engine:
         samples: the texts.
         settings: the procedure.
         jobs: the lanes to run, without those that an earlier start has finished.
-        num_lanes: lanes of the whole run, finished ones included.
         fit: how the run is fitted to its devices.
         saved: the unfinished lanes of an earlier start; those among `jobs` resume from it.
     """
@@ -54,7 +53,6 @@ class Engine:
         samples: list[Sample],
         settings: CramSettings,
         jobs: list[Job],
-        num_lanes: int,
         fit: Fit,
         saved: Snapshot | None = None,
     ) -> None:
@@ -69,7 +67,7 @@ class Engine:
         self._groups = DeviceGroups(model, fit.plan.at_once + (fit.plan.at_once > 1))
         self._scheduler = Scheduler(len(jobs), fit.plan, len(self._groups))
         self._pass = PassSettings.of(settings, fit.remat)
-        self.progress = Progress(num_lanes, len(jobs), fit.plan.token_budget, fit.remat, note=fit.note)
+        self.progress = Progress(len(jobs), len(jobs), fit.plan.token_budget, fit.remat, note=fit.note)
         nll = self._alone_nll()
         start_NxKxD = initial_embeddings(model, jobs, settings)
         self._lanes = self._fresh_lanes(length_N, start_NxKxD)

@@ -81,12 +81,12 @@ def fit_run(
         before: the fit that is stored with the run, if any; it is returned if it still serves.
         tell: shows a line before something is measured.
     """
-    if fit := known_fit(model, settings, lengths, before):
+    run = _Run(model, settings, lengths)
+    if fit := run.known(before):
         return fit
     tell("measuring once how long passes take with this model on this device")
-    run, start = _Run(model, settings, lengths), time.perf_counter()
-    measured = run.measured()
-    each = _agreed(measured)
+    start = time.perf_counter()
+    each = _agreed(run.measured())
     took = f"measured in {time.perf_counter() - start:.0f} s"
     if run.file:
         took += f", and kept in {run.file}"
@@ -102,16 +102,7 @@ def known_fit(
     model: Decoder, settings: CramSettings, lengths: Sequence[int], before: Fit | None = None
 ) -> Fit | None:
     """The fit of a run, if nothing has to be measured for it; the arguments are those of `fit_run`."""
-    run = _Run(model, settings, lengths)
-    same = before and (before.asked, before.devices) == (run.asked, run.devices)
-    if before and same and before.plan.buckets[-1].tokens >= max(lengths):
-        return before
-    if settings.token_budget:
-        budget = int(min(settings.token_budget, run.most_tokens))
-        return run.fit(Plan.of_budget(run.work, budget, roofline.at_once(model), run.room))
-    file = run.file  # outside of what process 0 does alone: it asks all of them
-    stored = processes.from_first(lambda: _stored(file))
-    return run.fit(run.plan(PassTime(stored[0], stored[1]))) if stored else None
+    return _Run(model, settings, lengths).known(before)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -152,36 +143,50 @@ class _Run:
         return self.model.config.max_positions - self.settings.num_memory + 1
 
     @functools.cached_property
-    def remat(self) -> bool:
-        """Whether layers are recomputed: as asked, or if the device cannot hold one lane's activations."""
-        if self.settings.remat is not None:
-            return self.settings.remat
-        return processes.from_first(lambda: self._most_tokens(remat=False) < max(self.lengths))
+    def memory(self) -> tuple[bool, float]:
+        """Whether layers are recomputed, and the padded tokens of a pass that then fit into the memory.
 
-    @functools.cached_property
-    def most_tokens(self) -> float:
-        """Padded tokens of a pass that fit into the device's memory."""
-        remat = self.remat
-        return processes.from_first(lambda: self._most_tokens(remat=remat))
+        They are recomputed as asked, or if the device cannot hold one lane's activations.
+        """
+        asked, longest, num_memory = self.settings.remat, max(self.lengths), self.settings.num_memory
 
-    def _most_tokens(self, *, remat: bool) -> float:
-        return pass_bytes.most_tokens(self.model, max(self.lengths), self.settings.num_memory, remat=remat)
+        def chosen() -> tuple[bool, float]:
+            kept = pass_bytes.most_tokens(self.model, longest, num_memory, remat=bool(asked))
+            if asked is not None or kept >= longest:
+                return bool(asked), kept
+            return True, pass_bytes.most_tokens(self.model, longest, num_memory, remat=True)
+
+        remat, most_tokens = processes.from_first(chosen)
+        return remat, most_tokens
+
+    def known(self, before: Fit | None) -> Fit | None:
+        """See `known_fit`."""
+        same = before and (before.asked, before.devices) == (self.asked, self.devices)
+        if before and same and before.plan.buckets[-1].tokens >= max(self.lengths):
+            return before
+        if self.settings.token_budget:
+            budget = int(min(self.settings.token_budget, self.memory[1]))
+            return self.fit(Plan.of_budget(self.work, budget, roofline.at_once(self.model), self.room))
+        file = self.file  # outside of what process 0 does alone: it asks all of them
+        stored = processes.from_first(lambda: _stored(file))
+        return self.fit(self.plan(PassTime(stored[0], stored[1]))) if stored else None
 
     def plan(self, time: PassTime) -> Plan:
         """The plan if passes take so long."""
         fixed_s = time.fixed_s + HOST_S / self.settings.chunk_passes
         each = PassTime(fixed_s, time.token_s, before=self.settings.num_memory - 1)
-        return Plan.best(self.work, each, roofline.at_once(self.model), self.room, self.most_tokens)
+        return Plan.best(self.work, each, roofline.at_once(self.model), self.room, self.memory[1])
 
     def fit(self, plan: Plan, note: str = "") -> Fit:
         """The fit with a plan."""
-        if self.remat and self.settings.remat is None:
+        remat, _ = self.memory
+        if remat and self.settings.remat is None:
             note = "; ".join(filter(None, (note, "layers are recomputed on the way back, to fit the memory")))
-        return Fit(self.asked, self.devices, plan, self.remat, note)
+        return Fit(self.asked, self.devices, plan, remat, note)
 
     def measured(self) -> PassTime:
         """Time of a pass, by two buckets of the plan that the roofline alone leads to."""
-        passes = PassSettings.of(self.settings, self.remat)
+        passes = PassSettings.of(self.settings, self.memory[0])
         mem_shape = (self.settings.num_memory, self.model.config.width)
         guess = _agreed(roofline.guessed(self.model))
         plan = self.plan(guess)
@@ -203,7 +208,7 @@ class _Run:
             return guess  # the run itself finds out what fits
         return _agreeing(guess, seconds, slope, sizes[0])
 
-    @property
+    @functools.cached_property
     def file(self) -> Path | None:
         """Where the times of passes with this model on this device are kept; None without a cache."""
         directory = cache_directory()
@@ -214,7 +219,7 @@ class _Run:
             mesh.cpu_model() if kind == "cpu" else kind,
             mesh.of(self.model).shape_tuple,
             self.settings.num_memory,
-            self.remat,
+            self.memory[0],
             jax.__version__,
             importlib.metadata.version("jaxcram"),
         ]

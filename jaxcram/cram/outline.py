@@ -49,8 +49,14 @@ class Outline:
     settings: CramSettings
     finished: int
     saved: int
-    passes: tuple[Bucket, ...]
-    at_once: int
+    passes: tuple[Bucket, ...] = ()
+    at_once: int = 0
+
+    def planned(self, fit: Fit | None) -> Outline:
+        """The outline with the passes of a fit; None leaves them to be measured."""
+        if fit is None:
+            return self
+        return dataclasses.replace(self, passes=fit.plan.buckets, at_once=fit.plan.at_once)
 
     @property
     def lanes(self) -> int:
@@ -65,9 +71,8 @@ def outline(
     settings: CramSettings,
     finished: int,
     saved: Snapshot | None = None,
-    fit: Fit | None = None,
 ) -> Outline:
-    """The outline of a run.
+    """The outline of a run, its passes apart (`Outline.planned`).
 
     Args:
         out: the run directory.
@@ -76,7 +81,6 @@ def outline(
         settings: the procedure.
         finished: number of lanes that an earlier start has finished.
         saved: the unfinished lanes of the newest checkpoint, if any.
-        fit: how the run is fitted to its devices; None if that is still to be measured.
     """
     name, decoder = model
     config, whole = decoder.config, mesh.of(decoder)
@@ -95,8 +99,6 @@ def outline(
         settings=settings,
         finished=finished,
         saved=len(saved.lanes) if saved else 0,
-        passes=fit.plan.buckets if fit else (),
-        at_once=fit.plan.at_once if fit else 0,
     )
 
 

@@ -146,8 +146,9 @@ def _loop(
     if not work.missing:
         return outcomes
     fit = _fitted(directory, task, show)
-    show.begin(plan_of(directory.path, task, len(work.finished), work.saved, fit))
-    run = Engine(task.decoder, task.samples, task.settings, work.missing, len(work.jobs), fit, work.saved)
+    show.begin(plan_of(directory.path, task, len(work.finished), work.saved).planned(fit))
+    run = Engine(task.decoder, task.samples, task.settings, work.missing, fit, work.saved)
+    run.progress.lanes = len(work.jobs)
     run.progress.exact_tokens += sum(outcome.horizon for outcome in work.finished.values())
     spent.progress = run.progress
     directory.log(_start_event(run.progress, len(work.missing), work.saved))
@@ -222,22 +223,15 @@ def stored_fit(path: Path) -> Fit | None:
     return fit_of_json(processes.from_first(lambda: stored_plan(path)))
 
 
-def plan_of(
-    out: str | Path,
-    task: Task,
-    finished: int,
-    saved: Snapshot | None = None,
-    fit: Fit | None = None,
-    before: Fit | None = None,
-) -> Outline:
-    """What a task is going to do in a directory where so many lanes are finished, and some were saved.
+def plan_of(out: str | Path, task: Task, finished: int, saved: Snapshot | None = None) -> Outline:
+    """What a task is going to do in a directory where so many lanes are finished, and some were saved."""
+    return outline(str(out), (task.name, task.decoder), task.samples, task.settings, finished, saved)
 
-    Without a `fit` it is told as far as it is known, where `before` is stored with the run.
-    """
-    if fit is None:
-        lengths = [len(sample.tokens) for sample in task.samples]
-        fit = known_fit(task.decoder, task.settings, lengths, before)
-    return outline(str(out), (task.name, task.decoder), task.samples, task.settings, finished, saved, fit)
+
+def foreseen(task: Task, path: Path | None) -> Fit | None:
+    """How a start would fit a task to its devices; None if it would have to measure that first."""
+    lengths = [len(sample.tokens) for sample in task.samples]
+    return known_fit(task.decoder, task.settings, lengths, stored_fit(path) if path else None)
 
 
 def _start_event(progress: Progress, missing: int, saved: Snapshot | None) -> dict[str, Any]:

@@ -25,13 +25,11 @@ NAMES = (
     *(f"{_CLIENT}.{name}" for name in ("blocking_key_value_get", "key_value_dir_get", "key_value_set")),
     *(f"{_CUDNN}.{name}" for name in ("check_compute_capability", "check_cudnn_version")),
     f"{_CUDNN}.is_cuda_compute_capability_equal",
-    "jax.experimental.multihost_utils.broadcast_one_to_all",
     "jax.experimental.multihost_utils.reached_preemption_sync_point",
     *(f"{_SPLASH}.splash_attention_kernel.{name}" for name in ("BlockSizes", "make_splash_mha")),
     *(f"{_SPLASH}.splash_attention_mask.{name}" for name in ("CausalMask", "MultiHeadMask")),
 )
 
-broadcast_one_to_all = multihost_utils.broadcast_one_to_all
 reached_preemption_sync_point = multihost_utils.reached_preemption_sync_point
 
 _CLUSTERS = "ompi", "slurm", "gketpu", "gcetpu"  # JAX's names; Kubernetes without TPUs uses the flags

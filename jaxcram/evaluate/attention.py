@@ -36,8 +36,8 @@ def masses(
         mem_BxKxD = None if mem_IxKxD is None else mem_IxKxD[members]
         return attention_mass(model, mem_BxKxD, tokens_BxT, lengths_I[members])
 
-    per_item = texts if mem_IxKxD is None else zip(texts, mem_IxKxD, strict=True)
-    keys = [key_of(*item) if isinstance(item, tuple) else key_of(item) for item in per_item]
+    per_item = [texts] if mem_IxKxD is None else [texts, mem_IxKxD]
+    keys = [key_of(*item) for item in zip(*per_item, strict=True)]
     places = mesh.places(mesh.of(model))
     found = per_text(function, texts, keys, batch_tokens=batch_tokens, places=places)
     return np.stack(found) if found else np.empty((0, model.config.num_layers), np.float32)

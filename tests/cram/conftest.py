@@ -6,25 +6,13 @@ import pytest
 from jaxcram.models.decoder import Decoder
 from jaxcram.models.llama import LlamaConfig
 from jaxcram.text.tokens import Sample
-from tests.lively import lively
+from tests.lively import TINY, lively
 
 
 @pytest.fixture(scope="session")
 def tiny() -> Decoder:
     """A random two-layer Llama: quick to compile, and good for a handful of tokens."""
-    config = LlamaConfig(
-        vocab_size=48,
-        width=32,
-        num_layers=2,
-        num_heads=4,
-        num_kv_heads=2,
-        head_size=8,
-        mlp_width=64,
-        max_positions=64,
-        tied_head=True,
-        norm_eps=1e-5,
-    )
-    return lively(config)
+    return lively(LlamaConfig(**TINY))
 
 
 @pytest.fixture(scope="session")

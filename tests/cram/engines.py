@@ -5,8 +5,8 @@ from jaxcram.cram.fit import fit_run
 from jaxcram.cram.start import jobs_of
 
 
-def engine(model, samples, settings, jobs=None, num_lanes=None, saved=None):
+def engine(model, samples, settings, jobs=None, saved=None):
     """The engine of a run of all samples, fitted to its devices."""
     jobs = jobs_of(samples, settings) if jobs is None else jobs
     fit = fit_run(model, settings, [len(sample.tokens) for sample in samples])
-    return Engine(model, samples, settings, jobs, num_lanes or len(jobs), fit, saved)
+    return Engine(model, samples, settings, jobs, fit, saved)

@@ -12,7 +12,7 @@ from jaxcram.models.gemma import GemmaConfig
 from jaxcram.text.tokens import Sample
 from tests.cram import plain
 from tests.cram.engines import engine
-from tests.lively import lively
+from tests.lively import TINY, lively
 
 pytestmark = pytest.mark.optimised
 
@@ -57,21 +57,8 @@ def test_on_a_random_model(tiny, samples):
 @pytest.mark.slow
 def test_on_a_model_whose_layers_differ(samples):
     """Scaled embeddings, windows shorter than the texts, two rotary bases, caps."""
-    config = GemmaConfig(
-        vocab_size=48,
-        width=32,
-        num_layers=2,
-        num_heads=4,
-        num_kv_heads=1,
-        head_size=8,
-        mlp_width=64,
-        max_positions=64,
-        tied_head=True,
-        norm_eps=1e-5,
-        windows=(3, None),
-        attention_cap=20.0,
-        logit_cap=20.0,
-    )
+    differing = {"num_kv_heads": 1, "windows": (3, None), "attention_cap": 20.0, "logit_cap": 20.0}
+    config = GemmaConfig(**TINY | differing)
     assert_same_as_plain(lively(config), samples[:1], settings_for((1.0,), 150))
 
 

@@ -12,27 +12,14 @@ from jaxcram.evaluate.multiple_choice import score
 from jaxcram.models.decoder import OwnRowKnockout
 from jaxcram.models.llama import LlamaConfig
 from tests import plain
-from tests.lively import lively
+from tests.lively import TINY, lively
 
 LAYERS, MEMORY, LENGTHS = 3, 2, ((4, 3, 6), (7, 5, 2), (9, 4, 4))
 
 
 @pytest.fixture(scope="module")
 def model():
-    return lively(
-        LlamaConfig(
-            vocab_size=48,
-            width=32,
-            num_layers=LAYERS,
-            num_heads=4,
-            num_kv_heads=2,
-            head_size=8,
-            mlp_width=64,
-            max_positions=64,
-            tied_head=True,
-            norm_eps=1e-5,
-        )
-    )
+    return lively(LlamaConfig(**TINY | {"num_layers": LAYERS}))
 
 
 def items(lengths=LENGTHS):

@@ -159,7 +159,7 @@ def crammed(model: Decoder, texts: Sequence[Sequence[int]], settings: CramSettin
     samples = [Sample(i, "", np.array(tokens, np.int32)) for i, tokens in enumerate(texts)]
     jobs = jobs_of(samples, settings)
     fit = fit_run(model, settings, [len(sample.tokens) for sample in samples])
-    ended = Engine(model, samples, settings, jobs, len(jobs), fit).chunks(lambda progress: None)
+    ended = Engine(model, samples, settings, jobs, fit).chunks(lambda progress: None)
     return {lane.outcome.job.key: lane for chunk in ended for lane in chunk}
 
 
