@@ -6,6 +6,7 @@ Where things are. A module imports only from rooms below its own (tests/test_arc
 
     cli/       the programs: flags -> settings -> a call of api
     api        the Python interface: load, cram, decode, generate, logits
+    cramming   samples crammed into a run directory, for api.cram and the evaluations
     predictions  what a model says: continuations of prompts, logits after an embedding
     runs       runs on disk as Python values: rows, curves, table, decoded texts
     loading    a model with its tokenizer, by path or Hub name

@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
-import logging
 import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, Unpack
-
-import jax
-import numpy as np
 
 from jaxcram import report
 from jaxcram.cram.profile import Profile
-from jaxcram.cram.run import Task, complete, foreseen, plan_of
+from jaxcram.cram.run import foreseen, plan_of
 from jaxcram.cram.settings import CramSettings
-from jaxcram.devices import configuration, environment, processes
-from jaxcram.devices.mesh import MeshShape
-from jaxcram.devices.mesh import of as mesh_of
+from jaxcram.cramming import Prepared, begin, carry_out, prepare
+from jaxcram.devices import configuration, processes
 from jaxcram.errors import UserError
 from jaxcram.loading import BUNDLED, Model, load_model
 from jaxcram.options import TEXT_OPTIONS, CramOptions, shows_options
 from jaxcram.predictions import generate, logits
-from jaxcram.results import identity
-from jaxcram.results.directory import RunDirectory, finished_lanes
+from jaxcram.results.directory import finished_lanes
 from jaxcram.results.paths import expanded, recorded
 from jaxcram.runs import DECODERS, Decoded, Run, decode, load_run
-from jaxcram.text.sources import Text, TextSettings, given_texts, is_keyword, kind_of, load_texts
+from jaxcram.text.sources import Text, TextSettings, given_texts, is_keyword, load_texts
 from jaxcram.text.tokens import Sample, tokenize
 
 __all__ = [
@@ -86,20 +78,11 @@ def cram(
         StoppedError: the disk is full or gone; what is whole was kept.
         KeyboardInterrupt: SIGINT or SIGTERM, between two chunks and after a checkpoint (`Interrupted`).
     """
-    if not 0 <= checkpoint_minutes < float("inf"):
-        raise UserError(f"checkpoint_minutes {checkpoint_minutes} must be a number from 0, which makes none")
-    out = processes.from_first(lambda: str(expanded(out or _fresh_directory())))
-    logging.getLogger("jaxcram.texts").disabled = processes.number() > 0  # process 0 tells it
+    path = begin(out, checkpoint_minutes)
     with processes.together():
         profile = Profile(profile_dir)
-    task, recorded, constants = _prepare(model, texts, settings, options)
-    task = dataclasses.replace(task, checkpoint_minutes=checkpoint_minutes, profile=profile)
-    with (
-        _open(out, recorded, constants) as directory,
-        report.Bar(verbose and processes.number() == 0) as bar,
-    ):
-        complete(directory, task, bar)
-        return Run(directory.path)
+    prepared = _prepare(model, texts, settings, options)
+    return carry_out(prepared, path, verbose=verbose, checkpoint_minutes=checkpoint_minutes, profile=profile)
 
 
 @shows_options
@@ -129,8 +112,8 @@ def _prepare(
     texts: str | Iterable[str] | TextSettings,
     settings: CramSettings | None,
     options: Mapping[str, Any],
-) -> tuple[Task, dict[str, Any], dict[str, Any]]:
-    """What is to be done, the settings that record it, and the columns that are the same in all its rows."""
+) -> Prepared:
+    """The run of a call."""
     of_texts = {name: value for name, value in options.items() if name in TEXT_OPTIONS}
     settings = CramSettings.of(settings, **{k: v for k, v in options.items() if k not in TEXT_OPTIONS})
     with processes.together():
@@ -138,35 +121,7 @@ def _prepare(
     model = model if isinstance(model, Model) else load_model(model)
     with processes.together():
         samples = _samples(loaded, source, model, settings)
-    dtype = str(np.dtype(model.decoder.dtype))
-    targets = {sample.sample_id: (sample.text, sample.tokens) for sample in samples}
-    recorded = {
-        **settings.resolved(model=model.name, dtype=dtype, **dataclasses.asdict(source)),
-        identity.CONTENTS: identity.contents(model.contents, targets),
-    }
-    if compiler := environment.compiler_variables(os.environ):  # what is absent is the default
-        recorded["compiler"] = compiler
-    task = Task(
-        decoder=model.decoder,
-        name=model.name,
-        samples=samples,
-        kinds={sample.sample_id: kind_of(source.texts, sample.sample_id) for sample in samples},
-        settings=settings,
-        to_text=model.tokenizer.decode,
-    )
-    return task, recorded, _constants(model, settings)
-
-
-def _open(path: str, settings: dict[str, Any], constants: dict[str, Any]) -> RunDirectory:
-    """The run directory, which process 0 opens; the others join it there."""
-    defaults = CramSettings().resolved()
-    with processes.together():
-        if processes.number() == 0:
-            directory = RunDirectory.open(path, settings, constants, defaults)
-    with processes.together():
-        if processes.number() > 0:
-            directory = RunDirectory.join(path, settings, constants, defaults)
-    return directory
+    return prepare(model, samples, source, settings)
 
 
 def _texts(
@@ -204,28 +159,3 @@ def _samples(loaded: list[Text], source: TextSettings, model: Model, settings: C
     for sample in samples:
         model.decoder.config.require_ids(sample.tokens, f"sample {sample.sample_id}")
     return samples
-
-
-def _fresh_directory() -> Path:
-    name = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    path, number = Path("runs", name), 2
-    while path.exists():
-        path, number = Path("runs", f"{name}-{number}"), number + 1
-    return path
-
-
-def _constants(model: Model, settings: CramSettings) -> dict[str, Any]:
-    device = jax.devices()[0]
-    return {
-        "num_compression_tokens": settings.num_memory,
-        "hidden_size": model.decoder.config.width,
-        "loss_type": settings.objective.loss,
-        "dtype": str(np.dtype(model.decoder.dtype)),
-        "model_checkpoint": os.fsencode(model.name).decode(errors="replace"),
-        "weights_digest": model.contents.get("weights"),
-        "max_optimization_steps_per_sample": settings.stages.max_steps,
-        "convergence_threshold": 1.0,
-        "platform": device.platform,
-        "device_kind": device.device_kind,
-        "mesh": str(MeshShape(**mesh_of(model.decoder).shape)),
-    }

@@ -33,9 +33,10 @@ MAY_IMPORT = {
     "loading": {"devices", "errors", "models", "results", "text"},
     "runs": {"cram", "devices", "errors", "loading", "report", "results", "text"},
     "predictions": {"decode", "devices", "errors", "evaluate", "forward", "loading"},
+    "cramming": {"cram", "devices", "errors", "loading", "report", "results", "runs", "text"},
     "api": {
-        *("cram", "devices", "errors", "loading", "models", "options", "predictions", "report", "results"),
-        *("runs", "text"),
+        *("cram", "cramming", "devices", "errors", "loading", "options", "predictions", "report"),
+        *("results", "runs", "text"),
     },
     "cli": {
         *("analysis", "api", "cram", "devices", "documents", "errors", "figures", "report", "results"),
