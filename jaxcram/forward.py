@@ -7,6 +7,8 @@ where there is neither, nothing predicts it.
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -73,27 +75,56 @@ def token_nll(
     The arguments are those of `predict`; S is a multiple of the mesh's places, each of which takes its share
     of the rows. With neither memory nor given tokens nothing predicts token 0, which has 0.
     """
-    return _token_nll(model, (mem_SxKxD, tokens_SxT, given_SxP, knockout_SxL), mesh.of(model))
+    per_lane = mem_SxKxD, tokens_SxT, given_SxP, knockout_SxL
+    return _compared(model, per_lane, mesh.of(model), ("nll",))[0]
 
 
-@jax.jit(static_argnames="devices")
-def _token_nll(model: Decoder, per_lane: tuple[Array | Knockout | None, ...], devices: Mesh) -> jax.Array:
+class Fit(NamedTuple):
+    """How a model predicts the tokens of a text.
+
+    Attributes:
+        nll: -log p of every token, in nats, fp32; 0 where nothing predicts it.
+        correct: whether its logit is greater than all others (a tie counts as wrong), bool; False where
+            nothing predicts it.
+    """
+
+    nll: Any
+    correct: Any
+
+
+def token_fits(
+    model: Decoder, mem_SxKxD: Array | None, tokens_SxT: Array, knockout_SxL: Knockout | None = None
+) -> Fit:
+    """`token_nll` and, from the same logits, whether each token is the first of all: [S, T] each."""
+    per_lane = mem_SxKxD, tokens_SxT, None, knockout_SxL
+    return Fit(*_compared(model, per_lane, mesh.of(model), Fit._fields))
+
+
+@jax.jit(static_argnames=("devices", "fields"))
+def _compared(
+    model: Decoder,
+    per_lane: tuple[Array | Knockout | None, ...],
+    devices: Mesh,
+    fields: tuple[str, ...],
+) -> list[jax.Array]:
+    """The fields of `head.compare`, [S, T] each, 0 where nothing predicts the token."""
+
     def share(
         model: Decoder,
         mem_BxKxD: jax.Array | None,
         tokens_BxT: jax.Array,
         given_BxP: jax.Array | None,
         knockout_BxL: Knockout | None,
-    ) -> jax.Array:
+    ) -> list[jax.Array]:
         hidden = predict(model, mem_BxKxD, tokens_BxT, given_BxP=given_BxP, knockout_BxL=knockout_BxL)
         unpredicted = tokens_BxT.shape[1] - hidden.shape[1]
-        nll = head.sweep(
-            lambda logits_RxV, targets_R: head.compare(logits_RxV, targets_R).nll,
-            model.head,
-            hidden,
-            tokens_BxT[:, unpredicted:],
-        )
-        return jnp.pad(nll, ((0, 0), (unpredicted, 0)))
+
+        def compared(logits_RxV: jax.Array, targets_R: jax.Array) -> list[jax.Array]:
+            comparison = head.compare(logits_RxV, targets_R)
+            return [getattr(comparison, field) for field in fields]
+
+        found = head.sweep(compared, model.head, hidden, tokens_BxT[:, unpredicted:])
+        return [jnp.pad(x_BxN, ((0, 0), (unpredicted, 0))) for x_BxN in found]
 
     return mesh.spread(share, devices)(model, *per_lane).unpack()
 

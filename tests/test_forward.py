@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxcram import forward
-from jaxcram.forward import token_nll
+from jaxcram.forward import token_fits, token_nll
 from jaxcram.models import head
 from tests.cram.conftest import tiny  # noqa: F401
 
@@ -93,6 +93,21 @@ def test_token_nll_is_that_of_log_softmax(tiny, num_memory, num_given, knockout)
     true = np.take_along_axis(logits, TOKENS[:, unpredicted:, None], axis=-1)[..., 0]
     expected = np.pad(log_sum - true, ((0, 0), (unpredicted, 0)))
     np.testing.assert_allclose(nll, expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("num_memory", [0, 2])
+@pytest.mark.parametrize("knockout", [None, np.array([[True, False], [False, True]])])
+def test_a_token_is_right_where_its_logit_is_above_all_others(tiny, num_memory, knockout):  # noqa: F811
+    mem, tokens = before(tiny, num_memory, 0)[0], TOKENS.copy()
+    hidden = predict(tiny, mem, tokens, knockout_BxL=knockout)
+    first = (np.asarray(hidden) @ np.asarray(tiny.head.weight).T).argmax(-1)
+    tokens[:, -1] = first[0, -1], first[1, -1] + 1  # the last token is not read, so `first` stays
+    unpredicted = 0 if num_memory else 1
+    right = np.pad(first == tokens[:, unpredicted:], ((0, 0), (unpredicted, 0)))
+    fits = token_fits(tiny, mem, tokens, knockout)
+    np.testing.assert_array_equal(fits.correct, right)
+    assert fits.correct[:, -1].tolist() == [True, False]
+    np.testing.assert_array_equal(fits.nll, token_nll(tiny, mem, tokens, knockout_SxL=knockout))
 
 
 def test_token_nll_is_the_same_in_chunks_of_tokens(tiny, monkeypatch):  # noqa: F811

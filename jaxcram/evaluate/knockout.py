@@ -1,4 +1,4 @@
-"""Knockout sweeps: at which layers the text does not see the memory, and what that does to decisions.
+"""The conditions of knockout sweeps: at which layers the text does not see the memory.
 
 A condition is a set of layers. The three protocols go from no layer to all L of them:
 
@@ -11,15 +11,11 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
 from jaxcram.errors import UserError
-from jaxcram.evaluate import accuracy
-from jaxcram.evaluate.choices import Choices
-from jaxcram.evaluate.multiple_choice import score
-from jaxcram.models.decoder import Decoder, OwnRowKnockout
 
 PROTOCOLS = ("single", "forward", "reverse")
 
@@ -148,42 +144,3 @@ def spelt(layers_L: np.ndarray) -> str:
     numbers = np.flatnonzero(layers_L)
     runs = np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1)
     return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
-
-
-def decisions(
-    model: Decoder,
-    choices: Sequence[Choices],
-    mem_IxKxD: np.ndarray,
-    layers_CxL: np.ndarray,
-    *,
-    decided_by: tuple[str, str] = ("memory", "token"),
-    own_row: bool = False,
-) -> np.ndarray:
-    """Whether each item is answered rightly under each condition, bool [C, I].
-
-    Conditions times items are one batch axis, so there is one program for each padded shape, whatever the
-    layers. `accuracy.accuracy` of a row is the accuracy under that condition.
-
-    Args:
-        model: the frozen decoder.
-        choices: the items in tokens.
-        mem_IxKxD: the crammed embedding of each, fp32.
-        layers_CxL: of a `Sweep`.
-        decided_by: a score that reads the memory, and how it is normalised (see `accuracy.chosen`).
-        own_row: bar the memory from itself too, as published code does (see `OwnRowKnockout`); with all
-            layers barred the scores are still those of the text alone.
-
-    Raises:
-        UserError: a log-probability is not finite.
-    """
-    num_conditions, num_items = len(layers_CxL), len(choices)
-    knockout_SxL = np.repeat(layers_CxL, num_items, axis=0)
-    name, by = decided_by
-    scores = score(
-        model,
-        list(choices) * num_conditions,
-        np.tile(mem_IxKxD, (num_conditions, 1, 1)),
-        names=[name],
-        knockout_IxL=OwnRowKnockout(knockout_SxL) if own_row else knockout_SxL,
-    )
-    return accuracy.right(scores, by).reshape(num_conditions, num_items)

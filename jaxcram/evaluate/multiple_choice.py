@@ -27,7 +27,7 @@ import numpy as np
 
 from jaxcram.errors import UserError
 from jaxcram.evaluate.choices import Choices
-from jaxcram.evaluate.packing import BATCH_TOKENS, text_nlls
+from jaxcram.evaluate.packing import BATCH_TOKENS, layers_of, text_fits
 from jaxcram.models.decoder import Decoder, Knockout
 
 
@@ -80,22 +80,23 @@ def score(
     mem_IxKxD: np.ndarray | None = None,
     *,
     names: Collection[str] | None = None,
-    knockout_IxL: Knockout | None = None,
+    knockout_CxL: Knockout | None = None,
     batch_tokens: int = BATCH_TOKENS,
 ) -> list[Score]:
     """Scores of items, all endings batched.
 
     Args:
         model: the frozen decoder.
-        choices: the items in tokens; for several conditions of an item, it comes several times.
+        choices: the items in tokens.
         mem_IxKxD: the crammed embeddings of each, fp32; None allows only the `BASE_SCORES`.
         names: the scores to compute; None computes all that there can be.
-        knockout_IxL: of each, layers at which the text does not see the memory (see `forward.predict`).
+        knockout_CxL: conditions, under each of which all items are scored: layers at which the text does not
+            see the memory (see `forward.predict`). None is one condition that bars nothing.
         batch_tokens: tokens of a pass, padding included.
 
     Returns:
-        The scores of the first item in the order of `SCORES`, then those of the second, and so on. The order
-        of the items changes no bit of them.
+        Condition by condition, and under each the scores of the first item in the order of `SCORES`, then
+        those of the second, and so on. The order of the items changes no bit of them.
 
     Raises:
         UserError: a log-probability is not finite.
@@ -114,11 +115,13 @@ def score(
             choices,
             mem_IxKxD if memory else None,
             context=context,
-            knockout_IxL=knockout_IxL if memory else None,
+            knockout_CxL=knockout_CxL if memory else None,
             batch_tokens=batch_tokens,
         )
     return [
-        _score(name, kind, item, nlls[kind.memory, kind.context][number])
+        # Without memory there is nothing to bar, and all conditions are one.
+        _score(name, kind, item, nlls[kind.memory, kind.context][condition * kind.memory][number])
+        for condition in range(len(layers_of(knockout_CxL)))
         for number, item in enumerate(choices)
         for name, kind in kinds.items()
     ]
@@ -130,25 +133,28 @@ def _nlls(
     mem_IxKxD: np.ndarray | None,
     *,
     context: bool,
-    knockout_IxL: Knockout | None,
+    knockout_CxL: Knockout | None,
     batch_tokens: int,
-) -> list[list[np.ndarray]]:
-    """-log p of the tokens of what is read, fp32 [n] of each ending of each item."""
+) -> list[list[list[np.ndarray]]]:
+    """-log p of the tokens of what is read, fp32 [n] of each ending of each item under each condition."""
     texts = [
         text if context else text[start:]
         for item in choices
         for text, start in zip(item.texts, item.num_context, strict=True)
     ]
-    nlls = text_nlls(
+    fits = text_fits(
         model,
         texts,
         None if mem_IxKxD is None else np.asarray(mem_IxKxD, np.float32),
         owner_S=np.repeat(np.arange(len(choices)), [len(item.texts) for item in choices]),
-        knockout_IxL=knockout_IxL,
+        knockout_CxL=knockout_CxL,
         batch_tokens=batch_tokens,
     )
-    flat = iter(nlls)
-    return [[next(flat) for _ in item.texts] for item in choices]
+    flat = iter(fits)
+    return [
+        [[next(flat).nll for _ in item.texts] for item in choices]
+        for _ in range(len(layers_of(knockout_CxL)))
+    ]
 
 
 def _score(name: str, kind: _Kind, item: Choices, nlls: Sequence[np.ndarray]) -> Score:

@@ -1,4 +1,4 @@
-"""Texts of any lengths in passes of few shapes, and the negative log-likelihood of their tokens."""
+"""Texts of any lengths in passes of few shapes, and how a model predicts their tokens."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from jaxcram.devices import mesh
-from jaxcram.forward import token_nll
+from jaxcram.forward import Fit, token_fits
 from jaxcram.models.decoder import Decoder, Knockout, OwnRowKnockout
 from jaxcram.text.tokens import pad_tokens
 
@@ -64,27 +64,29 @@ def _ceil(number: int, multiple: int) -> int:
 
 
 def per_text(
-    function: Callable[[list[int], np.ndarray], jax.Array],
+    function: Callable[[list[int], np.ndarray], Any],
     texts: Sequence[np.ndarray],
     keys: Sequence[bytes],
     *,
     batch_tokens: int = BATCH_TOKENS,
     places: int = 1,
-) -> list[np.ndarray]:
+) -> list[Any]:
     """What a function of padded texts has for each of them, in the order of `texts`.
 
     Args:
-        function: maps the indices of B texts and their padded tokens int32 [B, T] to an array [B, ...].
+        function: maps the indices of B texts and their padded tokens int32 [B, T] to a pytree of arrays
+            [B, ...].
         texts: int32 [n] of each.
         keys, batch_tokens, places: see `pack`.
     """
-    found: list[np.ndarray] = [np.empty(0)] * len(texts)
+    found: list[Any] = [None] * len(texts)
 
-    def fetch(batch: Batch, results: jax.Array) -> None:
-        for i, result in zip(batch.members, np.asarray(results), strict=False):
-            found[i] = result.copy()
+    def fetch(batch: Batch, results: Any) -> None:
+        arrays = jax.tree.map(np.asarray, results)
+        for row, i in enumerate(batch.members):
+            found[i] = jax.tree.map(lambda x, row=row: x[row].copy(), arrays)
 
-    under_way: tuple[Batch, jax.Array] | None = None
+    under_way: tuple[Batch, Any] | None = None
     lengths = [len(text) for text in texts]
     for batch in pack(lengths, keys, batch_tokens=batch_tokens, places=places):
         members = batch.members + batch.members[-1:] * (batch.rows - len(batch.members))
@@ -97,54 +99,70 @@ def per_text(
     return found
 
 
-def text_nlls(
+def text_fits(
     model: Decoder,
     texts: Sequence[np.ndarray],
     mem_IxKxD: np.ndarray | None = None,
     *,
     owner_S: np.ndarray | None = None,
-    knockout_IxL: Knockout | None = None,
+    knockout_CxL: Knockout | None = None,
     batch_tokens: int = BATCH_TOKENS,
-) -> list[np.ndarray]:
-    """-log p of every token of texts, in nats.
+) -> list[Fit]:
+    """-log p of every token of texts, and whether it is the first of all, under each of some conditions.
+
+    Conditions are one more batch axis, so there is one program for each padded shape, whatever the layers.
 
     Args:
         model: the frozen decoder.
         texts: int32 [n] of each of S texts.
         mem_IxKxD: memory embeddings of I items, fp32; None for the text alone.
         owner_S: to which item each text belongs; None if every text is an item of its own.
-        knockout_IxL: where True, the texts of the item do not see the memory at that layer (see
+        knockout_CxL: where True, no text sees the memory at that layer under that condition (see
             `forward.predict`); of an `OwnRowKnockout` the layers alone, the lengths are those of the texts.
+            None is one condition that bars nothing.
         batch_tokens: tokens of a pass, padding included.
 
     Returns:
-        fp32 [n] of each text, in the order of `texts`, whose order changes no bit of them. Without memory
-        nothing predicts token 0, which has 0.
+        [n] of each text in the order of `texts`, whose order changes no bit of them, for the first condition,
+        then for the second, and so on. Without memory nothing predicts token 0.
     """
     owner_S = np.arange(len(texts)) if owner_S is None else owner_S
-    own_row = isinstance(knockout_IxL, OwnRowKnockout)
-    layers: Any = knockout_IxL.layers_BxL if isinstance(knockout_IxL, OwnRowKnockout) else knockout_IxL
-    layers_IxL = None if layers is None else np.asarray(layers, bool)
-    per_item = [x for x in (mem_IxKxD, layers_IxL) if x is not None]
-    keys = [key_of(text, *(x[owner] for x in per_item)) for text, owner in zip(texts, owner_S, strict=True)]
+    layers_CxL = layers_of(knockout_CxL)
     num_memory = 0 if mem_IxKxD is None else mem_IxKxD.shape[1]
+    num_texts = len(texts)
 
-    def knockout(members: list[int]) -> Knockout | None:
-        if layers_IxL is None:
+    def knockout(members: np.ndarray) -> Knockout | None:
+        if knockout_CxL is None:
             return None
-        layers_BxL = layers_IxL[owner_S[members]]
-        lengths = np.asarray([num_memory + len(texts[i]) for i in members], np.int32)
-        return OwnRowKnockout(layers_BxL, lengths) if own_row else layers_BxL
+        layers_BxL = layers_CxL[members // num_texts]
+        if not isinstance(knockout_CxL, OwnRowKnockout):
+            return layers_BxL
+        lengths = [num_memory + len(texts[i]) for i in members % num_texts]
+        return OwnRowKnockout(layers_BxL, np.asarray(lengths, np.int32))
 
-    def nlls(members: list[int], tokens_BxT: np.ndarray) -> jax.Array:
-        mem_BxKxD = None if mem_IxKxD is None else mem_IxKxD[owner_S[members]]
-        return token_nll(model, mem_BxKxD, tokens_BxT, knockout_SxL=knockout(members))
+    def fits(members: list[int], tokens_BxT: np.ndarray) -> Fit:
+        rows = np.asarray(members)
+        mem_BxKxD = None if mem_IxKxD is None else mem_IxKxD[owner_S[rows % num_texts]]
+        return token_fits(model, mem_BxKxD, tokens_BxT, knockout(rows))
 
+    of_items = [] if mem_IxKxD is None else [key_of(mem_KxD) for mem_KxD in mem_IxKxD]
+    of_texts = [key_of(text, *(of_items[i : i + 1])) for text, i in zip(texts, owner_S, strict=True)]
+    keys = [key_of(own, layers_L) for layers_L in layers_CxL for own in of_texts]
     places = mesh.places(mesh.of(model))
-    found = per_text(nlls, texts, keys, batch_tokens=batch_tokens, places=places)
-    return [nll[: len(text)] for nll, text in zip(found, texts, strict=True)]
+    repeated = list(texts) * len(layers_CxL)
+    found = per_text(fits, repeated, keys, batch_tokens=batch_tokens, places=places)
+    return [Fit(*(x[: len(text)] for x in fit)) for fit, text in zip(found, repeated, strict=True)]
 
 
-def key_of(*arrays: np.ndarray) -> bytes:
+def layers_of(knockout_CxL: Knockout | None) -> np.ndarray:
+    """Where the memory is barred under each condition, bool [C, L]; [1, 0] if there is no knockout."""
+    if knockout_CxL is None:
+        return np.zeros((1, 0), bool)
+    layers: Any = knockout_CxL.layers_BxL if isinstance(knockout_CxL, OwnRowKnockout) else knockout_CxL
+    return np.asarray(layers, bool)
+
+
+def key_of(*parts: np.ndarray | bytes) -> bytes:
     """What orders texts of one length: a digest of all that makes their results."""
-    return hashlib.blake2b(b"".join(x.tobytes() for x in arrays), digest_size=16).digest()
+    whole = b"".join(part if isinstance(part, bytes) else part.tobytes() for part in parts)
+    return hashlib.blake2b(whole, digest_size=16).digest()

@@ -1,39 +1,12 @@
-"""Knockout sweeps: the conditions, and scores under them against a Llama in plain NumPy."""
+"""The conditions of knockout sweeps."""
 
 import numpy as np
 import pytest
 
-from jaxcram import forward
 from jaxcram.errors import UserError
-from jaxcram.evaluate.accuracy import accuracy, right
-from jaxcram.evaluate.choices import Choices
-from jaxcram.evaluate.knockout import barred, decisions, sweep
-from jaxcram.evaluate.multiple_choice import score
-from jaxcram.models.decoder import OwnRowKnockout
-from jaxcram.models.llama import LlamaConfig
-from tests import plain
-from tests.lively import TINY, lively
+from jaxcram.evaluate.knockout import barred, sweep
 
-LAYERS, MEMORY, LENGTHS = 3, 2, ((4, 3, 6), (7, 5, 2), (9, 4, 4))
-
-
-@pytest.fixture(scope="module")
-def model():
-    return lively(LlamaConfig(**TINY | {"num_layers": LAYERS}))
-
-
-def items(lengths=LENGTHS):
-    """Items of two endings: tokens of the context and of each ending."""
-    rng = np.random.default_rng(3)
-    made = []
-    for number, (context, *endings) in enumerate(lengths):
-        start = rng.integers(0, 48, context)
-        texts = tuple(np.r_[start, rng.integers(0, 48, n)].astype(np.int32) for n in endings)
-        made.append(Choices(number, number % 2, start, texts, (context,) * 2, (1, 1), (1, 1)))
-    return made
-
-
-MEM = np.random.default_rng(4).normal(0, 1, (len(LENGTHS), MEMORY, 32)).astype(np.float32)
+LAYERS = 3
 
 
 def test_a_sweep_has_every_condition_of_the_protocols_once():
@@ -98,68 +71,3 @@ def test_what_is_no_set_of_layers_of_the_model_is_refused(layers, message):
 def test_an_unknown_protocol_is_refused():
     with pytest.raises(UserError, match="protocol 'backward' must be one of single, forward, reverse"):
         sweep(2, ["backward"])
-
-
-@pytest.mark.parametrize("own_row", [False, True])
-def test_scores_under_every_condition_are_those_of_plain_numpy(model, own_row):
-    """Texts of several lengths share a pass, and padding is no key of a row that sees all of the text."""
-    conditions = sweep(LAYERS).layers_CxL
-    choices = items()
-    repeated = [item for item in choices for _ in conditions]
-    layers = np.tile(conditions, (len(choices), 1))
-    scores = score(
-        model,
-        repeated,
-        np.repeat(MEM, len(conditions), axis=0),
-        names=["memory_edge"],
-        knockout_IxL=OwnRowKnockout(layers) if own_row else layers,
-    )
-    expected = np.array(
-        [
-            [-plain.nlls(model, MEM[item.id], text, layers_L, own_row).sum() for text in item.texts]
-            for item, layers_L in zip(repeated, layers, strict=True)
-        ]
-    )
-    np.testing.assert_allclose([row.log_probs for row in scores], expected, atol=1e-4, rtol=0)
-    # The two kinds differ here by far more than the tolerance.
-    other = -plain.nlls(model, MEM[0], choices[0].texts[0], conditions[1], not own_row).sum()
-    assert abs(other - expected[1, 0]) > 0.01
-
-
-@pytest.mark.parametrize("own_row", [False, True])
-def test_decisions_go_from_crammed_to_base(model, own_row):
-    conditions, choices = sweep(LAYERS), items()
-    right_CxI = decisions(model, choices, MEM, conditions.layers_CxL, own_row=own_row)
-    none, *_, everything = conditions.protocols["forward"]
-    crammed, base = score(model, choices, MEM, names=["memory"]), score(model, choices, names=["base"])
-    np.testing.assert_array_equal(right_CxI[none], right(crammed, "token"))
-    np.testing.assert_array_equal(right_CxI[everything], right(base, "token"))
-    assert right_CxI.shape == (len(conditions.names), len(choices))
-    for layers_L, right_I in zip(conditions.layers_CxL, right_CxI, strict=True):
-        best = [
-            np.argmin([plain.nlls(model, MEM[x.id], t, layers_L, own_row)[1:].mean() for t in x.texts])
-            for x in choices
-        ]
-        assert right_I.tolist() == [x.label == ending for x, ending in zip(choices, best, strict=True)]
-        assert accuracy(right_I).mean == np.mean(right_I)
-
-
-def test_all_conditions_are_one_trace(model):
-    choices = items([(5, 3, 3)] * 8)  # 4 conditions of 8 items of 2 endings are 8 passes of 8 rows
-    mem = np.repeat(MEM[:1], 8, axis=0)
-    before = forward._token_nll._cache_size()
-    decisions(model, choices, mem, sweep(LAYERS, ["forward"]).layers_CxL)
-    assert forward._token_nll._cache_size() == before + 1
-
-
-@pytest.mark.parametrize("num_memory", [1, 2])
-def test_without_lengths_a_barred_row_sees_all_positions(model, num_memory):
-    """One text without padding, in which the barred rows see its last token too."""
-    text, mem, layers_L = items()[0].texts[0], MEM[0, :num_memory], np.array([True, False, False])
-    knockout = OwnRowKnockout(layers_L[None])
-    found = forward.token_nll(model, mem[None], text[None], knockout_SxL=knockout)
-    expected = plain.nlls(model, mem, text, layers_L, own_row=True)
-    np.testing.assert_allclose(found[0], expected, atol=1e-4, rtol=0)
-    text[-1] = (text[-1] + 1) % 48
-    other = forward.token_nll(model, mem[None], text[None], knockout_SxL=knockout)
-    assert np.abs(other[0, :-1] - found[0, :-1]).max() > 1e-4

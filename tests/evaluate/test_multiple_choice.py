@@ -60,7 +60,9 @@ def assert_scores(scores, recorded):
 @pytest.mark.parametrize("knocked", [False, True])
 def test_scores_are_those_of_transformers(model, knocked):
     recorded = [row for row in json.loads(MAKER.RECORDED.read_text()) if row["knockout"] == knocked]
-    assert_scores(score(model, CHOICES, MEM, knockout_IxL=MAKER.KNOCKOUT if knocked else None), recorded)
+    conditions = MAKER.KNOCKOUT if knocked else np.zeros((len(CHOICES), 2), bool)
+    scores = np.reshape(score(model, CHOICES, MEM, knockout_CxL=conditions), (len(CHOICES), len(CHOICES), -1))
+    assert_scores(scores[range(len(CHOICES)), range(len(CHOICES))].reshape(-1), recorded)
 
 
 @pytest.mark.slow
@@ -82,25 +84,21 @@ def test_the_order_of_items_changes_no_bit_and_the_size_of_batches_no_decision(m
             assert np.argmax(row.log_probs) == np.argmax(other.log_probs)
 
 
-def test_conditions_of_an_item_are_items_of_their_own(model):
-    """What a sweep does: every condition of every item in one call."""
+def test_conditions_do_not_change_each_other(model):
     conditions = np.array([[False, False], [True, False], [True, True]])
-    sweep = score(
-        model,
-        [item for item in CHOICES for _ in conditions],
-        np.repeat(MEM, len(conditions), axis=0),
-        names=["memory_ending"],
-        knockout_IxL=np.tile(conditions, (len(CHOICES), 1)),
-    )
+    sweep = score(model, CHOICES, MEM, names=["memory_ending", "base"], knockout_CxL=conditions)
+    assert [row.item for row in sweep] == [item.id for item in CHOICES for _ in range(2)] * 3
+    assert sweep[0:10:2] == sweep[10:20:2], "base"
+    assert sweep[1:10:2] != sweep[11:20:2]
     for number, condition in enumerate(conditions):
-        alone = score(model, CHOICES, MEM, names=["memory_ending"], knockout_IxL=np.tile(condition, (5, 1)))
-        for row, other in zip(sweep[number :: len(conditions)], alone, strict=True):
-            assert row.item == other.item
+        alone = score(model, CHOICES, MEM, names=["memory_ending", "base"], knockout_CxL=condition[None])
+        for row, other in zip(sweep[10 * number : 10 * number + 10], alone, strict=True):
+            assert (row.item, row.name) == (other.item, other.name)
             np.testing.assert_allclose(row.log_probs, other.log_probs, atol=1e-5, rtol=0)
     # No layer knocked out is the crammed score, all layers the base score.
     crammed = score(model, CHOICES, MEM, names=["memory_ending"])
     base = score(model, CHOICES, names=["base_ending"])
-    for row, other in zip(sweep[0::3] + sweep[2::3], crammed + base, strict=True):
+    for row, other in zip(sweep[1:10:2] + sweep[21:30:2], crammed + base, strict=True):
         np.testing.assert_allclose(row.log_probs, other.log_probs, atol=TOLERANCE, rtol=0)
 
 
