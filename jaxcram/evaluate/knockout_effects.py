@@ -28,7 +28,7 @@ class Effect(NamedTuple):
         tf_accuracy: share of the context's tokens that are right, teacher-forced, token 0 included; NaN for
             `BASE`, in which nothing predicts token 0.
         log_probs: of each ending as scored, in nats; none if the item has no endings.
-        right: whether the right ending is chosen, by each of `accuracy.NORMALIZATIONS`; empty without endings.
+        right: whether the right ending is chosen, by each of `accuracy.NORMALIZATIONS`; empty for texts.
     """
 
     item: int

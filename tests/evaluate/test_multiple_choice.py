@@ -9,9 +9,11 @@ import pytest
 
 from jaxcram.errors import UserError
 from jaxcram.evaluate import packing
-from jaxcram.evaluate.choices import Choices
+from jaxcram.evaluate.choices import Choices, encode_items
 from jaxcram.evaluate.multiple_choice import BASE_SCORES, SCORES, score
+from jaxcram.evaluate.tasks.registry import find_task, load_items
 from jaxcram.models import port
+from jaxcram.text.tokenizer import load_tokenizer
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 TOLERANCE = 1e-4
@@ -150,6 +152,17 @@ def test_four_fifths_of_the_tokens_are_real_and_the_shapes_few(number, batch_tok
     assert sum(lengths) / sum(batch.rows * batch.length for batch in batches) >= 0.8
     assert len({(batch.rows, batch.length) for batch in batches}) <= 20
     assert all(batch.rows * batch.length <= batch_tokens for batch in batches)
+
+
+@pytest.mark.parametrize(("number", "conditions"), [(64, 1), (64, 10), (368, 1)])
+def test_four_fifths_of_the_tokens_that_bundled_items_score_are_real(number, conditions):
+    """Contexts of few tokens, with 4 endings each; what a score reads, or what a group of a sweep does."""
+    tokenizer = load_tokenizer(port.bundled_model())
+    items = load_items(find_task("cloze"), limit=number)
+    lengths = [len(text) for item in encode_items(items, tokenizer, max_positions=512) for text in item.texts]
+    batches = list(packing.pack(lengths * conditions, [b""] * len(lengths) * conditions))
+    share = sum(lengths) * conditions / sum(batch.rows * batch.length for batch in batches)
+    assert share >= 0.85
 
 
 @pytest.mark.parametrize(
