@@ -51,7 +51,7 @@ ONLY = {
     "matplotlib": {"figures.curves", "figures.run", "figures.style"},
     "pyarrow": {
         *("analysis.surprisal", "cram.rows", "figures.curves", "figures.run", "results.reading"),
-        *("results.schema", "results.table", "runs", "text.characters", "text.readers"),
+        *("results.schema", "results.shards", "results.table", "runs", "text.characters", "text.readers"),
     },
     "orbax": {"results.checkpoint"},
     "safetensors": {"models.port", "models.tensors"},

@@ -32,7 +32,8 @@ from jaxcram.devices import processes
 from jaxcram.results import disk
 from jaxcram.results.directory import RunDirectory
 from jaxcram.results.row_files import RowFiles
-from jaxcram.results.table import Row, ShardFormat
+from jaxcram.results.shards import ShardFormat
+from jaxcram.results.table import Row
 
 if TYPE_CHECKING:
     from orbax.checkpoint import CheckpointManager
@@ -246,11 +247,8 @@ class Checkpoints(Generic[T]):
             logging.getLogger("absl").setLevel(logging.CRITICAL)
             me = processes.number()
             if me == 0:
-                for folder in (
-                    self._folder,
-                    self._states,
-                    *(files.folder for files in self._tables.values()),
-                ):
+                tables = (files.folder for files in self._tables.values())
+                for folder in (self._folder, self._states, *tables):
                     folder.mkdir(exist_ok=True)
             options = ocp.CheckpointManagerOptions(
                 preservation_policy=ocp.checkpoint_managers.preservation_policy.LatestN(2),

@@ -3,7 +3,8 @@
 A row is a point: what a pass measured of a lane, every `log_every` optimiser steps and when the lane ended.
 """
 
-from jaxcram.results.table import JOB_COLUMNS, Columns, ShardFormat
+from jaxcram.results.shards import ShardFormat
+from jaxcram.results.table import JOB_COLUMNS, Columns
 
 COLUMNS: Columns = {
     **JOB_COLUMNS,
@@ -29,5 +30,5 @@ CURVES = ShardFormat(
     "curves",
     COLUMNS,
     index="point_index",
-    remedy="remove it, and the file of this name in rows, and start the run's command again",
+    remedy="remove it, and the files of its lanes in rows, and start the run's command again",
 )

@@ -1,10 +1,11 @@
-"""A run on disk: one Parquet shard a finished lane, the settings, a log, a summary.
+"""A run on disk: tables of Parquet shards, the settings, a log, a summary.
 
     settings.json       the resolved settings; another start with other settings is refused
     plan.json           the shapes of passes, chosen at the first start (`jaxcram.cram.fit`)
     run.lock            locked (flock) while a process works on the run, so a killed run leaves no stale lock
     rows/KEY.parquet    the rows of one finished job, one a stage
     curves/KEY.parquet  its curve, one point every few steps, where asked for; there before its rows
+    TABLE/group-NUMBER.parquet  several lanes of a table, after `compact` or `write_group`
     log.jsonl           events, each with the time of day and the seconds of all starts so far
     summary.json        written at the end
     checkpoints/        of what is under way (`jaxcram.results.checkpoint`); gone when the summary is written
@@ -14,7 +15,6 @@ disk is whole, and the next start does the rest. The log is a comfort: a run goe
 """
 
 import errno
-import fcntl
 import logging
 import os
 import time
@@ -25,14 +25,15 @@ from typing import IO, Any, Self
 
 from jaxcram import documents
 from jaxcram.errors import UserError
-from jaxcram.results import disk
+from jaxcram.results import compaction, disk
 from jaxcram.results.curves import CURVES
 from jaxcram.results.disk import writing
 from jaxcram.results.identity import LANES, RunKind
 from jaxcram.results.log import clock, elapsed_s, open_log
-from jaxcram.results.paths import LOCK, LOG, PLAN, SETTINGS, SUMMARY, expanded
-from jaxcram.results.reading import load_settings
+from jaxcram.results.opening import agree, refuse_foreign, take_lock
+from jaxcram.results.paths import LOG, PLAN, SETTINGS, SUMMARY, expanded
 from jaxcram.results.rows import ROWS
+from jaxcram.results.shards import ShardFormat
 from jaxcram.results.table import Job
 
 _LOGGER = logging.getLogger("jaxcram")
@@ -83,15 +84,15 @@ class RunDirectory:
             raise ValueError(f"constants that are no columns: {sorted(unknown)}")
         with disk.opening(path):
             path.mkdir(parents=True, exist_ok=True)
-            _refuse_foreign(path)
-            lock = _take_lock(path)
+            refuse_foreign(path)
+            lock = take_lock(path)
         try:
-            _agree(path, documents.plain(settings), documents.plain(defaults or {}), kind, record=True)
+            agree(path, documents.plain(settings), documents.plain(defaults or {}), kind, record=True)
             with writing(path):
                 for table in kind.tables:
                     (path / table).mkdir(exist_ok=True)
-                for folder in (path, path / ROWS.name, path / CURVES.name):
-                    disk.remove_leftovers(folder)
+                for folder in ("", *kind.tables, CURVES.name):
+                    disk.remove_leftovers(path / folder)
                 return cls(path, lock, open_log(path / LOG), constants)
         except BaseException:
             lock.close()
@@ -115,7 +116,7 @@ class RunDirectory:
             raise UserError(
                 f"{path}: process 0 has a run here that this one does not see; choose a place both see"
             )
-        _agree(path, documents.plain(settings), documents.plain(defaults or {}), LANES, record=False)
+        agree(path, documents.plain(settings), documents.plain(defaults or {}), LANES, record=False)
         return cls(path, open(os.devnull), open(os.devnull, "ab"), dict(constants))
 
     def close(self) -> None:
@@ -130,21 +131,23 @@ class RunDirectory:
         self.close()
 
     def finished_jobs(self) -> set[str]:
-        """Keys of the jobs that have a whole shard.
+        """Keys of the jobs that have whole rows (see `jobs_of`)."""
+        return {job.key for job in self.jobs_of(ROWS)}
 
-        A shard that cannot be read is renamed to KEY.unreadable and reported, and its job counts as not done.
+    def jobs_of(self, format: ShardFormat) -> set[Job]:
+        """The jobs that have whole rows in a table.
+
+        A shard that cannot be read is renamed to NAME.unreadable and reported; its jobs count as not done.
         """
-        finished = set()
-        for shard in sorted((self.path / ROWS.name).glob("*.parquet")):
-            try:
-                finished.add(ROWS.shard_job(shard).key)
-            except ValueError as error:
-                aside = shard.with_suffix(".unreadable")
-                with writing(aside):
-                    shard.replace(aside)
-                _LOGGER.warning("%s; set aside as %s, its job is done again", error, aside.name)
-                self.log({"event": "unreadable_shard", "shard": shard.name, "error": str(error)})
-        return finished
+
+        def set_aside(shard: Path, error: ValueError) -> None:
+            aside = shard.with_suffix(".unreadable")
+            with writing(aside):
+                shard.replace(aside)
+            _LOGGER.warning("%s; set aside as %s, what it held is done again", error, aside.name)
+            self.log({"event": "unreadable_shard", "shard": shard.name, "error": str(error)})
+
+        return set(format.find_lanes(self.path / format.name, set_aside))
 
     def write_lane(
         self, job: Job, rows: Sequence[Mapping[str, Any]], curve: Sequence[Mapping[str, Any]] = ()
@@ -168,6 +171,29 @@ class RunDirectory:
                 (self.path / CURVES.name).mkdir(exist_ok=True)
             disk.replace(self.path / CURVES.name / f"{job.key}.parquet", CURVES.shard_bytes(points))
         disk.replace(self.path / ROWS.name / f"{job.key}.parquet", ROWS.shard_bytes(table))
+
+    def write_group(self, format: ShardFormat, lanes: Mapping[Job, Sequence[Mapping[str, Any]]]) -> None:
+        """Writes all rows of several jobs to one new shard, at once; for the process that opened the run.
+
+        Args:
+            format: of a table of the run's kind.
+            lanes: rows of each job, in order, with the columns of the table but its job's.
+
+        Raises:
+            ValueError: the rows do not fit the columns.
+            UserError: the disk does not take them; the shards before are whole.
+        """
+        tables = [format.lane_table(job, lanes[job]) for job in sorted(lanes)]
+        if tables:
+            format.write_group(self.path / format.name, tables)
+
+    def compact(self, format: ShardFormat, most_bytes: int = compaction.MOST_BYTES) -> None:
+        """Gathers the lanes of a table in few shards; for the process that opened the run.
+
+        Raises:
+            UserError: a shard is damaged, or the disk does not take the new ones; all rows are kept.
+        """
+        compaction.compact(format, self.path / format.name, most_bytes)
 
     def await_lanes(self, keys: Iterable[str]) -> None:
         """Waits until other processes have written the rows of these lanes.
@@ -239,54 +265,8 @@ def finished_lanes(
     if not path.exists():
         return 0
     with writing(path):
-        _refuse_foreign(path)
+        refuse_foreign(path)
     if not (path / SETTINGS).exists():
         return 0
-    _agree(path, documents.plain(settings), documents.plain(defaults), LANES, record=False)
-    return len(list((path / ROWS.name).glob("*.parquet")))
-
-
-def _refuse_foreign(path: Path) -> None:
-    """Only an empty directory, a run, and what a start killed at once leaves behind are ours."""
-    if (path / SETTINGS).exists():
-        return
-    ours = {LOCK, f".{SETTINGS}{disk.TEMPORARY}"}
-    if foreign := {file.name for file in path.iterdir()} - ours:
-        raise UserError(
-            f"{path}: neither empty nor a run (it holds {min(foreign)}); choose another directory"
-        )
-
-
-def _take_lock(path: Path) -> IO[str]:
-    descriptor = disk.own(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_APPEND)
-    lock = os.fdopen(descriptor, "a+", encoding="utf-8", errors="replace")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        lock.seek(0)
-        owner = lock.read(20) or "unknown"
-        lock.close()
-        raise UserError(
-            f"{path}: process {owner} is working on this run; wait for it or choose another directory"
-        ) from error
-    lock.truncate(0)
-    lock.write(str(os.getpid()))
-    lock.flush()
-    return lock
-
-
-def _agree(
-    path: Path, settings: dict[str, Any], defaults: Mapping[str, Any], kind: RunKind, *, record: bool
-) -> None:
-    """Refuses a run of other settings; where asked, writes those of a new run, or what extends an old one."""
-    was = load_settings(path) if (path / SETTINGS).exists() else None
-    if kind != LANES:
-        settings = {"program": kind.program, **settings}
-    if was is not None:
-        if was.get("program", LANES.program) != kind.program:
-            raise UserError(
-                f"{path}: no run of {kind.program} that this version can continue; choose another directory"
-            )
-        settings = kind.agreed(path, was, settings, defaults)
-    if record and settings != was:
-        disk.replace(path / SETTINGS, documents.json_bytes(settings))
+    agree(path, documents.plain(settings), documents.plain(defaults), LANES, record=False)
+    return len(ROWS.find_lanes(path / ROWS.name, damaged=lambda *_: None))

@@ -6,9 +6,10 @@ A file is written under a temporary name, flushed to disk and renamed, and then 
 import errno
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from jaxcram.errors import StoppedError, UserError
 
@@ -25,18 +26,44 @@ def replace(path: Path, content: bytes) -> None:
         StoppedError: the disk is full, or the directory has disappeared.
         UserError: the directory cannot be written.
     """
+    with replacing(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write to; it replaces `path` atomically and durably, unless the block raises an error.
+
+    Raises:
+        StoppedError, UserError: as `replace`.
+    """
     temporary = path.with_name(f".{path.name}{TEMPORARY}")
     with writing(path):
         try:
             with open(temporary, "wb", opener=own) as file:
-                file.write(content)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             _rename(temporary, path)
-        except OSError:
+        except BaseException:
             with suppress(OSError):  # report the first error
                 temporary.unlink(missing_ok=True)
             raise
+
+
+def remove(paths: Iterable[Path]) -> None:
+    """Removes files durably; those that are gone already are no error.
+
+    Raises:
+        StoppedError, UserError: as `replace`.
+    """
+    paths = list(paths)
+    for path in paths:
+        with writing(path):
+            path.unlink(missing_ok=True)
+    for folder in {path.parent for path in paths}:
+        with writing(folder):
+            _flush(folder)
 
 
 def adopt(temporary: Path, path: Path) -> None:

@@ -159,20 +159,21 @@ def _shards_differ(path: Path, now: Mapping[str, Any]) -> Iterator[str]:
     texts = now[CONTENTS]["texts"]
     weights = now[CONTENTS]["model"].get("weights")
     columns = ["sample_id", "learning_rate", "seed", "text", "target_ids", "weights_digest"]
-    for file in sorted((path / "rows").glob("*.parquet")):
+    for file in ROWS.shards(path / ROWS.name):
         try:
-            row = ROWS.read_shard(file, columns).slice(0, 1).to_pylist()[0]
+            rows = [table.slice(0, 1).to_pylist()[0] for table in ROWS.tables(file, columns)]
         except (ValueError, IndexError):
             continue
-        job = Job.of_row(row)
-        asked = texts.get(str(job.sample_id))
-        lanes = job.learning_rate in now["learning_rates"] and job.seed in now["seeds"]
-        if asked is None or not lanes:
-            yield f"rows/{file.name}: not one of this start's lanes"
-        elif asked["digest"] != target_digest(row["text"] or "", row["target_ids"] or ()):
-            yield f"rows/{file.name}: text was {(row['text'] or '')[:_SHOWN]!r}, is {asked['begins']!r}"
-        elif row.get("weights_digest") and weights and row["weights_digest"] != weights:
-            yield f"rows/{file.name}: different weights"
+        for row in rows:
+            job = Job.of_row(row)
+            asked = texts.get(str(job.sample_id))
+            lanes = job.learning_rate in now["learning_rates"] and job.seed in now["seeds"]
+            if asked is None or not lanes:
+                yield f"rows/{file.name}: not one of this start's lanes"
+            elif asked["digest"] != target_digest(row["text"] or "", row["target_ids"] or ()):
+                yield f"rows/{file.name}: text was {(row['text'] or '')[:_SHOWN]!r}, is {asked['begins']!r}"
+            elif row.get("weights_digest") and weights and row["weights_digest"] != weights:
+                yield f"rows/{file.name}: different weights"
 
 
 @dataclasses.dataclass(frozen=True)

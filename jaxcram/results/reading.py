@@ -63,7 +63,7 @@ def load_lanes(path: str | os.PathLike[str]) -> Iterator[tuple[Job, "pa.Table"]]
     """
     load_settings(path)
     folder = expanded(path) / ROWS.name
-    for job, table in ROWS.each_shard(folder):
+    for job, table in ROWS.each_lane(folder):
         check_lane(folder, table)
         yield job, table
 

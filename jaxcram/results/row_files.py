@@ -9,7 +9,8 @@ from pathlib import Path
 
 from jaxcram import documents
 from jaxcram.results import disk
-from jaxcram.results.table import Job, Row, ShardFormat
+from jaxcram.results.shards import ShardFormat
+from jaxcram.results.table import Job, Row
 
 
 @dataclasses.dataclass(frozen=True)

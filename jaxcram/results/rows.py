@@ -6,7 +6,8 @@ tables of several runs can be concatenated; Parquet's dictionaries make that che
 constant over a lane are only in the lane's first row.
 """
 
-from jaxcram.results.table import JOB_COLUMNS, Columns, ShardFormat
+from jaxcram.results.shards import ShardFormat
+from jaxcram.results.table import JOB_COLUMNS, Columns
 
 COLUMNS: Columns = {
     **JOB_COLUMNS,

@@ -1,18 +1,13 @@
-"""Tables of a run: every finished lane has one shard per table, a Parquet file named by the lane's job.
+"""The columns and values of a run's tables. Their files are `jaxcram.results.shards`."""
 
-A table is described by a `ShardFormat`: `results.rows.ROWS` and `results.curves.CURVES`.
-"""
-
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxcram import documents
-from jaxcram.errors import StoppedError, UserError
+from jaxcram.errors import UserError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,7 +27,7 @@ Row = dict[str, Any]  # values by column; embeddings are arrays [K, D]
 
 @dataclass(frozen=True, order=True)
 class Job:
-    """The job of one lane. `key` names its shards: it is unique, and safe in a file name."""
+    """The job of one lane. `key` names its files: it is unique, and safe in a file name."""
 
     sample_id: int
     learning_rate: float
@@ -50,22 +45,21 @@ class Job:
 
 
 @dataclass(frozen=True, eq=False)
-class ShardFormat:
-    """The format of one table's shards.
+class TableFormat:
+    """The format of one table.
 
     Attributes:
         name: of the table, and of its folder in the run directory.
         columns: of the table, including `JOB_COLUMNS`.
         index: the column that numbers the rows of a lane 0, 1, 2, ...
-        remedy: for a damaged shard, as error messages say it.
     """
 
     name: str
     columns: Columns
     index: str
-    remedy: str
 
-    def _names(self, *kinds: str) -> list[str]:
+    def names_of(self, *kinds: str) -> list[str]:
+        """The columns of these types."""
         return [name for name, (kind, _, _) in self.columns.items() if kind in kinds]
 
     @cached_property
@@ -119,7 +113,7 @@ class ShardFormat:
 
     def rows(self, table: "pa.Table") -> list[dict[str, Any]]:
         """The rows of a table; the exact inverse of `table`."""
-        embeddings = [name for name in self._names("embedding") if name in table.column_names]
+        embeddings = [name for name in self.names_of("embedding") if name in table.column_names]
         rows = table.drop_columns(embeddings).to_pylist()
         for name in embeddings:
             for row, value in zip(rows, table[name], strict=True):
@@ -129,104 +123,6 @@ class ShardFormat:
                 )
         return rows
 
-    def shard_bytes(self, table: "pa.Table") -> bytes:
-        """A table as a Parquet file with page checksums."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        sink = pa.BufferOutputStream()
-        repetitive = self._names("string", "int64")
-        pq.write_table(table, sink, compression="zstd", use_dictionary=repetitive, write_page_checksum=True)
-        return sink.getvalue().to_pybytes()
-
-    def read_shard(self, path: Path, columns: Sequence[str] | None = None) -> "pa.Table":
-        """The table of a shard, or some columns of it.
-
-        Raises:
-            ValueError: the file is truncated, damaged or not a shard.
-            StoppedError: the file has disappeared, with its directory or disk.
-        """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        try:
-            documents.require_file(path)
-            # An open file, since Arrow may take a path for a URI, and refuses paths that are not UTF-8.
-            with path.open("rb") as stored, pq.ParquetFile(stored, page_checksum_verification=True) as file:
-                self._check_types(path, file.schema_arrow)
-                table = file.read(columns=None if columns is None else list(columns))
-            for name in self._names("embedding"):
-                if name in table.column_names:
-                    _shape(table[name])
-            return table
-        except (pa.ArrowException, OSError, UnicodeDecodeError, UserError) as error:
-            if not path.exists():
-                raise StoppedError(
-                    f"{path}: has disappeared; restore the disk or directory, then start the command again"
-                ) from error
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ValueError(f"{path}: not a readable shard ({reason})") from error
-
-    def _check_types(self, path: Path, schema: "pa.Schema") -> None:
-        if len(set(schema.names)) < len(schema.names):
-            raise ValueError(f"{path}: two columns have the same name")
-        for field in self.schema:
-            if field.name in schema.names and schema.field(field.name).type != field.type:
-                raise ValueError(
-                    f"{path}: column {field.name} holds {schema.field(field.name).type}, not {field.type}"
-                )
-            if field.name not in schema.names and not field.nullable:
-                raise ValueError(f"{path}: no column {field.name}")
-
-    def shard_job(self, path: Path) -> Job:
-        """The job of a shard, after checking everything in it but the embeddings.
-
-        Raises:
-            ValueError: the file is truncated or damaged, or is of another job than its name says.
-        """
-        table = self.read_shard(path, [name for name in self.columns if name not in self._names("embedding")])
-        empty = [name for name, (_, always, _) in self.columns.items() if always and table[name].null_count]
-        if not table.num_rows or empty:
-            raise ValueError(f"{path}: no rows, or rows without {', '.join(empty)}")
-        jobs = {Job.of_row(row) for row in table.select(list(JOB_COLUMNS)).to_pylist()}
-        if len(jobs) > 1 or table[self.index].to_pylist() != list(range(table.num_rows)):
-            raise ValueError(f"{path}: rows of several lanes, or not all rows of one")
-        (job,) = jobs
-        if job.key != path.stem:
-            raise ValueError(f"{path}: has the rows of {job.key}")
-        return job
-
-    def read_shards(self, folder: Path, columns: Sequence[str] | None) -> "pa.Table":
-        """All shards of a folder as one table, by sample, learning rate, seed and index.
-
-        Raises:
-            UserError: a column does not exist, or a shard is damaged.
-        """
-        import pyarrow as pa
-
-        names = list(self.columns) if columns is None else list(columns)
-        if unknown := [name for name in names if name not in self.columns]:
-            known = ", ".join(self.columns)
-            raise UserError(f"no column {unknown[0]!r} in the {self.name}; choose from {known}")
-        schema = pa.schema(self.schema.field(name) for name in names)
-        # Concatenating ordered shards does not copy the embeddings; sorting the table would.
-        tables = [table for _, table in self.each_shard(folder, columns)]
-        return pa.concat_tables([schema.empty_table(), *tables], promote_options="default").select(names)
-
-    def each_shard(
-        self, folder: Path, columns: Sequence[str] | None = None
-    ) -> Iterator[tuple[Job, "pa.Table"]]:
-        """Yields the lanes of a folder, by sample, learning rate and seed; only one is in memory at a time.
-
-        Raises:
-            UserError: a shard is damaged.
-        """
-        try:
-            for job, shard in sorted((self.shard_job(shard), shard) for shard in folder.glob("*.parquet")):
-                yield job, self.read_shard(shard, columns)
-        except ValueError as error:
-            raise UserError(f"{error}; {self.remedy}") from error
-
 
 def stack_embeddings(column: "pa.ChunkedArray") -> np.ndarray:
     """The embeddings in a column, float32 [R, K, D], of the R rows that have one.
@@ -234,7 +130,7 @@ def stack_embeddings(column: "pa.ChunkedArray") -> np.ndarray:
     Raises:
         UserError: no row has one, or they have different shapes.
     """
-    shape = _shape(column)
+    shape = embedding_shape(column)
     if shape is None:
         raise UserError("these rows have no embeddings; cram with trajectory=all or trajectory=horizon")
     return np.concatenate(
@@ -242,7 +138,7 @@ def stack_embeddings(column: "pa.ChunkedArray") -> np.ndarray:
     )
 
 
-def _shape(column: "pa.ChunkedArray") -> tuple[int, int] | None:
+def embedding_shape(column: "pa.ChunkedArray") -> tuple[int, int] | None:
     """[K, D] of a column of embeddings; None if all are null. Raises UserError if they differ."""
     shapes = set()
     for chunk in column.chunks:

@@ -130,8 +130,8 @@ def test_a_damaged_curve_is_reported_with_its_remedy(tmp_path):
     with pytest.raises(UserError) as error:
         load_curves(tmp_path)
     assert str(error.value) == (
-        f"{tmp_path}/curves/{Job(4, 0.1, 0).key}.parquet: has the rows of {JOB.key}; remove it, and the file "
-        "of this name in rows, and start the run's command again"
+        f"{tmp_path}/curves/{Job(4, 0.1, 0).key}.parquet: has the rows of {JOB.key}; remove it, and the "
+        "files of its lanes in rows, and start the run's command again"
     )
 
 

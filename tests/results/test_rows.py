@@ -140,7 +140,7 @@ def test_a_shard_that_disappears_while_reading_is_not_taken_for_damaged(tmp_path
     with pytest.raises(
         StoppedError, match=f"{JOB.key}.parquet: has disappeared; restore the disk or directory"
     ):
-        list(ROWS.each_shard(shard.parent))
+        list(ROWS.each_lane(shard.parent))
 
 
 def test_rows_are_a_data_frame(through_disk):
