@@ -48,7 +48,7 @@ MAY_IMPORT = {
 ONLY = {
     "absl": {"cli.flags"},
     "datasets": {"text.tables"},
-    "matplotlib": {"figures.curves", "figures.run", "figures.style"},
+    "matplotlib": {"figures.curves", "figures.knockout", "figures.run", "figures.style"},
     "pyarrow": {
         *("analysis.surprisal", "cram.rows", "figures.curves", "figures.run", "results.reading"),
         *("results.schema", "results.shards", "results.table", "runs", "text.characters", "text.readers"),
