@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import json
+import typing
 
 import jax
 import numpy as np
@@ -465,8 +466,8 @@ def test_flat_settings_equal_the_flags():
     assert CramSettings.of(settings, max_steps=7).stages == StageSettings(mode="full", max_steps=7)
     assert set(inspect.signature(api.cram).parameters) >= set(CramSettings.names())
     flags = {name for docs in cram_program.TOPICS.values() for name in docs}
-    assert set(CramOptions.__annotations__) <= flags
-    assert set(CramOptions.__annotations__) == {*CramSettings.names(), *TEXT_OPTIONS}
+    assert set(typing.get_type_hints(CramOptions)) <= flags
+    assert set(typing.get_type_hints(CramOptions)) == {*CramSettings.names(), *TEXT_OPTIONS}
     assert inspect.signature(api.cram).parameters["max_steps"].default == 10_000
 
 

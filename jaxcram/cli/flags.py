@@ -55,16 +55,17 @@ class _Leaf(NamedTuple):
 
     @property
     def written(self) -> str:
-        """A positional argument in usage lines: RUN, or RUNS..."""
-        return self.name.upper() + ("..." if self.many else "")
+        """A positional argument in usage lines: RUN, RUNS..., or [RUN] if it may be left out."""
+        written = self.name.upper() + ("..." if self.many else "")
+        return written if self.default is dataclasses.MISSING else f"[{written}]"
 
 
-def positional() -> Any:
+def positional(default: Any = dataclasses.MISSING) -> Any:
     """A field that is given as an argument without a name (`show RUN`), or as a flag.
 
     A tuple takes all such arguments; as a flag, comma-separated values.
     """
-    return dataclasses.field(metadata={"positional": True})
+    return dataclasses.field(default=default, metadata={"positional": True})
 
 
 def parse(command: type[T], topics: Topics, argv: Sequence[str]) -> T:

@@ -38,6 +38,14 @@ def png(figure: Figure) -> bytes:
     return image.getvalue()
 
 
+def pdf(figure: Figure) -> bytes:
+    """A figure as a PDF, the same bytes whenever it is drawn."""
+    image = io.BytesIO()
+    with plain():
+        figure.savefig(image, format="pdf", backend="pdf", metadata={"CreationDate": None})
+    return image.getvalue()
+
+
 def rate_colors(rates: Iterable[float]) -> dict[float, str]:
     """A colour for each learning rate, from dark (small) to light (large)."""
     ordered = sorted(set(rates))
