@@ -14,11 +14,15 @@ from jaxcram.cram.settings import CramSettings
 from jaxcram.cramming import Prepared, begin, carry_out, prepare
 from jaxcram.devices import configuration, processes
 from jaxcram.errors import UserError
+from jaxcram.experiments.evaluation import Evaluation, evaluate, load_evaluation
+from jaxcram.experiments.knockout import Knockout, knockout, load_knockout
+from jaxcram.experiments.subjects import crams_of
 from jaxcram.loading import BUNDLED, Model, load_model
 from jaxcram.options import TEXT_OPTIONS, CramOptions, shows_options
 from jaxcram.predictions import generate, logits
 from jaxcram.results.directory import finished_lanes
 from jaxcram.results.paths import expanded, recorded
+from jaxcram.results.reading import program_of
 from jaxcram.runs import DECODERS, Decoded, Run, decode, load_run
 from jaxcram.text.sources import Text, TextSettings, given_texts, is_keyword, load_texts
 from jaxcram.text.tokens import Sample, tokenize
@@ -27,20 +31,28 @@ __all__ = [
     "BUNDLED",
     "DECODERS",
     "Decoded",
+    "Evaluation",
+    "Knockout",
     "Model",
     "Run",
     "cram",
+    "crams_of",
     "decode",
+    "evaluate",
     "generate",
+    "knockout",
+    "load_evaluation",
+    "load_knockout",
     "load_model",
     "load_run",
     "load_texts",
     "logits",
     "outline",
+    "program_of",
 ]
 
 
-@shows_options
+@shows_options(CramOptions, CramSettings(), TextSettings())
 @configuration.pinned()
 def cram(
     model: Model | str | os.PathLike[str] | None = None,
@@ -85,7 +97,7 @@ def cram(
     return carry_out(prepared, path, verbose=verbose, checkpoint_minutes=checkpoint_minutes, profile=profile)
 
 
-@shows_options
+@shows_options(CramOptions, CramSettings(), TextSettings())
 def outline(
     model: Model | str | os.PathLike[str] | None = None,
     texts: str | Iterable[str] | TextSettings = TextSettings(),

@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,8 +23,10 @@ from jaxcram.devices.mesh import of as mesh_of
 from jaxcram.errors import UserError
 from jaxcram.loading import Model
 from jaxcram.results import identity
+from jaxcram.results.curves import CURVES
 from jaxcram.results.directory import RunDirectory
 from jaxcram.results.paths import expanded
+from jaxcram.results.rows import ROWS
 from jaxcram.runs import Run
 from jaxcram.text.sources import TextSettings, kind_of
 from jaxcram.text.tokens import Sample
@@ -78,8 +81,17 @@ def carry_out(
     verbose: bool,
     checkpoint_minutes: float,
     profile: Profile | None = None,
+    compact: bool = False,
 ) -> Run:
     """Crams, decodes back, and leaves rows and summary in a directory; what is there already is kept.
+
+    Args:
+        prepared: the run.
+        out: its directory.
+        verbose: show progress on stderr.
+        checkpoint_minutes: between two checkpoints of the lanes under way; 0 makes none.
+        profile: traces a few chunks, if it has a place for that.
+        compact: gather the rows of all lanes in few files at the end.
 
     Raises:
         UserError, StoppedError, Interrupted: as `jaxcram.api.cram`.
@@ -88,10 +100,15 @@ def carry_out(
         prepared.task, checkpoint_minutes=checkpoint_minutes, profile=profile or Profile(None)
     )
     with (
-        _open(os.fspath(out), prepared.recorded, prepared.constants) as directory,
+        open_run(os.fspath(out), prepared.recorded, prepared.constants) as directory,
         report.Bar(verbose and processes.number() == 0) as bar,
     ):
         complete(directory, task, bar)
+        if compact and processes.number() == 0:
+            for table in (ROWS, CURVES):
+                directory.compact(table)
+        with processes.together():
+            pass
         return Run(directory.path)
 
 
@@ -111,15 +128,20 @@ def begin(out: str | os.PathLike[str] | None, checkpoint_minutes: float) -> str:
     return processes.from_first(lambda: str(expanded(out or _fresh_directory())))
 
 
-def _open(path: str, settings: dict[str, Any], constants: dict[str, Any]) -> RunDirectory:
+def open_run(
+    path: str,
+    recorded: Mapping[str, Any],
+    constants: Mapping[str, Any] | None = None,
+    kind: identity.RunKind = identity.LANES,
+) -> RunDirectory:
     """The run directory, which process 0 opens; the others join it there."""
     defaults = CramSettings().resolved()
     with processes.together():
         if processes.number() == 0:
-            directory = RunDirectory.open(path, settings, constants, defaults)
+            directory = RunDirectory.open(path, recorded, constants, defaults, kind)
     with processes.together():
         if processes.number() > 0:
-            directory = RunDirectory.join(path, settings, constants, defaults)
+            directory = RunDirectory.join(path, recorded, constants, defaults, kind)
     return directory
 
 

@@ -95,6 +95,15 @@ class Run:
         """
         return load_curves(self.path, columns)
 
+    def require_model(self, model: Model) -> None:
+        """Raises UserError unless a model is the one that the run was made with."""
+        made_with = self.settings.get(identity.CONTENTS, {}).get("model", {})
+        if others := list(identity.model_differs(made_with, model.contents)):
+            raise UserError(
+                f"{self.path}: {model.name} is not the model that the run was made with "
+                f"({'; '.join(others)}); give that one"
+            )
+
     @property
     def has_curves(self) -> bool:
         """Whether any lane has a curve."""
@@ -191,12 +200,7 @@ def decode(
         raise UserError(f"decoder {decoder!r} is unknown: choose one of {', '.join(DECODERS)}")
     run = run if isinstance(run, Run) else Run(run)
     model = model or load_model(run.settings["model"], dtype=run.settings["dtype"], mesh=mesh)
-    made_with = run.settings.get(identity.CONTENTS, {}).get("model", {})
-    if others := list(identity.model_differs(made_with, model.contents)):
-        raise UserError(
-            f"{run.path}: {model.name} is not the model that the run was made with ({'; '.join(others)}); "
-            "give that one"
-        )
+    run.require_model(model)
     outcomes, targets, originals = [], {}, {}
     for job, table in load_lanes(run.path):
         outcomes.append(Outcome.of_table(table, run.settings["mode"]))

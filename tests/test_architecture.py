@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "analysis": {"decode", "forward", "models", "results"},
     "figures": {"analysis"},
     "cram": {"analysis", "decode", "devices", "errors", "forward", "models", "results", "text"},
-    "evaluate": {"decode", "devices", "documents", "errors", "forward", "models", "results", "text"},
+    "evaluate": {"cram", "decode", "devices", "documents", "errors", "forward", "models", "results", "text"},
     "train": {"devices", "documents", "errors", "forward", "models", "results", "text"},
     "options": {"cram", "text"},
     "report": {"cram", "errors", "results"},
@@ -34,13 +34,28 @@ MAY_IMPORT = {
     "runs": {"cram", "devices", "errors", "loading", "report", "results", "text"},
     "predictions": {"decode", "devices", "errors", "evaluate", "forward", "loading"},
     "cramming": {"cram", "devices", "errors", "loading", "report", "results", "runs", "text"},
+    "experiments": {
+        *(
+            "cram",
+            "cramming",
+            "devices",
+            "documents",
+            "errors",
+            "evaluate",
+            "loading",
+            "options",
+            "report",
+            "results",
+        ),
+        *("runs", "text"),
+    },
     "api": {
-        *("cram", "cramming", "devices", "errors", "loading", "options", "predictions", "report"),
-        *("results", "runs", "text"),
+        *("cram", "cramming", "devices", "errors", "experiments", "loading", "options", "predictions"),
+        *("report", "results", "runs", "text"),
     },
     "cli": {
-        *("analysis", "api", "cram", "devices", "documents", "errors", "figures", "report", "results"),
-        *("text", "train"),
+        *("analysis", "api", "cram", "devices", "documents", "errors", "evaluate", "experiments", "figures"),
+        *("report", "results", "text", "train"),
     },
     "__init__": {"api"},
 }
@@ -48,10 +63,14 @@ MAY_IMPORT = {
 ONLY = {
     "absl": {"cli.flags"},
     "datasets": {"text.tables"},
-    "matplotlib": {"figures.curves", "figures.knockout", "figures.run", "figures.style"},
+    "matplotlib": {
+        *("cli.drawing", "cli.evaluate", "cli.knockout", "cli.show"),  # for type checking
+        *("figures.curves", "figures.evaluation", "figures.knockout", "figures.run", "figures.style"),
+    },
     "pyarrow": {
-        *("analysis.surprisal", "cram.rows", "figures.curves", "figures.run", "results.reading"),
-        *("results.schema", "results.shards", "results.table", "runs", "text.characters", "text.readers"),
+        *("analysis.surprisal", "cram.rows", "experiments.evaluation", "experiments.knockout"),
+        *("figures.curves", "figures.run", "results.reading", "results.schema", "results.shards"),
+        *("results.table", "runs", "text.characters", "text.readers"),
     },
     "orbax": {"results.checkpoint"},
     "safetensors": {"models.port", "models.tensors"},

@@ -26,7 +26,9 @@ from jaxcram.errors import Interrupted, UserError
 PROGRAMS = {
     "cram": "cram texts into input vectors of a frozen model, and decode them back",
     "decode": "decode the texts from a run's embeddings",
+    "evaluate": "cram the contexts of a task's items, and score their answers after the embeddings",
     "generate": "continue a prompt with a model, as a quick check that it was loaded correctly",
+    "knockout": "bar the text from its embedding at some layers, and measure what is left",
     "pretrain": "train a small decoder and save it in Hugging Face layout",
     "show": "show the table and the figures of a run",
 }

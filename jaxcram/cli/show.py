@@ -1,16 +1,16 @@
-"""`jaxcram show`: the table and the figures of a run, finished or not."""
+"""`jaxcram show`: the table and the figures of a run, of cram also where it is not finished."""
 
 import dataclasses
-import os
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from jaxcram import report
+from jaxcram.cli import drawing
 from jaxcram.cli.flags import Doc, positional
-from jaxcram.errors import printable
-from jaxcram.results import disk
+from jaxcram.errors import UserError, printable
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from jaxcram.api import Run
 
 AS_PUBLISHED = Doc(
@@ -46,11 +46,28 @@ TOPICS = {
 def run(command: Command) -> None:
     """Prints the table of a run and draws its figures."""
     from jaxcram import api
+    from jaxcram.cli import evaluate, knockout
 
+    program = api.program_of(command.run)
+    if program == "evaluate":
+        _refuse(command, "an evaluation")
+        evaluate.present(api.load_evaluation(command.run))
+        return
+    if program == "knockout":
+        _refuse(command, "a knockout run")
+        knockout.present(api.load_knockout(command.run))
+        return
     shown = api.load_run(command.run)
     if command.curves:
         shown.curves(["step"])  # raises an error before anything is printed if there are none
     present(shown, per_text=command.per_text, as_published=command.as_published, curves=command.curves)
+
+
+def _refuse(command: Command, what: str) -> None:
+    """Refuses flags that are about the lanes of a cram run."""
+    for name in ("per_text", "as_published", "curves"):
+        if getattr(command, name):
+            raise UserError(f"--{name}: {command.run} is {what}; leave it out, or show its crams")
 
 
 def present(run: "Run", *, per_text: bool = False, as_published: bool = False, curves: bool = False) -> None:
@@ -88,37 +105,23 @@ def draw(run: "Run") -> str:
 
     rows = run.rows(COLUMNS)
 
-    def image() -> bytes:
+    def figure() -> "Figure":
         from jaxcram.figures import run as figures
-        from jaxcram.figures.style import png
 
-        return png(figures.run_figure(rows, run.summary, title=_title(run)))
+        return figures.run_figure(rows, run.summary, title=_title(run))
 
-    return _kept(run, "figure.png", image)
+    return drawing.keep(run.path, "figure", figure, pdf=False)
 
 
 def draw_curves(run: "Run") -> str:
     """Draws the curves of a run into its directory, as `draw`."""
 
-    def image() -> bytes:
+    def figure() -> "Figure":
         from jaxcram.figures import curves as figures
-        from jaxcram.figures.style import png
 
-        return png(figures.curves_figure(run.curves(figures.COLUMNS), title=_title(run)))
+        return figures.curves_figure(run.curves(figures.COLUMNS), title=_title(run))
 
-    return _kept(run, "curves.png", image)
-
-
-def _kept(run: "Run", name: str, image: Callable[[], bytes]) -> str:
-    """Writes an image into a run's directory; returns its path, or why it failed: a figure is optional."""
-    # Importing matplotlib fails if MPLBACKEND names a missing backend, such as a notebook's.
-    os.environ["MPLBACKEND"] = "agg"
-    try:
-        disk.replace(run.path / name, image())
-        return str(run.path / name)
-    except Exception as error:
-        why = " ".join(str(error).split()) or type(error).__name__
-        return f"could not be drawn: {printable(why, keep='')}"
+    return drawing.keep(run.path, "curves", figure, pdf=False)
 
 
 def _title(run: "Run") -> str:

@@ -2,8 +2,10 @@
 
 from jaxcram.report.bar import Bar
 from jaxcram.report.duration import duration
+from jaxcram.report.evaluation import evaluation
+from jaxcram.report.knockout import knockout
 from jaxcram.report.outline import outline
 from jaxcram.report.sample import sample
 from jaxcram.report.table import notes, speed, table
 
-__all__ = ["Bar", "duration", "notes", "outline", "sample", "speed", "table"]
+__all__ = ["Bar", "duration", "evaluation", "knockout", "notes", "outline", "sample", "speed", "table"]

@@ -103,8 +103,9 @@ class RunDirectory:
         cls,
         path: str | os.PathLike[str],
         settings: Mapping[str, Any],
-        constants: Mapping[str, Any],
+        constants: Mapping[str, Any] | None = None,
         defaults: Mapping[str, Any] | None = None,
+        kind: RunKind = LANES,
     ) -> Self:
         """The run that another process has opened, for the rows of this one's lanes; it keeps no log.
 
@@ -116,8 +117,8 @@ class RunDirectory:
             raise UserError(
                 f"{path}: process 0 has a run here that this one does not see; choose a place both see"
             )
-        agree(path, documents.plain(settings), documents.plain(defaults or {}), LANES, record=False)
-        return cls(path, open(os.devnull), open(os.devnull, "ab"), dict(constants))
+        agree(path, documents.plain(settings), documents.plain(defaults or {}), kind, record=False)
+        return cls(path, open(os.devnull), open(os.devnull, "ab"), dict(constants or {}))
 
     def close(self) -> None:
         """Releases the directory for other processes."""

@@ -77,6 +77,15 @@ def load_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
     return _load(path, SETTINGS, "it is not a run of jaxcram; give the directory of one")
 
 
+def program_of(path: str | os.PathLike[str]) -> str:
+    """The program that made a run, such as "cram".
+
+    Raises:
+        UserError: the path is no run.
+    """
+    return str(load_settings(path).get("program", "cram"))
+
+
 def load_summary(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The summary of a finished run.
 

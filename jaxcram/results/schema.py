@@ -118,7 +118,9 @@ def _check_summary_lane(lane: Any, where: str, remedy: str) -> None:
 
 def _check_settings(path: Path, settings: Mapping[str, Any]) -> None:
     if (program := settings.get("program")) is not None:  # only runs of other programs say it
-        raise UserError(f"{path}: a run of {program!r}, in which no text is crammed; give a run of cram")
+        within = path / "crams"
+        there = f"give {within}, which it made" if within.is_dir() else "give a run of cram"
+        raise UserError(f"{path}: a run of {program!r}, not of cram; {there}")
     _check(settings, _SETTINGS, f"{path / 'settings.json'}:", "restore it or take another run")
 
 

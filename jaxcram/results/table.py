@@ -73,6 +73,7 @@ class TableFormat:
             "float64": pa.float64(),
             "ids": pa.list_(pa.int32()),
             "int64": pa.int64(),
+            "numbers": pa.list_(pa.float64()),
             "string": pa.string(),
         }
         return pa.schema(

@@ -1,0 +1,102 @@
+"""Settings of an evaluation: its items, and how their contexts are crammed. Nothing here imports JAX."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from jaxcram.cram.settings import CramSettings, StageSettings
+from jaxcram.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskSettings:
+    """Which items are evaluated.
+
+    Attributes:
+        task: one of `jaxcram.evaluate.tasks.registry.TASKS`.
+        data: a table or Hub data set with the task's columns; None is the task's own.
+        limit: the first so many items; None takes all.
+        samples: ids of the items to take instead.
+        shots_data: where solved questions come from, for tasks that are answered after some; as `data`.
+        num_shots: solved questions before each one.
+        bos: whether texts begin with BOS; None follows the tokenizer.
+    """
+
+    task: str = "cloze"
+    data: str | None = None
+    limit: int | None = None
+    samples: tuple[int, ...] | None = None
+    shots_data: str | None = None
+    num_shots: int = 5
+    bos: bool | None = None
+
+
+# As published: one vector for each context, 1,000 steps. Only the embedding that is used is stored.
+CRAM = CramSettings(
+    learning_rates=(0.1,), stages=StageSettings(mode="full", max_steps=1_000), trajectory="horizon"
+)
+
+
+def taken(options: Mapping[str, Any], kind: type) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The options that are fields of a class of settings, and the others; lists become tuples."""
+    names = {field.name for field in dataclasses.fields(kind)}
+    own = {name: value for name, value in options.items() if name in names}
+    own = {name: tuple(value) if isinstance(value, list) else value for name, value in own.items()}
+    return own, {name: value for name, value in options.items() if name not in names}
+
+
+def cram_settings(base: CramSettings | None, options: Mapping[str, Any]) -> CramSettings:
+    """How contexts are crammed; one lane for each.
+
+    Args:
+        base: provides what `options` do not name; None means `CRAM`.
+        options: settings by flat name.
+
+    Raises:
+        UserError: a setting is unknown or out of range, there would be several embeddings of a context, or
+            none would be stored.
+    """
+    settings = CramSettings.of(base or CRAM, **options)
+    for name in ("learning_rates", "seeds"):
+        values = getattr(settings, name)
+        if len(values) > 1:
+            raise UserError(
+                f"{name} {', '.join(map(str, values))}: every context is crammed once; give one value, and "
+                "evaluate the others in directories of their own"
+            )
+    if settings.trajectory == "none":
+        raise UserError("trajectory none: the embeddings are what is evaluated; choose horizon or all")
+    return settings
+
+
+SCORED = ("memory", "memory_ending", "memory_edge")
+
+
+@dataclasses.dataclass(frozen=True)
+class KnockoutSettings:
+    """Under which conditions the text does not see the memory.
+
+    Attributes:
+        protocols: some of single, forward and reverse (see `jaxcram.evaluate.knockout`).
+        layers: further sets of layers, as "0-3,7", several separated by semicolons.
+        own_row: also measure every condition as published code does, with the memory barred from itself.
+        scored: which score of the endings decides: memory, memory_ending or memory_edge.
+    """
+
+    protocols: tuple[str, ...] = ("single", "forward", "reverse")
+    layers: str | None = None
+    own_row: bool = False
+    scored: str = "memory"
+
+    def __post_init__(self) -> None:
+        if self.scored not in SCORED:
+            raise UserError(f"scored={self.scored} must be one of {', '.join(SCORED)}")
+        if not self.protocols and self.layers is None:
+            raise UserError("protocols and layers: no condition is named; give one of them")
+
+    @property
+    def sets(self) -> list[str]:
+        """The further sets of layers."""
+        return [] if self.layers is None else self.layers.split(";")

@@ -1,0 +1,1 @@
+"""What the paper asks of crammed embeddings, each a run on disk: evaluations of tasks, knockouts."""

@@ -1,0 +1,287 @@
+"""`jaxcram knockout` on disk: what barring the text from the memory at some layers does to it.
+
+    settings.json      as of every run, with `program` "knockout"
+    crams/             the run that crams the contexts, unless the embeddings come from another run
+    sweep/, masses/    Parquet, many items a file (`jaxcram.results.sweeps`)
+    log.jsonl          events
+    summary.json       what was found (`jaxcram.evaluate.knockout_summary`)
+
+The same call resumes all of it, and may bring more items.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Unpack
+
+import numpy as np
+
+from jaxcram import documents, report
+from jaxcram.cram.settings import CramSettings
+from jaxcram.cramming import begin, open_run
+from jaxcram.devices import configuration, processes
+from jaxcram.errors import Interrupted, UserError
+from jaxcram.evaluate.accuracy import NORMALIZATIONS
+from jaxcram.evaluate.attention import masses
+from jaxcram.evaluate.knockout import Sweep, sweep
+from jaxcram.evaluate.knockout_effects import Effect, effects, text_effects
+from jaxcram.evaluate.knockout_summary import summarise
+from jaxcram.evaluate.settings import CRAM, KnockoutSettings, TaskSettings, taken
+from jaxcram.experiments.contexts import Crammed, groups
+from jaxcram.experiments.subjects import Subjects, of_run, of_task
+from jaxcram.loading import Model
+from jaxcram.options import KnockoutOptions, shows_options
+from jaxcram.results import identity
+from jaxcram.results.directory import RunDirectory
+from jaxcram.results.paths import expanded
+from jaxcram.results.reading import load_settings, load_summary, program_of
+from jaxcram.results.sweeps import MASSES, SWEEP
+from jaxcram.results.table import Job, Row
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+KNOCKOUT = identity.RunKind("knockout", (SWEEP.name, MASSES.name), identity.agreed)
+_GROUP_ROWS = 1_280  # items times conditions that are computed together and share a file
+
+
+class Knockout:
+    """A finished knockout run on disk.
+
+    Attributes:
+        path: its directory.
+        settings: as settings.json has them.
+        summary: as summary.json has it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = expanded(path)
+        self.settings = load_settings(path)
+        self.summary = load_summary(path)
+
+    def sweep(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Every item under every condition, an Arrow table (`results.sweeps.SWEEP_COLUMNS`)."""
+        return SWEEP.read_shards(self.path / SWEEP.name, columns)
+
+    def masses(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Attention masses of every item and layer, an Arrow table (`results.sweeps.MASS_COLUMNS`)."""
+        return MASSES.read_shards(self.path / MASSES.name, columns)
+
+    def table(self) -> str:
+        """Accuracies by condition, and attention masses by layer."""
+        return report.knockout(self.summary)
+
+    def __repr__(self) -> str:
+        counted = "{items} items of {task}, {num_layers} layers".format(**self.summary)
+        return f"Knockout({str(self.path)!r}: {counted})"
+
+
+def load_knockout(path: str | os.PathLike[str]) -> Knockout:
+    """A knockout run from its directory.
+
+    Raises:
+        UserError: the path is no knockout run, or it is not finished.
+    """
+    if (program := program_of(path)) != KNOCKOUT.program:
+        raise UserError(f"{path}: a run of {program!r}, not a knockout; give the directory of one")
+    return Knockout(path)
+
+
+@shows_options(KnockoutOptions, CRAM, TaskSettings(), KnockoutSettings())
+@configuration.pinned()
+def knockout(
+    model: Model | str | os.PathLike[str] | None = None,
+    run: str | os.PathLike[str] | None = None,
+    *,
+    task: str | TaskSettings | None = None,
+    conditions: KnockoutSettings = KnockoutSettings(),  # noqa: B008 (frozen)
+    out: str | os.PathLike[str] | None = None,
+    settings: CramSettings | None = None,
+    verbose: bool = True,
+    checkpoint_minutes: float = 10.0,
+    **options: Unpack[KnockoutOptions],
+) -> Knockout:
+    """Bar the text from its crammed embedding at some layers, and see what it still reproduces and answers.
+
+        found = api.knockout(None, "runs/cloze")              # the items of an evaluation
+        found = api.knockout(model, task="cloze", limit=64)   # crams them first
+
+    Args:
+        model: a loaded model, its directory or Hub name; None is that of `run`, or the bundled one.
+        run: a finished evaluation, or a run of cram, of which only the reconstruction is measured.
+        task: name of a task or its settings, whose contexts are crammed first; give this or `run`.
+        conditions: under which layers are barred.
+        out: the directory; None makes a fresh one under `runs/`.
+        settings: how contexts are crammed.
+        verbose: show progress on stderr.
+        checkpoint_minutes: between two checkpoints of the contexts under way; 0 makes none.
+        options: single fields of `TaskSettings` and `KnockoutSettings`, and settings of `api.cram`, by name;
+            of a run only `limit` and `samples`, which take some of its items.
+
+    Raises:
+        UserError: bad input, before anything is computed or written.
+        StoppedError, Interrupted: as `api.cram`.
+    """
+    path = begin(out, checkpoint_minutes)
+    of_conditions, rest = taken(options, KnockoutSettings)
+    conditions = dataclasses.replace(conditions, **of_conditions)
+    if (run is None) == (task is None):
+        raise UserError("a knockout needs a run or a task; give one of them")
+    subjects = of_task(model, task, settings, rest) if task is not None else _of_run(run, model, rest)
+    wanted = sweep(subjects.model.decoder.config.num_layers, conditions.protocols, conditions.sets)
+    recorded = {**subjects.recorded, **documents.plain(dataclasses.asdict(conditions))}
+    try:
+        with open_run(path, recorded, kind=KNOCKOUT) as directory:
+            crammed = subjects.embeddings(directory, verbose=verbose, checkpoint_minutes=checkpoint_minutes)
+            with report.Bar(verbose and processes.number() == 0) as bar:
+                _measure(directory, subjects, crammed, (wanted, conditions), bar)
+            return Knockout(directory.path)
+    except Interrupted as interruption:  # of the crams, in a directory of their own
+        raise Interrupted(expanded(path), interruption.exit_code - 128) from None
+
+
+def _of_run(
+    run: str | os.PathLike[str] | None,
+    model: Model | str | os.PathLike[str] | None,
+    options: Mapping[str, Any],
+) -> Subjects:
+    assert run is not None
+    if other := options.keys() - {"limit", "samples"}:
+        raise UserError(f"{min(other)}: {run} was crammed already; leave it out, or give a task")
+    return of_run(run, model, **options)
+
+
+def _measure(
+    directory: RunDirectory,
+    subjects: Subjects,
+    crammed: Crammed,
+    wanted: tuple[Sweep, KnockoutSettings],
+    bar: report.Bar,
+) -> None:
+    """Measures the items that have no rows yet, group by group, and writes the summary."""
+    conditions, settings = wanted
+    ids = [i for i, usable in zip(subjects.ids, crammed.usable_I, strict=True) if usable]
+    if lost := sorted(set(subjects.ids) - set(ids)):
+        bar.tell(f"left out, since their lanes diverged: samples {', '.join(map(str, lost))}")
+    if not ids:
+        raise UserError(f"{directory.path}: no sample has a finite embedding; choose other learning_rates")
+    positions = {i: position for position, i in enumerate(subjects.ids)}
+    done = {job.sample_id for job in _jobs_of(directory)}
+    size = max(1, _GROUP_ROWS // len(conditions.names))
+    left, start, count = groups(ids, done, size), time.monotonic(), 0
+    for members in left:
+        of_group = [positions[ids[member]] for member in members]
+        rows, of_mass = _rows(subjects, crammed, of_group, conditions, settings)
+        if processes.number() == 0:
+            directory.write_group(MASSES, of_mass)
+            directory.write_group(SWEEP, rows)
+        with processes.together():
+            pass
+        count += len(members)
+        seconds = (time.monotonic() - start) / count * (len(ids) - len(done) - count)
+        directory.log({"event": "measured", "items": len(done) + count, "left_s": seconds})
+        bar.tell(f"{len(done) + count}/{len(ids)} items measured, {report.duration(seconds)} left")
+    if processes.number() == 0:
+        directory.write_summary(_summary(directory, subjects, conditions, settings))
+    with processes.together():
+        pass
+
+
+def _jobs_of(directory: RunDirectory) -> set[Job]:
+    """The lanes whose items are done, as process 0 sees them."""
+
+    def done() -> list[list[Any]]:
+        return [list(vars(job).values()) for job in directory.jobs_of(SWEEP) & directory.jobs_of(MASSES)]
+
+    return {Job(*values) for values in processes.from_first(done)}
+
+
+def _rows(
+    subjects: Subjects,
+    crammed: Crammed,
+    members: Sequence[int],
+    conditions: Sweep,
+    settings: KnockoutSettings,
+) -> tuple[dict[Job, list[Row]], dict[Job, list[Row]]]:
+    """The rows of a group of items in both tables."""
+    decoder, mem_IxKxD = subjects.model.decoder, crammed.mem_IxKxD[members]
+    targets = [subjects.targets[i] for i in members]
+    jobs = {subjects.ids[i]: crammed.jobs[i] for i in members}
+    converged = {subjects.ids[i]: bool(crammed.converged_I[i]) for i in members}
+    rows: dict[Job, list[Row]] = {job: [] for job in jobs.values()}
+    for own_row in (False, True)[: 1 + settings.own_row]:
+        if subjects.choices is None:
+            by_id = dict(zip(jobs, targets, strict=True))
+            found = text_effects(decoder, by_id, mem_IxKxD, conditions, own_row=own_row)
+        else:
+            choices = [subjects.choices[i] for i in members]
+            found = effects(decoder, choices, mem_IxKxD, conditions, scored=settings.scored, own_row=own_row)
+        for effect in found:
+            of_job = rows[jobs[effect.item]]
+            of_job.append(
+                {
+                    "condition_index": len(of_job),
+                    "condition": effect.condition,
+                    "own_row": own_row,
+                    "tf_accuracy": None if np.isnan(effect.tf_accuracy) else effect.tf_accuracy,
+                    "log_probs": list(effect.log_probs) or None,
+                    **{f"right_{by}": right for by, right in effect.right.items()},
+                    "converged": converged[effect.item],
+                }
+            )
+    memory_IxL, bos_IxL = masses(decoder, targets, mem_IxKxD), masses(decoder, targets)
+    of_mass = {
+        job: [
+            {"layer": layer, "memory_mass": float(mass), "bos_mass": None if np.isnan(bos) else float(bos)}
+            for layer, (mass, bos) in enumerate(zip(memory_L, bos_L, strict=True))
+        ]
+        for job, memory_L, bos_L in zip(jobs.values(), memory_IxL, bos_IxL, strict=True)
+    }
+    return rows, of_mass
+
+
+def _summary(
+    directory: RunDirectory, subjects: Subjects, conditions: Sweep, settings: KnockoutSettings
+) -> dict[str, Any]:
+    rows = SWEEP.read_shards(directory.path / SWEEP.name, None).to_pylist()
+    of_mass = MASSES.read_shards(directory.path / MASSES.name, None).to_pylist()
+    num_layers = conditions.layers_CxL.shape[1]
+    memory_IxL, bos_IxL = (
+        np.asarray([row[name] for row in of_mass], np.float64).reshape(-1, num_layers)
+        for name in ("memory_mass", "bos_mass")
+    )
+
+    def found(own_row: bool) -> dict[str, Any]:
+        of = [_effect(row) for row in rows if row["own_row"] == own_row]
+        return summarise(conditions, of, memory_IxL, bos_IxL)
+
+    whole = found(False)
+    converged = {row["sample_id"]: row["converged"] for row in rows}
+    summary = {
+        "task": subjects.task,
+        "model": subjects.model.name,
+        "scored": settings.scored,
+        "num_layers": num_layers,
+        **whole,
+        "converged": sum(converged.values()),
+    }
+    if settings.own_row:
+        # The reference and the masses bar nothing, so they are the same.
+        other = found(True)
+        summary["own_row"] = {protocol: other[protocol] for protocol in conditions.protocols}
+    return summary
+
+
+def _effect(row: Row) -> Effect:
+    """What a row of the table says."""
+    right = {by: row[f"right_{by}"] for by in NORMALIZATIONS}
+    return Effect(
+        item=row["sample_id"],
+        condition=row["condition"],
+        tf_accuracy=np.nan if row["tf_accuracy"] is None else row["tf_accuracy"],
+        log_probs=tuple(row["log_probs"] or ()),
+        right={} if None in right.values() else right,
+    )
