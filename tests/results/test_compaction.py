@@ -220,6 +220,7 @@ for number in range(1, 1000):
 """
 
 
+@pytest.mark.slow
 def test_no_kill_loses_or_doubles_a_row(tmp_path):
     """Before every single operation on a file, of a compaction of two lanes and a group to two groups."""
     whole, runs = tmp_path / "whole", tmp_path / "runs"

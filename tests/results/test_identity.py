@@ -15,6 +15,9 @@ from jaxcram.errors import UserError
 from jaxcram.models.digest import PIECE, PIECES, WHOLE, weights_digest
 from jaxcram.models.tensors import open_tensors
 from jaxcram.results import identity
+from jaxcram.results.directory import RunDirectory
+from jaxcram.results.reading import load_settings
+from jaxcram.results.rows import ROWS
 from tests.cli.conftest import tiny_model  # noqa: F401
 
 QUICK = {"max_tokens": 4, "max_steps": 6, "warmup_steps": 2, "verbose": False, "checkpoint_minutes": 0.0}
@@ -137,6 +140,41 @@ def test_rows_of_another_run_among_those_of_this_are_refused(folder, made, tiny_
     api.cram(tiny_model, ["Not this."], out=other, learning_rates=(0.5, 0.1), **QUICK)
     shutil.copy(other / "rows" / "sample00000-lr0.1-seed0.parquet", shard.parent)
     assert refused(folder) == "rows/sample00000-lr0.1-seed0.parquet: not one of this start's lanes"
+
+
+def compact(run: Path) -> None:
+    with RunDirectory.open(run, load_settings(run)) as directory:
+        directory.compact(ROWS)
+
+
+def test_a_compacted_run_is_read_decoded_and_extended_as_before(folder, made):
+    run = api.load_run(folder / "run")
+    before, table, texts = run.rows(), run.table(), api.decode(run)
+    compact(run.path)
+    group = shards(folder)
+    assert list(group) == ["group-00001.parquet"]
+    assert (run.rows().equals(before), run.table(), api.decode(run)) == (True, table, texts)
+    again(folder)
+    assert shards(folder) == group
+    run = again(folder, seeds=(0, 7))
+    added = {f"sample0000{sample}-lr0.5-seed7.parquet" for sample in (0, 1)}
+    assert shards(folder).keys() == group.keys() | added
+    extended = run.rows().drop_columns("model_checkpoint")
+    lanes = [(lane["sample_id"], lane["seed"]) for lane in run.summary["lanes"]]
+    assert sorted(lanes) == [(0, 0), (0, 7), (1, 0), (1, 7)]
+    (run.path / "rows" / "group-00001.parquet").write_bytes(b"")
+    run = again(folder, seeds=(0, 7))  # what the damaged shard had is done again
+    assert shards(folder).keys() == {"group-00001.unreadable", *added, *shards(made)}
+    assert run.rows().drop_columns("model_checkpoint").equals(extended)
+
+
+def test_rows_of_another_run_in_a_group_are_refused(folder, tiny_model, tmp_path):  # noqa: F811
+    other = tmp_path / "other"
+    api.cram(tiny_model, ["The lamp.", "Not this."], out=other, learning_rates=0.5, **QUICK)
+    for run in (folder / "run", other):
+        compact(run)
+    shutil.copy(other / "rows" / "group-00001.parquet", folder / "run" / "rows")
+    assert refused(folder) == "rows/group-00001.parquet: text was 'Not ', is 'Nobo'"
 
 
 def test_a_missing_lane_is_run_and_the_others_are_kept(folder):
