@@ -16,7 +16,7 @@ from jaxcram.cli import show
 from jaxcram.cram.rows import Outcome
 from jaxcram.results.directory import RunDirectory
 from jaxcram.results.reading import load_lanes, load_rows
-from jaxcram.results.rows import COLUMNS
+from jaxcram.results.rows import COLUMNS, ROWS
 from jaxcram.results.table import stack_embeddings
 from tests.hostile import mutations, valid
 from tests.hostile.oracle import Attack
@@ -37,6 +37,8 @@ def settings(folder: Path, rng: random.Random) -> Attack:
 def rows(folder: Path, rng: random.Random) -> Attack:
     """A shard of another schema, with other values, damaged, or in the place of another."""
     run = valid.run(folder)
+    if rng.random() < 0.4:
+        _gather(run / "rows")
     shards = sorted((run / "rows").iterdir())
     shard, other = rng.sample(shards, 2)
     action = rng.choice(
@@ -45,7 +47,7 @@ def rows(folder: Path, rng: random.Random) -> Attack:
     if action in ("column", "values"):
         table = pq.read_table(shard)
         table = _other_column(table, rng) if action == "column" else _other_values(table, rng)
-        pq.write_table(table, shard)
+        pq.write_table(table, shard, row_group_size=4)  # the rows of a lane
     elif action == "bytes":
         shard.write_bytes(mutations.scramble(rng, shard.read_bytes()))
     elif action == "swap":
@@ -62,6 +64,15 @@ def rows(folder: Path, rng: random.Random) -> Attack:
     else:
         mutations.obstacle(rng, shard)
     return _reading(run, rng)
+
+
+def _gather(folder: Path) -> None:
+    """Two lanes a shard."""
+    singles = sorted(folder.iterdir())
+    for pair in (singles[:2], singles[2:]):
+        ROWS.write_group(folder, map(ROWS.read_shard, pair))
+    for single in singles:
+        single.unlink()
 
 
 def furniture(folder: Path, rng: random.Random) -> Attack:
@@ -135,6 +146,7 @@ def _reading(run: Path, rng: random.Random) -> Attack:
     def work() -> None:
         with RunDirectory.open(run, valid.SETTINGS) as directory:
             directory.finished_jobs()
+            directory.compact(ROWS)
             directory.log({"event": "fuzzed"})
 
     def shown() -> None:
