@@ -1,11 +1,13 @@
 """Every file of configs/ is a command that the program takes, with the published settings and a cost."""
 
+import dataclasses
 import re
 from pathlib import Path
 
 import pytest
 
-from jaxcram.cli import cram, flags
+from jaxcram.cli import cram, evaluate, flags, knockout
+from jaxcram.evaluate.settings import CRAM, TaskSettings
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
@@ -62,11 +64,19 @@ def head(name: str) -> str:
 
 
 def test_there_is_a_config_for_each_published_model_and_for_the_bundled_run():
-    assert {file.stem for file in CONFIGS.iterdir()} == {*PUBLISHED, "bundled"}
+    assert {file.stem for file in CONFIGS.iterdir()} == {*PUBLISHED, "bundled", "cloze"}
 
 
 def test_the_bundled_run_is_the_default_one():
     assert read("bundled") == cram.Command()
+
+
+def test_the_cloze_is_an_evaluation_and_a_knockout_of_bundled_items():
+    arguments = [f"--flagfile={CONFIGS / 'cloze.flags'}"]
+    for program in (evaluate, knockout):
+        command = flags.parse(program.Command, program.TOPICS, arguments)
+        assert (command.model, command.task) == (None, TaskSettings(task="cloze", limit=128))
+        assert command.settings == dataclasses.replace(CRAM, learning_rates=(0.5,))
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
