@@ -20,9 +20,10 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxcram.devices import mesh
-from jaxcram.forward import predict
+from jaxcram.forward import Array, embedded, predict
 from jaxcram.models import head
-from jaxcram.models.decoder import Cache, Decoder
+from jaxcram.models.cache import Cache
+from jaxcram.models.decoder import Decoder
 from jaxcram.text.tokens import pad_tokens
 
 Pick = Callable[[jax.Array, jax.Array], jax.Array]
@@ -63,6 +64,48 @@ def _cached(model: Decoder, mem_SxKxD: jax.Array, length: int, devices: Mesh) ->
         )
 
     return mesh.spread(share, devices)(model, mem_SxKxD).unpack()
+
+
+def continued(
+    model: Decoder, mem_SxKxD: Array | None, tokens_SxT: Array, lengths_S: Array, length: int
+) -> jax.Array:
+    """Greedy tokens after memory and texts of different lengths, with a key-value cache.
+
+    Args:
+        model: the frozen decoder.
+        mem_SxKxD: memory embeddings, fp32; None for the texts alone.
+        tokens_SxT: the texts, padded at their ends; S as above.
+        lengths_S: tokens of each text, padding excluded; 0 only after a memory.
+        length: tokens to add.
+
+    Returns:
+        int32 [S, length]; -1 where a logit was not finite, and nothing that follows means anything.
+    """
+    return _continued(model, (mem_SxKxD, tokens_SxT, lengths_S), length, mesh.of(model))
+
+
+@jax.jit(static_argnames=("length", "devices"))
+def _continued(model: Decoder, per_lane: tuple[Array | None, ...], length: int, devices: Mesh) -> jax.Array:
+    def share(
+        model: Decoder, mem_BxKxD: jax.Array | None, tokens_BxT: jax.Array, lengths_B: jax.Array
+    ) -> jax.Array:
+        inputs_BxNxD = embedded(model, mem_BxKxD, tokens_BxT)
+        batch, width = inputs_BxNxD.shape[:2]
+        begin_B = tokens_BxT.shape[1] - lengths_B  # the padding goes to the front, so that all end together
+        inputs_BxNxD = jax.vmap(lambda x_NxD, shift: jnp.roll(x_NxD, shift, axis=0))(inputs_BxNxD, begin_B)
+        cache = model.init_cache(batch, width + length - 1, begin_B)
+        return _extend(model, inputs_BxNxD, cache, jnp.zeros(length), lambda hidden, _: pick(model, hidden))
+
+    def pick(model: Decoder, hidden_Bx1xD: jax.Array) -> jax.Array:
+        logits_Bx1xV = model.logits(hidden_Bx1xD)
+        return _where_finite(logits_Bx1xV, jnp.argmax(logits_Bx1xV, axis=-1))
+
+    return mesh.spread(share, devices)(model, *per_lane).unpack()
+
+
+def _where_finite(logits_BxTxV: jax.Array, picked_BxT: jax.Array) -> jax.Array:
+    """Picked tokens, int32 [B, T]; -1 where a logit is not finite."""
+    return jnp.where(jnp.isfinite(logits_BxTxV).all(axis=-1), picked_BxT, -1).astype(jnp.int32)
 
 
 def exact(model: Decoder, mem_SxKxD: np.ndarray, draft_SxT: np.ndarray) -> tuple[np.ndarray, int]:
@@ -182,7 +225,7 @@ def _continue_prompt(
             picked_Bx1 = jnp.argmax(logits_Bx1xV, axis=-1)
         else:
             picked_Bx1 = jax.random.categorical(key, logits_Bx1xV / temperature, mode="low")
-        return jnp.where(jnp.isfinite(logits_Bx1xV).all(axis=-1), picked_Bx1, -1).astype(jnp.int32)
+        return _where_finite(logits_Bx1xV, picked_Bx1)
 
     cache = model.init_cache(prompt_BxT.shape[0], prompt_BxT.shape[1] + length - 1)
     return _extend(model, model.embed(prompt_BxT), cache, jax.random.split(key, length), pick)

@@ -47,14 +47,14 @@ def predict(
     """
     text_BxN = tokens_BxT if given_BxP is None else jnp.concatenate([given_BxP, tokens_BxT], axis=1)
     reads_last = isinstance(knockout_BxL, OwnRowKnockout)
-    inputs_BxNxD = _inputs(model, mem_BxKxD, text_BxN if reads_last else text_BxN[:, :-1])
+    inputs_BxNxD = embedded(model, mem_BxKxD, text_BxN if reads_last else text_BxN[:, :-1])
     num_memory = 0 if mem_BxKxD is None else mem_BxKxD.shape[1]
     num_before = num_memory + text_BxN.shape[1] - tokens_BxT.shape[1]
     hidden = model(inputs_BxNxD, num_memory=num_memory, knockout_BxL=knockout_BxL, remat=remat)
     return hidden[:, max(num_before - 1, 0) : -1 if reads_last else None]
 
 
-def _inputs(model: Decoder, mem_BxKxD: jax.Array | None, tokens_BxN: jax.Array) -> jax.Array:
+def embedded(model: Decoder, mem_BxKxD: jax.Array | None, tokens_BxN: jax.Array) -> jax.Array:
     """The memory, if any, and embedded tokens [B, K + N, D]."""
     inputs_BxNxD = model.embed(tokens_BxN)
     if mem_BxKxD is None:
@@ -175,7 +175,7 @@ def _attention_mass(model: Decoder, per_lane: tuple[Array | None, ...], devices:
     def share(
         model: Decoder, mem_BxKxD: jax.Array | None, tokens_BxT: jax.Array, lengths_B: jax.Array
     ) -> jax.Array:
-        inputs = _inputs(model, mem_BxKxD, tokens_BxT)
+        inputs = embedded(model, mem_BxKxD, tokens_BxT)
         num_memory = inputs.shape[1] - tokens_BxT.shape[1]
         num_first, query_T = num_memory or 1, jnp.arange(inputs.shape[1])
         counted_BxT = (query_T >= num_first) & (query_T < num_memory + lengths_B[:, None])

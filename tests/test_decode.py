@@ -34,6 +34,33 @@ def test_both_decoders_follow_the_argmax(tiny, num_memory):  # noqa: F811
     assert passes == 1, "a right draft needs one pass to be confirmed"
 
 
+@pytest.mark.parametrize("num_memory", [0, 3])
+def test_texts_of_different_lengths_go_on_as_if_each_were_alone(tiny, num_memory):  # noqa: F811
+    """Texts of up to nine tokens in one pass, after memory and without; of none only after memory."""
+    rng = np.random.default_rng(0)
+    lengths = np.array([4, 9, 1, 7, 0, 8] if num_memory else [4, 9, 1, 7], np.int32)
+    texts = [rng.integers(0, 48, n).astype(np.int32) for n in lengths]
+    mem = rng.normal(0, 1, (len(texts), num_memory, tiny.config.width)).astype(np.float32)
+    mem = mem if num_memory else None
+    expected = pad_tokens(texts, len(texts), 16)
+    for i in range(5):
+        predicted = np.asarray(argmaxes(tiny, mem, expected))  # entry j is token j, or without memory j + 1
+        rows = np.arange(len(texts))
+        expected[rows, lengths + i] = predicted[rows, lengths + i - (mem is None)]
+    found = decode.continued(tiny, mem, pad_tokens(texts, len(texts), 12), lengths, 5)
+    wanted = [row[n : n + 5].tolist() for row, n in zip(expected, lengths, strict=True)]
+    assert np.asarray(found).tolist() == wanted
+    assert len({tuple(row) for row in wanted}) == len(texts)
+
+
+def test_what_follows_a_logit_that_is_not_finite_is_marked(tiny):  # noqa: F811
+    mem = np.zeros((2, 1, tiny.config.width), np.float32)
+    mem[1, 0, 0] = np.nan
+    found = np.asarray(decode.continued(tiny, mem, np.zeros((2, 4), np.int32), np.array([2, 3], np.int32), 2))
+    assert (found[0] >= 0).all()
+    assert found[1, 0] == -1
+
+
 def test_verify_decodes_each_as_if_it_were_alone(tiny, samples):  # noqa: F811
     """Five embeddings in two shapes, whose batches are not full; targets shorter than their shapes."""
     mem = np.random.default_rng(0).normal(0, 1, (5, 2, tiny.config.width)).astype(np.float32)

@@ -55,8 +55,8 @@ def pack(
 
 
 def padded(length: int) -> int:
-    """The least padded length that holds so many tokens."""
-    return _ceil(length, max(8, (1 << (length - 1).bit_length()) // 8))
+    """The least padded length, which is not 0, that holds so many tokens."""
+    return _ceil(max(1, length), max(8, (1 << (length - 1).bit_length()) // 8))
 
 
 def _ceil(number: int, multiple: int) -> int:

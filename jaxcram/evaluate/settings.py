@@ -9,6 +9,9 @@ from typing import Any
 from jaxcram.cram.settings import CramSettings, StageSettings
 from jaxcram.errors import UserError
 
+BASE_MODE = "none"
+MODES = ("few_shot", "full_prefix", "random", BASE_MODE)  # of generation (`jaxcram.evaluate.generative`)
+
 
 @dataclasses.dataclass(frozen=True)
 class TaskSettings:

@@ -19,6 +19,7 @@ from flax import nnx
 
 from jaxcram.devices import mesh
 from jaxcram.models import splash
+from jaxcram.models.cache import Cache
 from jaxcram.models.config import Block, DecoderConfig
 from jaxcram.models.head import Head
 from jaxcram.models.layers import attend, attention_weights, causal_mask, rotary_tables, rotate
@@ -27,14 +28,6 @@ from jaxcram.models.layers import attend, attention_weights, causal_mask, rotary
 # up to 100 ms less of 110 to 290 ms. Unrolled passes take up to three times the device memory, so layers with
 # more parameters than this are scanned.
 FEW_LAYERS, SMALL_LAYER = 32, 8_000_000
-
-
-class Cache(NamedTuple):
-    """Keys (rotated) and values [L, B, length, G, C] of the inputs so far, and the next position."""
-
-    keys: jax.Array
-    values: jax.Array
-    position: jax.Array  # int32 scalar
 
 
 class Kind(NamedTuple):
@@ -55,17 +48,17 @@ class Kind(NamedTuple):
 
 
 def _kinds(
-    config: DecoderConfig, positions_T: jax.Array, num_keys: int
+    config: DecoderConfig, positions: jax.Array, num_keys: int
 ) -> tuple[tuple[jax.Array, jax.Array], Kind]:
-    """Rotary tables, of each kind of layer if there are several, and what tells the layers apart."""
+    """Rotary tables of positions [T] or [B, T], of each kind of layer if there are several, and the kinds."""
     rotary_L = None
     frequencies_KxR = np.atleast_2d(config.rotary_frequencies())
     kinds_KxR, which_L = np.unique(frequencies_KxR, axis=0, return_inverse=True)
     if len(kinds_KxR) > 1:
         rotary_L = which_L.reshape(-1).astype(np.int32)
-        tables = jax.vmap(rotary_tables, in_axes=(0, None))(kinds_KxR, positions_T)
+        tables = jax.vmap(rotary_tables, in_axes=(0, None))(kinds_KxR, positions)
     else:
-        tables = rotary_tables(kinds_KxR[0], positions_T)
+        tables = rotary_tables(kinds_KxR[0], positions)
     return tables, Kind(rotary_L, config.windows_within(num_keys))
 
 
@@ -265,11 +258,9 @@ class Decoder(nnx.Module):
         """Logits [..., V] of hidden states [..., D], accumulated and returned in fp32."""
         return self.head.logits(hidden)
 
-    def init_cache(self, batch: int, length: int) -> Cache:
-        """An empty cache for `length` positions of `batch` lanes."""
-        config = self.config
-        shape = (config.num_layers, batch, length, config.num_kv_heads, config.head_size)
-        return Cache(jnp.zeros(shape, self.dtype), jnp.zeros(shape, self.dtype), jnp.int32(0))
+    def init_cache(self, batch: int, length: int, begin_B: jax.Array | None = None) -> Cache:
+        """An empty cache for `length` inputs of `batch` lanes, padded in front up to `begin_B` (`Cache`)."""
+        return Cache.empty(self.config, (batch, length), self.dtype, begin_B)
 
     def extend(self, inputs_BxTxD: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:
         """Hidden states [B, T, D] of the next T inputs, and the cache extended by them.
@@ -277,8 +268,8 @@ class Decoder(nnx.Module):
         The caller must keep position + T within the cache: XLA silently clamps updates out of range.
         """
         length, seen = inputs_BxTxD.shape[1], cache.position
-        positions_T, keys_S = seen + jnp.arange(length), jnp.arange(cache.keys.shape[2])
-        tables, kinds = _kinds(self.config, positions_T, num_keys=len(keys_S))
+        slots_T = seen + jnp.arange(length)
+        tables, kinds = _kinds(self.config, cache.positions(slots_T), num_keys=cache.keys.shape[2])
 
         # The whole cache is in the carry and each layer writes a slice of it, so that XLA updates in place.
         def step(carry: Any, layer: tuple[Block, tuple]) -> tuple[Any, None]:
@@ -288,11 +279,12 @@ class Decoder(nnx.Module):
                 corner = (index, 0, seen, 0, 0)
                 keys = jax.lax.dynamic_update_slice(keys, kind.rotate(key, tables)[None], corner)
                 values = jax.lax.dynamic_update_slice(values, value[None], corner)
-                mask = causal_mask(positions_T, keys_S, kind.window)
+                mask = cache.mask(slots_T, kind.window)
                 attended = self._attend(kind.rotate(query, tables), keys[index], values[index], mask)
             return (block.finish(x_BxTxD, attended), keys, values), None
 
         carry = (inputs_BxTxD.astype(self.dtype), cache.keys, cache.values)
         numbers_L = jnp.arange(self.config.num_layers)
         (hidden_BxTxD, keys, values), _ = _run_layers(self.layers, step, carry, (kinds, numbers_L))
-        return mesh.gathered(self.final_norm)(hidden_BxTxD), Cache(keys, values, seen + length)
+        cache = cache._replace(keys=keys, values=values, position=seen + length)
+        return mesh.gathered(self.final_norm)(hidden_BxTxD), cache

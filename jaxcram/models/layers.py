@@ -76,9 +76,12 @@ def capped(x: jax.Array, cap: float) -> jax.Array:
     return jnp.tanh(x / cap) * cap
 
 
-def rotary_tables(frequencies: np.ndarray, positions_T: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Cosines and sines of the rotation angles, fp32 [T, 1, R/2]; the middle axis broadcasts over heads."""
-    angles = positions_T.astype(jnp.float32)[:, None, None] * frequencies
+def rotary_tables(frequencies: np.ndarray, positions: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Cosines and sines of the rotation angles, fp32 [T, 1, R/2] of positions [T], or [B, T, 1, R/2].
+
+    The axis of 1 broadcasts over heads.
+    """
+    angles = positions.astype(jnp.float32)[..., None, None] * frequencies
     return jnp.cos(angles), jnp.sin(angles)
 
 
