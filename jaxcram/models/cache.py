@@ -40,12 +40,11 @@ class Cache(NamedTuple):
         """Rotary positions [T] of slots, or [B, T] if lanes differ; negative in the padding."""
         return slots_T if self.begin_B is None else slots_T - self.begin_B[:, None]
 
-    def mask(self, slots_T: jax.Array, window: jax.Array | None) -> jax.Array:
-        """To which slots queries attend, boolean [B or 1, 1, T, S] (see `layers.causal_mask`).
+    def mask(self, slots_T: jax.Array, slots_S: jax.Array, window: jax.Array | None) -> jax.Array:
+        """To which of all slots queries attend, boolean [B or 1, 1, T, S] (see `layers.causal_mask`).
 
         The padding attends to itself, for every query needs a key.
         """
-        slots_S = jnp.arange(self.keys.shape[2])
         mask = causal_mask(slots_T, slots_S, window)
         if self.begin_B is None:
             return mask

@@ -268,8 +268,8 @@ class Decoder(nnx.Module):
         The caller must keep position + T within the cache: XLA silently clamps updates out of range.
         """
         length, seen = inputs_BxTxD.shape[1], cache.position
-        slots_T = seen + jnp.arange(length)
-        tables, kinds = _kinds(self.config, cache.positions(slots_T), num_keys=cache.keys.shape[2])
+        slots_T, slots_S = seen + jnp.arange(length), jnp.arange(cache.keys.shape[2])
+        tables, kinds = _kinds(self.config, cache.positions(slots_T), num_keys=len(slots_S))
 
         # The whole cache is in the carry and each layer writes a slice of it, so that XLA updates in place.
         def step(carry: Any, layer: tuple[Block, tuple]) -> tuple[Any, None]:
@@ -279,12 +279,12 @@ class Decoder(nnx.Module):
                 corner = (index, 0, seen, 0, 0)
                 keys = jax.lax.dynamic_update_slice(keys, kind.rotate(key, tables)[None], corner)
                 values = jax.lax.dynamic_update_slice(values, value[None], corner)
-                mask = cache.mask(slots_T, kind.window)
+                mask = cache.mask(slots_T, slots_S, kind.window)
                 attended = self._attend(kind.rotate(query, tables), keys[index], values[index], mask)
             return (block.finish(x_BxTxD, attended), keys, values), None
 
         carry = (inputs_BxTxD.astype(self.dtype), cache.keys, cache.values)
         numbers_L = jnp.arange(self.config.num_layers)
         (hidden_BxTxD, keys, values), _ = _run_layers(self.layers, step, carry, (kinds, numbers_L))
-        cache = cache._replace(keys=keys, values=values, position=seen + length)
-        return mesh.gathered(self.final_norm)(hidden_BxTxD), cache
+        hidden_BxTxD = mesh.gathered(self.final_norm)(hidden_BxTxD)
+        return hidden_BxTxD, cache._replace(keys=keys, values=values, position=seen + length)

@@ -4,7 +4,8 @@ A row is the answer to one item in one mode (`jaxcram.evaluate.generative`), wit
 used for the item; the answer without memory has it too, so that both are found together.
 """
 
-from jaxcram.results.table import JOB_COLUMNS, Columns, ShardFormat
+from jaxcram.results.shards import ShardFormat
+from jaxcram.results.table import JOB_COLUMNS, Columns
 
 COLUMNS: Columns = {
     **JOB_COLUMNS,

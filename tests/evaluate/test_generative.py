@@ -15,14 +15,11 @@ from tokenizers import decoders, models
 from jaxcram import decode
 from jaxcram.errors import UserError
 from jaxcram.evaluate.generative import Answer, Prompt, encode_prompts, generate, random_memory
-from jaxcram.evaluate.generative_summary import answers_of, rows_of, summarise
 from jaxcram.evaluate.settings import MODES
 from jaxcram.evaluate.tasks.registry import find_task, load_items
 from jaxcram.evaluate.tasks.task import Item
 from jaxcram.forward import predict
 from jaxcram.models import port
-from jaxcram.results.answers import ANSWERS
-from jaxcram.results.table import Job
 from jaxcram.text.tokenizer import Tokenizer
 from tests.cram.conftest import tiny  # noqa: F401
 from tests.evaluate.test_choices import tokenizer as bytes_tokenizer
@@ -142,11 +139,6 @@ def test_prompts_that_cannot_be(mmlu):
 # Letters
 
 
-def answer(text, label=1, number=0, mode="few_shot"):
-    item = Item(number, "q", tuple("ABCD"), label, subject="law")
-    return Answer.read(Prompt(item, mode, None, np.zeros(0, np.int32)), text)
-
-
 @pytest.mark.parametrize(
     ("text", "letter", "right"),
     [
@@ -160,7 +152,8 @@ def answer(text, label=1, number=0, mode="few_shot"):
     ],
 )
 def test_the_first_letter_is_the_answer(text, letter, right):
-    found = answer(text)
+    prompt = Prompt(Item(0, "q", tuple("ABCD"), 1), "few_shot", None, np.zeros(0, np.int32))
+    found = Answer.read(prompt, text)
     assert (found.text, found.letter, found.right, found.valid) == (text, letter, right, letter is not None)
 
 
@@ -303,63 +296,3 @@ def test_answers_are_those_of_transformers(name, mode):
     assert [one.text for one in found] == expected
     assert [one.letter for one in found] == [next((c for c in t if c in "ABCD"), None) for t in expected]
     assert len(set(expected)) > 3
-
-
-# Rows and summary
-
-
-def test_rows_hold_all_of_the_answers():
-    found = [answer(" B", 1, 4, "none"), answer(" A", 1, 4), answer("", 2, 9, "none"), answer(" C", 2, 9)]
-    jobs = {4: Job(4, 0.1, 0), 9: Job(9, 0.1, 0)}
-    rows = rows_of(found, jobs, crams={4: 2, 9: 2}, converged={4: True, 9: False})
-    assert list(rows) == list(jobs.values())
-    assert rows[jobs[4]][1] == {
-        "answer_index": 1,
-        "mode": "few_shot",
-        "cram_id": 2,
-        "text": " A",
-        "letter": "A",
-        "label": 1,
-        "right": False,
-        "valid": True,
-        "converged": True,
-        "subject": "law",
-    }
-    assert [rows[jobs[9]][0][name] for name in ("mode", "cram_id", "letter", "converged")] == ["none"] + [
-        None
-    ] * 3
-    stored = [row for job, of_one in rows.items() for row in ANSWERS.rows(ANSWERS.lane_table(job, of_one))]
-    assert answers_of(stored) == (found, {4: True, 9: False})
-
-
-def test_what_answers_come_to():
-    """Labels are B; by item: right, wrong, not valid, right; and of the base right, right, wrong, right."""
-    crammed = [answer(text, 1, i) for i, text in enumerate((" B", " A", "", "B"))]
-    base = [answer(text, 1, i, "none") for i, text in enumerate((" B", " B", "C", "B"))]
-    found = summarise(crammed, base[::-1], converged={0: True, 1: True, 2: False, 3: False})
-    numbers = {name: value for name, value in found.items() if not name.endswith("_interval")}
-    assert numbers == {
-        "mode": "few_shot",
-        "items": 4,
-        "accuracy": 0.5,
-        "valid_share": 0.75,
-        "converged": 2,
-        "converged_share": 0.5,
-        "accuracy_converged": 0.5,
-        "valid_share_converged": 1.0,
-        "base_accuracy": 0.75,
-        "base_valid_share": 1.0,
-        "difference": -0.25,
-        "difference_converged": -0.5,
-    }
-    assert found["accuracy_interval"] == [0.0, 1.0]
-    assert found["difference_interval"] == [-0.75, 0.0]
-    assert found == summarise(crammed[::-1], base, converged={0: True, 1: True, 2: False, 3: False})
-    plain = summarise(base)
-    assert set(plain) == {
-        *("mode", "items", "accuracy", "accuracy_interval", "valid_share", "valid_share_interval")
-    }
-    with pytest.raises(ValueError, match="other items"):
-        summarise(crammed, base[1:])
-    with pytest.raises(ValueError, match=r"\['few_shot', 'none'\]; summarise one"):
-        summarise(crammed + base)

@@ -152,21 +152,6 @@ def test_cached_decoding_equals_the_full_forward(decoder: Decoder):
     assert cache.position == LENGTH
 
 
-def test_lanes_of_different_lengths_end_together(decoder: Decoder):
-    """Padding in front changes no lane, whatever it holds, in one call or in several."""
-    x_BxTxD, begin_B = inputs(4), jnp.array([0, 5, 1, 3])
-    alone = forward(decoder, x_BxTxD)
-    padded_BxTxD = jax.vmap(lambda x_TxD, shift: jnp.roll(x_TxD, shift, axis=0))(x_BxTxD, begin_B)
-    cache = decoder.init_cache(4, LENGTH + 3, begin_B)
-    pieces = []
-    for start, stop in [(0, LENGTH - 1), (LENGTH - 1, LENGTH)]:
-        hidden, cache = extend(decoder, padded_BxTxD[:, start:stop], cache)
-        pieces.append(hidden)
-    found = jnp.concatenate(pieces, axis=1)
-    for lane, begin in enumerate(begin_B.tolist()):
-        np.testing.assert_allclose(found[lane, begin:], alone[lane, : LENGTH - begin], atol=1e-4)
-
-
 def test_rematerialisation_changes_no_gradient(decoder: Decoder):
     def loss(decoder, x_BxTxD, remat):
         return jnp.sum(decoder(x_BxTxD, remat=remat)[..., 0] ** 2)
