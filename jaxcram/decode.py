@@ -67,7 +67,12 @@ def _cached(model: Decoder, mem_SxKxD: jax.Array, length: int, devices: Mesh) ->
 
 
 def continued(
-    model: Decoder, mem_SxKxD: Array | None, tokens_SxT: Array, lengths_S: Array, length: int
+    model: Decoder,
+    mem_SxKxD: Array | None,
+    tokens_SxT: Array,
+    lengths_S: Array,
+    length: int,
+    knockout_SxL: Array | None = None,
 ) -> jax.Array:
     """Greedy tokens after memory and texts of different lengths, with a key-value cache.
 
@@ -77,24 +82,32 @@ def continued(
         tokens_SxT: the texts, padded at their ends; S as above.
         lengths_S: tokens of each text, padding excluded; 0 only after a memory.
         length: tokens to add.
+        knockout_SxL: where True, text and new tokens do not see the memory at that layer, bool.
 
     Returns:
         int32 [S, length]; -1 where a logit was not finite, and nothing that follows means anything.
     """
-    return _continued(model, (mem_SxKxD, tokens_SxT, lengths_S), length, mesh.of(model))
+    per_lane = mem_SxKxD, tokens_SxT, lengths_S, knockout_SxL
+    return _continued(model, per_lane, length, mesh.of(model))
 
 
 @jax.jit(static_argnames=("length", "devices"))
 def _continued(model: Decoder, per_lane: tuple[Array | None, ...], length: int, devices: Mesh) -> jax.Array:
     def share(
-        model: Decoder, mem_BxKxD: jax.Array | None, tokens_BxT: jax.Array, lengths_B: jax.Array
+        model: Decoder,
+        mem_BxKxD: jax.Array | None,
+        tokens_BxT: jax.Array,
+        lengths_B: jax.Array,
+        knockout_BxL: jax.Array | None,
     ) -> jax.Array:
         inputs_BxNxD = embedded(model, mem_BxKxD, tokens_BxT)
         batch, width = inputs_BxNxD.shape[:2]
         begin_B = tokens_BxT.shape[1] - lengths_B  # the padding goes to the front, so that all end together
         inputs_BxNxD = jax.vmap(lambda x_NxD, shift: jnp.roll(x_NxD, shift, axis=0))(inputs_BxNxD, begin_B)
         cache = model.init_cache(batch, width + length - 1, begin_B)
-        return _extend(model, inputs_BxNxD, cache, jnp.zeros(length), lambda hidden, _: pick(model, hidden))
+        barred = knockout_BxL, width - tokens_BxT.shape[1]
+        no_keys = jnp.zeros(length)
+        return _extend(model, inputs_BxNxD, cache, no_keys, lambda hidden, _: pick(model, hidden), barred)
 
     def pick(model: Decoder, hidden_Bx1xD: jax.Array) -> jax.Array:
         logits_Bx1xV = model.logits(hidden_Bx1xD)
@@ -231,16 +244,26 @@ def _continue_prompt(
     return _extend(model, model.embed(prompt_BxT), cache, jax.random.split(key, length), pick)
 
 
-def _extend(model: Decoder, inputs_BxTxD: jax.Array, cache: Cache, keys: jax.Array, pick: Pick) -> jax.Array:
-    """As many tokens as there are keys, each picked from the last hidden state before it."""
+def _extend(
+    model: Decoder,
+    inputs_BxTxD: jax.Array,
+    cache: Cache,
+    keys: jax.Array,
+    pick: Pick,
+    barred: tuple[jax.Array | None, int] = (None, 0),
+) -> jax.Array:
+    """As many tokens as there are keys, each picked from the last hidden state before it.
+
+    `barred` is a knockout [B, L], and the number of first inputs that it hides from those after them.
+    """
 
     def step(carry: tuple[jax.Array, Cache], key: jax.Array) -> tuple[tuple[jax.Array, Cache], jax.Array]:
         token_Bx1, cache = carry
-        hidden, cache = model.extend(model.embed(token_Bx1), cache)
+        hidden, cache = model.extend(model.embed(token_Bx1), cache, *barred)
         next_Bx1 = pick(hidden, key)
         return (next_Bx1, cache), next_Bx1[:, 0]
 
-    hidden, cache = model.extend(inputs_BxTxD, cache)
+    hidden, cache = model.extend(inputs_BxTxD, cache, *barred)
     first_Bx1 = pick(hidden[:, -1:], keys[0])
     _, rest_TxB = jax.lax.scan(step, (first_Bx1, cache), keys[1:])
     return jnp.concatenate([first_Bx1, rest_TxB.T], axis=1)

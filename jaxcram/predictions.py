@@ -11,6 +11,7 @@ from jaxcram import decode as decoding
 from jaxcram.devices import configuration, mesh
 from jaxcram.errors import UserError
 from jaxcram.evaluate.knockout import barred
+from jaxcram.evaluate.memory import memory_of
 from jaxcram.forward import token_logits
 from jaxcram.loading import Model
 
@@ -92,7 +93,7 @@ def logits(
             without an embedding.
     """
     config = model.decoder.config
-    mem_KxD = None if embedding is None else _memory(embedding, config.width)
+    mem_KxD = None if embedding is None else memory_of(embedding, config.width)
     if mem_KxD is None and knockout is not None:
         raise UserError("knockout: without an embedding there is nothing to knock out; leave it out")
     layers_L = None if knockout is None else barred(knockout, config.num_layers)
@@ -115,16 +116,3 @@ def logits(
     tokens_SxT = rows(np.asarray(ids, np.int32))
     mem_SxKxD, layers_SxL = (None if x is None else rows(x) for x in (mem_KxD, layers_L))
     return np.asarray(token_logits(model.decoder, mem_SxKxD, tokens_SxT, layers_SxL))[0]
-
-
-def _memory(embedding: npt.ArrayLike, width: int) -> np.ndarray:
-    """The memory, fp32 [K, D]."""
-    mem_KxD = np.atleast_2d(np.asarray(embedding, np.float32))
-    if mem_KxD.ndim != 2 or not len(mem_KxD) or mem_KxD.shape[1] != width:
-        raise UserError(
-            f"embedding of shape {list(np.shape(embedding))}: the model takes [K, {width}], one row for each "
-            "memory embedding"
-        )
-    if not np.isfinite(mem_KxD).all():
-        raise UserError("embedding: it has entries that are not finite")
-    return mem_KxD

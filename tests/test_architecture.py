@@ -63,6 +63,7 @@ MAY_IMPORT = {
 ONLY = {
     "absl": {"cli.flags"},
     "datasets": {"text.tables"},
+    "lm_eval": {"evaluate.lm_eval"},
     "matplotlib": {
         *("cli.drawing", "cli.evaluate", "cli.knockout", "cli.show"),  # for type checking
         *("figures.curves", "figures.evaluation", "figures.knockout", "figures.run", "figures.style"),

@@ -16,16 +16,14 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
 from jaxcram.cram.settings import CramSettings
 from jaxcram.cram.start import initial_embeddings
-from jaxcram.decode import continued
-from jaxcram.devices import mesh
 from jaxcram.errors import UserError
 from jaxcram.evaluate.choices import encode_pair
-from jaxcram.evaluate.packing import BATCH_TOKENS, key_of, per_text
+from jaxcram.evaluate.greedy import generated, until_end
+from jaxcram.evaluate.packing import BATCH_TOKENS
 from jaxcram.evaluate.settings import BASE_MODE, MODES
 from jaxcram.evaluate.tasks.mmlu import LETTERS
 from jaxcram.evaluate.tasks.task import Item
@@ -203,29 +201,12 @@ def generate(
         if (prompt.mode == BASE_MODE) != (mem_IxKxD is None):
             raise ValueError(f"mode {prompt.mode} {'with' if prompt.mode == BASE_MODE else 'without'} memory")
         model.config.require_ids(prompt.tokens, f"item {prompt.item.id}")
-    mem = None if mem_IxKxD is None else np.asarray(mem_IxKxD, np.float32)
     texts = [prompt.tokens for prompt in prompts]
-
-    def new(members: list[int], tokens_BxT: np.ndarray) -> jax.Array:
-        lengths_B = np.asarray([len(texts[i]) for i in members], np.int32)
-        return continued(model, None if mem is None else mem[members], tokens_BxT, lengths_B, new_tokens)
-
-    keys = [key_of(text, *(() if mem is None else (mem[i],))) for i, text in enumerate(texts)]
-    places = mesh.places(mesh.of(model))
-    found = per_text(new, texts, keys, batch_tokens=batch_tokens, places=places)
+    found = generated(model, texts, new_tokens, mem_IxKxD, batch_tokens=batch_tokens)
     return [
-        Answer.read(prompt, _text(model, tokenizer, prompt, tokens.tolist()))
-        for prompt, tokens in zip(prompts, found, strict=True)
-    ]
-
-
-def _text(model: Decoder, tokenizer: Tokenizer, prompt: Prompt, tokens: list[int]) -> str:
-    """The text of new tokens, up to an end token."""
-    ends = [i for i, token in enumerate(tokens) if token in model.config.eos_token_ids]
-    tokens = tokens[: ends[0]] if ends else tokens
-    if -1 in tokens:
-        raise UserError(
-            f"item {prompt.item.id}: a logit is not finite in mode {prompt.mode}; the model is damaged, or "
-            "overflows in its dtype"
+        Answer.read(
+            prompt,
+            tokenizer.decode(until_end(model, new, f"item {prompt.item.id} in mode {prompt.mode}")),
         )
-    return tokenizer.decode(tokens)
+        for prompt, new in zip(prompts, found, strict=True)
+    ]

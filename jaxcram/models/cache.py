@@ -40,13 +40,24 @@ class Cache(NamedTuple):
         """Rotary positions [T] of slots, or [B, T] if lanes differ; negative in the padding."""
         return slots_T if self.begin_B is None else slots_T - self.begin_B[:, None]
 
-    def mask(self, slots_T: jax.Array, slots_S: jax.Array, window: jax.Array | None) -> jax.Array:
+    def mask(
+        self,
+        slots_T: jax.Array,
+        slots_S: jax.Array,
+        window: jax.Array | None,
+        knocked_B: jax.Array | None = None,
+        num_memory: int = 0,
+    ) -> jax.Array:
         """To which of all slots queries attend, boolean [B or 1, 1, T, S] (see `layers.causal_mask`).
 
-        The padding attends to itself, for every query needs a key.
+        The padding attends to itself, for every query needs a key. The memory are the first inputs of a lane.
         """
-        mask = causal_mask(slots_T, slots_S, window)
         if self.begin_B is None:
-            return mask
+            return causal_mask(slots_T, slots_S, window, knocked_B, num_memory)
+        mask = causal_mask(slots_T, slots_S, window)
         begin_Bx1x1x1 = self.begin_B[:, None, None, None]
+        if knocked_B is not None:
+            end_Bx1x1x1 = begin_Bx1x1x1 + num_memory
+            into_memory = (slots_S < end_Bx1x1x1) & (slots_T[:, None] >= end_Bx1x1x1)
+            mask &= ~(knocked_B[:, None, None, None] & into_memory)
         return mask & ((slots_S >= begin_Bx1x1x1) | (slots_T[:, None] < begin_Bx1x1x1))

@@ -262,10 +262,13 @@ class Decoder(nnx.Module):
         """An empty cache for `length` inputs of `batch` lanes, padded in front up to `begin_B` (`Cache`)."""
         return Cache.empty(self.config, (batch, length), self.dtype, begin_B)
 
-    def extend(self, inputs_BxTxD: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:
+    def extend(
+        self, inputs_BxTxD: jax.Array, cache: Cache, knockout_BxL: Any = None, num_memory: int = 0
+    ) -> tuple[jax.Array, Cache]:
         """Hidden states [B, T, D] of the next T inputs, and the cache extended by them.
 
-        The caller must keep position + T within the cache: XLA silently clamps updates out of range.
+        The caller must keep position + T within the cache: XLA silently clamps updates out of range. With
+        `knockout_BxL`, bool, later inputs do not see the first `num_memory` of a lane at those layers.
         """
         length, seen = inputs_BxTxD.shape[1], cache.position
         slots_T, slots_S = seen + jnp.arange(length), jnp.arange(cache.keys.shape[2])
@@ -273,18 +276,19 @@ class Decoder(nnx.Module):
 
         # The whole cache is in the carry and each layer writes a slice of it, so that XLA updates in place.
         def step(carry: Any, layer: tuple[Block, tuple]) -> tuple[Any, None]:
-            (x_BxTxD, keys, values), block, (kind, index) = carry, mesh.gathered(layer[0]), layer[1]
+            (x_BxTxD, keys, values), block, (kind, index, knocked) = carry, mesh.gathered(layer[0]), layer[1]
             with jax.named_scope("attention"):
                 query, key, value = block.qkv(x_BxTxD)
                 corner = (index, 0, seen, 0, 0)
                 keys = jax.lax.dynamic_update_slice(keys, kind.rotate(key, tables)[None], corner)
                 values = jax.lax.dynamic_update_slice(values, value[None], corner)
-                mask = cache.mask(slots_T, slots_S, kind.window)
+                mask = cache.mask(slots_T, slots_S, kind.window, knocked, num_memory)
                 attended = self._attend(kind.rotate(query, tables), keys[index], values[index], mask)
             return (block.finish(x_BxTxD, attended), keys, values), None
 
         carry = (inputs_BxTxD.astype(self.dtype), cache.keys, cache.values)
-        numbers_L = jnp.arange(self.config.num_layers)
-        (hidden_BxTxD, keys, values), _ = _run_layers(self.layers, step, carry, (kinds, numbers_L))
+        knocked_LxB = None if knockout_BxL is None else knockout_BxL.T
+        xs_L = kinds, jnp.arange(self.config.num_layers), knocked_LxB
+        (hidden_BxTxD, keys, values), _ = _run_layers(self.layers, step, carry, xs_L)
         hidden_BxTxD = mesh.gathered(self.final_norm)(hidden_BxTxD)
         return hidden_BxTxD, cache._replace(keys=keys, values=values, position=seen + length)

@@ -87,6 +87,11 @@ def test_records_of_passes_by_shape(llama):
     [
         ("steps_per_second.py", "--repeats=0", "error: --repeats=0: at least 1 is needed\n"),
         ("steps_per_second.py", "--passes=8x0", "error: --passes=8x0: write shapes like 8x64,25x32\n"),
+        (
+            "against_harness.py",
+            "--limit=4",
+            "error: no items: give --hellaswag, --arc_easy or --mmlu, the path of a .jsonl file\n",
+        ),
         ("startup.py", "--repeats=0", "error: --repeats=0: at least 1 is needed\n"),
         pytest.param(
             "against_torch.py",

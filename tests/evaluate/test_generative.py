@@ -267,7 +267,7 @@ def test_random_memory_is_normal_with_the_spread_of_token_embeddings(tiny):  # n
 def test_what_cannot_be_generated(tiny):  # noqa: F811
     prompts, mem = prompts_with("few_shot", tiny)
     with pytest.raises(
-        UserError, match="item 0: a logit is not finite in mode few_shot; the model is damaged"
+        UserError, match="item 0 in mode few_shot: a logit after its text is not finite; the model is damaged"
     ):
         generate(tiny, characters(), prompts[:1], np.full_like(mem[:1], np.nan))
     with pytest.raises(ValueError, match="mode few_shot without memory"):
