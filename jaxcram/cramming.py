@@ -163,7 +163,7 @@ def _constants(model: Model, settings: CramSettings) -> dict[str, Any]:
         "model_checkpoint": os.fsencode(model.name).decode(errors="replace"),
         "weights_digest": model.contents.get("weights"),
         "max_optimization_steps_per_sample": settings.stages.max_steps,
-        "convergence_threshold": 1.0,
+        "convergence_threshold": settings.stages.full_threshold,
         "platform": device.platform,
         "device_kind": device.device_kind,
         "mesh": str(MeshShape(**mesh_of(model.decoder).shape)),

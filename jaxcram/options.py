@@ -39,6 +39,7 @@ class ProcedureOptions(TypedDict, total=False):
     progressive_step: int
     max_steps: int
     max_steps_per_token: int
+    full_threshold: float
     # objective
     loss: str
     temperature: float

@@ -13,7 +13,7 @@ from jax.errors import JaxRuntimeError
 from tokenizers import Tokenizer as Backend
 from tokenizers import models, pre_tokenizers
 
-from jaxcram import api, decode, forward
+from jaxcram import api, decode, forward, report
 from jaxcram.cli import cram as cram_program
 from jaxcram.cram import chunk
 from jaxcram.cram.groups import DeviceGroups
@@ -322,6 +322,23 @@ def test_trajectory_selects_the_stored_embeddings(model, texts, tmp_path, trajec
     assert all(row["vector_norm"] for rows in rows_by_lane(finished).values() for row in rows)
 
 
+def test_full_cramming_may_stop_at_a_share_of_the_tokens(model, texts, tmp_path):
+    options = {"num_memory": 4, "learning_rates": 0.5, "max_steps": 100, "mode": "full", "token_budget": 64}
+    options |= {"max_tokens": 5, "verbose": False}
+    source = tmp_path / "texts.txt"
+    source.write_text("\n\n".join(texts))
+    finished = api.cram(model, str(source), out=tmp_path / "run", full_threshold=0.6, **options)
+    for lane in finished.summary["lanes"]:
+        (row,) = rows_by_lane(finished)[Job(lane["sample_id"], lane["learning_rate"], lane["seed"])]
+        assert (lane["stop_reason"], row["exact"], row["convergence_threshold"]) == ("converged", False, 0.6)
+        assert (lane["tf_accuracy"], lane["tf_tokens"], lane["decode_tokens"]) == (0.6, 3, 5)
+        assert lane["horizon"] == row["exact_prefix"] == lane["exact_first_mismatch"]
+    assert " 0/2 " in finished.table()
+    assert "ended by: converged 2" in report.notes(finished.summary)
+    with pytest.raises(UserError, match=r"full_threshold: was 0\.6, is 1\.0"):
+        api.cram(model, str(source), out=tmp_path / "run", **options)
+
+
 def test_full_mode_reports_the_whole_target(model, texts, tmp_path):
     stages = StageSettings(mode="full", max_steps=60)
     finished = api.cram(
@@ -347,6 +364,7 @@ def test_full_mode_reports_the_whole_target(model, texts, tmp_path):
         assert row["trajectory_length"] is None
     header = finished.table().partition("\n\n")[2].splitlines()[0]
     assert header.split() == ["texts", "lr", "norm", "rel.", "norm"]
+    assert {row["convergence_threshold"] for row in finished.rows().to_pylist()} == {1.0}
     for ask in (finished.as_published, lambda: finished.table(as_published=True)):
         with pytest.raises(UserError, match="a run of full cramming, which has no stages to count"):
             ask()

@@ -40,6 +40,9 @@ TOPICS = {
         "progressive_step": Doc("Growth of the prefix per stage", "tokens"),
         "max_steps": Doc("Cap on the optimiser steps of a lane; the cosine ends there", "steps"),
         "max_steps_per_token": Doc("Cap on the optimiser steps of one stage; full has none", "steps"),
+        "full_threshold": Doc(
+            "In mode full, end a text at this teacher-forced accuracy, such as 0.99", "0 to 1"
+        ),
     },
     "Objective": {
         "loss": Doc("cross_entropy, or hinge: max(0, margin + best other logit - true logit)"),

@@ -179,7 +179,9 @@ def one_pass(model: Decoder, lanes: Lanes, length: int, settings: PassSettings) 
 
     with jax.named_scope("select"):
         exact_B = stages.longest_exact(scores.correct, length_B)
-        progress = stages.spend(stages.grow(before, exact_B, length_B, settings.stages), settings.stages)
+        progress = stages.grow(before, exact_B, length_B, settings.stages)
+        progress = stages.converge(progress, scores.correct, length_B, settings.stages)
+        progress = stages.spend(progress, settings.stages)
         position_T = jnp.arange(length)
         in_target_BxT = position_T < progress.prefix[:, None]
         weight_BxT = in_target_BxT / progress.prefix[:, None].astype(jnp.float32)

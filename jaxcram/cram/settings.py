@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import fractions
+import math
 import numbers
 from typing import Any, Self
 
@@ -96,6 +98,7 @@ class StageSettings:
         progressive_step: tokens by which the prefix grows.
         max_steps: cap on optimiser steps per lane.
         max_steps_per_token: cap on optimiser steps per stage; "full" has only `max_steps`.
+        full_threshold: accuracy under teacher forcing at which a lane of "full" ends; 1 is the whole target.
     """
 
     mode: str = "progressive"
@@ -103,6 +106,7 @@ class StageSettings:
     progressive_step: int = 1
     max_steps: int = 10_000
     max_steps_per_token: int = 1_000
+    full_threshold: float = 1.0
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -110,6 +114,17 @@ class StageSettings:
         for name in ("min_tokens", "progressive_step", "max_steps", "max_steps_per_token"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} {getattr(self, name)} must be at least 1")
+        if not 0 < self.full_threshold <= 1:
+            raise UserError(f"full_threshold {self.full_threshold} must be greater than 0 and at most 1")
+        if self.full_threshold < 1 and self.mode != "full":
+            raise UserError(
+                f"full_threshold {self.full_threshold} does not apply to mode {self.mode}, whose stages end "
+                "when they are exact: use mode=full, or leave it out"
+            )
+
+    def enough(self, tokens: int) -> int:
+        """How many tokens of a target must be right for `full_threshold`, without rounding: 99 of 100."""
+        return math.ceil(fractions.Fraction(str(self.full_threshold)) * tokens)
 
     @property
     def max_steps_per_stage(self) -> int:

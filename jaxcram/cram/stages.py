@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxcram.cram.settings import StageSettings
 
@@ -23,6 +24,7 @@ class Stop(enum.IntEnum):
     STAGE_CAP = 2  # the cap on steps per stage is reached
     SAMPLE_CAP = 3  # the cap on steps per lane is reached
     NOT_FINITE = 4  # the loss or the gradient is NaN or infinite
+    CONVERGED = 5  # not the whole target is exact, but as much is right as `full_threshold` asks for
 
 
 class Progress(NamedTuple):
@@ -63,6 +65,20 @@ def grow(progress: Progress, exact_B: jax.Array, length_B: jax.Array, settings: 
         total_steps=progress.total_steps,
         stop=jnp.where(reached_B & (horizon_B >= length_B), Stop.COMPLETE, progress.stop),
     )
+
+
+def converge(
+    progress: Progress, correct_BxT: jax.Array, length_B: jax.Array, settings: StageSettings
+) -> Progress:
+    """End the lanes whose accuracy over the target reaches `full_threshold`, where that is below 1."""
+    if settings.full_threshold == 1.0:
+        return progress
+    num_tokens = correct_BxT.shape[1]
+    enough_N = np.array([settings.enough(length) for length in range(num_tokens + 1)], np.int32)
+    in_target_BxT = jnp.arange(num_tokens) < length_B[:, None]
+    right_B = jnp.sum(correct_BxT & in_target_BxT, axis=1)
+    reached_B = (progress.stop == Stop.RUNNING) & (right_B >= jnp.asarray(enough_N)[length_B])
+    return progress._replace(stop=jnp.where(reached_B, Stop.CONVERGED, progress.stop))
 
 
 def spend(progress: Progress, settings: StageSettings) -> Progress:

@@ -69,7 +69,8 @@ def _values(values: Sequence[float]) -> str:
 def _procedure(settings: CramSettings) -> str:
     stages = settings.stages
     if stages.mode == "full":
-        return f"full: the whole text at once, at most {_number(stages.max_steps, 'step')} per lane"
+        end = "" if stages.full_threshold == 1 else f" until {100 * stages.full_threshold:g}% are right"
+        return f"full: the whole text at once{end}, at most {_number(stages.max_steps, 'step')} per lane"
     return (
         f"progressive: {_number(stages.min_tokens, 'token')}, then {stages.progressive_step} more per stage; "
         f"at most {_number(stages.max_steps_per_stage, 'step')} per stage, {stages.max_steps} per lane"

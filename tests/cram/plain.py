@@ -39,7 +39,7 @@ def engines_step(model, mem_1xKxD, opt, tokens_1xT, n, total, peak, settings):
     """
     problem = lanes.Problem(tokens_1xT, np.array([n], np.int32), np.array([peak], np.float32))
     pool = lanes.init_pool(jax.tree.map(jnp.asarray, problem), mem_1xKxD, settings)
-    stage_steps = jnp.array([settings.stages.max_steps_per_token - 1], jnp.int32)
+    stage_steps = jnp.array([settings.stages.max_steps_per_stage - 1], jnp.int32)
     counts = {"stage_steps": stage_steps, "total_steps": jnp.array([total], jnp.int32)}
     progress = pool.progress._replace(prefix=problem.length, horizon=problem.length - 1, **counts)
     seats = Packed.of(pool._replace(opt=opt, progress=progress))
@@ -83,3 +83,25 @@ def cram(model, tokens, start_KxD, peak, settings, plan, measured=None):
         stages.append((n, steps))
         best = np.asarray(mem[0])
     return stages, len(tokens), best
+
+
+def cram_full(model, tokens, start_KxD, peak, settings, plan):
+    """Full cramming of one sample: (steps, which tokens are right, embedding) where it ends.
+
+    It ends at the first measurement with a share of right tokens of `full_threshold` or more, or at the cap.
+    """
+    (model, *_) = mesh.apart(model)
+    mem = jnp.asarray(start_KxD)[None]
+    opt = optimizer.init(mem, settings.optimizer)
+    n = len(tokens)
+    padded = np.zeros((1, plan.bucket(n).tokens), np.int32)
+    padded[0, :n] = tokens
+    for total in range(settings.stages.max_steps + 1):
+        arguments = (np.int32(n), np.int32(total), np.float32(peak))
+        scores, own_mem, _ = measure_and_step(model, mem, opt, padded, *arguments, settings)
+        right = np.asarray(scores.correct[0, :n])
+        if right.sum() / n >= settings.stages.full_threshold or total == settings.stages.max_steps:
+            return total, right, np.asarray(mem[0])
+        mem, opt, taken = engines_step(model, mem, opt, padded, n, total, peak, settings)
+        assert taken == 1
+        np.testing.assert_allclose(mem, own_mem, rtol=1e-4, atol=1e-6)

@@ -55,6 +55,31 @@ def test_on_a_random_model(tiny, samples):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("threshold", "reasons"), [(0.6, ["converged"] * 3), (1.0, ["sample_cap", "complete", "complete"])]
+)
+def test_full_cramming_ends_at_its_threshold(tiny, samples, threshold, reasons):
+    """Every lane has the very steps, right tokens and embedding of a loop of its own."""
+    samples = [Sample(i, "", sample.tokens[:4]) for i, sample in enumerate(samples)]
+    stages = StageSettings(mode="full", full_threshold=threshold, max_steps=120)
+    settings = CramSettings(learning_rates=(0.5,), num_memory=4, token_budget=4, stages=stages)
+    jobs = jobs_of(samples, settings)
+    run = engine(tiny, samples, settings, jobs)
+    ended = {one.outcome.job: one for one in run.lanes(lambda progress: None)}
+    assert [ended[job].outcome.stop_reason for job in jobs] == reasons
+    for job, sample in zip(jobs, samples, strict=True):
+        (start,) = initial_embeddings(tiny, [job], settings)
+        procedure = lanes.PassSettings(settings.objective, settings.optimizer, stages)
+        steps, right, embedding = plain.cram_full(
+            tiny, sample.tokens, start, job.learning_rate, procedure, run.fit.plan
+        )
+        outcome, (row,), _ = ended[job]
+        assert (row["steps"], row["final_convergence"], row["exact"]) == (steps, right.mean(), right.all())
+        assert (outcome.horizon, outcome.decode_tokens) == (np.cumprod(right).sum(), len(right))
+        np.testing.assert_array_equal(row["embedding"], embedding)
+
+
+@pytest.mark.slow
 def test_on_a_model_whose_layers_differ(samples):
     """Scaled embeddings, windows shorter than the texts, two rotary bases, caps."""
     differing = {"num_kv_heads": 1, "windows": (3, None), "attention_cap": 20.0, "logit_cap": 20.0}

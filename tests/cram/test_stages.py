@@ -4,6 +4,7 @@ import pytest
 from jaxcram.cram import stages
 from jaxcram.cram.settings import StageSettings
 from jaxcram.cram.stages import Progress, Stop
+from jaxcram.errors import UserError
 
 
 def progress(prefix, horizon=0, stage_steps=0, total_steps=0, stop=Stop.RUNNING):
@@ -55,6 +56,55 @@ def test_a_lane_that_has_ended_does_not_grow():
 def test_caps(mode, stage_steps, total_steps, stop):
     state = stages.spend(progress(5, 4, stage_steps, total_steps), StageSettings(mode=mode))
     assert int(state.stop[0]) == stop
+
+
+@pytest.mark.parametrize(
+    ("threshold", "right", "stop"),
+    [  # of a target of 10 tokens
+        (1.0, 10, Stop.RUNNING),  # what is exact is the business of `grow`
+        (0.99, 9, Stop.RUNNING),
+        (0.99, 10, Stop.CONVERGED),
+        (0.9, 8, Stop.RUNNING),
+        (0.9, 9, Stop.CONVERGED),
+        (0.85, 8, Stop.RUNNING),
+        (0.85, 9, Stop.CONVERGED),
+    ],
+)
+def test_a_lane_of_full_cramming_converges_at_its_threshold(threshold, right, stop):
+    settings = StageSettings(mode="full", full_threshold=threshold)
+    correct = jnp.array([[False] * (10 - right) + [True] * (right + 6)])  # the padding does not count
+    after = stages.converge(progress(10, 0, 5, 9), correct, jnp.array([10]), settings)
+    assert values(after) == (10, 0, 5, 9, stop)
+    ended = progress(10, 0, 5, 9, Stop.SAMPLE_CAP)
+    assert values(stages.converge(ended, correct, jnp.array([10]), settings)) == values(ended)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "tokens", "enough"),
+    [(0.99, 100, 99), (0.99, 99, 99), (0.99, 101, 100), (0.99, 200, 198), (0.55, 20, 11), (1.0, 7, 7)],
+)
+def test_how_many_tokens_are_enough_is_not_rounded(threshold, tokens, enough):
+    """0.55 * 20 is 11.000000000000002 in floating point, and 0.99 * 100 in fp32 99.00000095."""
+    assert StageSettings(mode="full", full_threshold=threshold).enough(tokens) == enough
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"full_threshold": 0.0}, "full_threshold 0.0 must be greater than 0 and at most 1"),
+        ({"full_threshold": 1.01}, "full_threshold 1.01 must be greater than 0 and at most 1"),
+        ({"full_threshold": float("nan")}, "full_threshold nan must be greater than 0 and at most 1"),
+        (
+            {"full_threshold": 0.99, "mode": "progressive"},
+            "full_threshold 0.99 does not apply to mode progressive, whose stages end when they are exact: "
+            "use mode=full, or leave it out",
+        ),
+    ],
+)
+def test_wrong_thresholds(wrong, message):
+    with pytest.raises(UserError) as error:
+        StageSettings(**{"mode": "full"} | wrong)
+    assert str(error.value) == message
 
 
 def test_stages_between():

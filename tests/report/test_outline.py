@@ -47,7 +47,10 @@ def test_the_outline_of_a_new_run():
 
 def test_the_outline_of_a_resumed_run():
     settings = CramSettings(
-        stages=StageSettings(mode="full", max_steps=1), seeds=(0, 1), learning_rates=(0.1,), num_memory=4
+        stages=StageSettings(mode="full", max_steps=1, full_threshold=0.985),
+        seeds=(0, 1),
+        learning_rates=(0.1,),
+        num_memory=4,
     )
     lengths = tuple([17] * 200)
     plan = dataclasses.replace(
@@ -66,7 +69,7 @@ def test_the_outline_of_a_resumed_run():
         "texts     200, of 17 tokens",
         "lanes     400: 200 texts x 1 learning rate (0.1) x 2 seeds; 7 are finished; "
         "3 resume from a checkpoint",
-        "procedure full: the whole text at once, at most 1 step per lane",
+        "procedure full: the whole text at once until 98.5% are right, at most 1 step per lane",
         "objective cross_entropy, 4 vectors per text; AdamW, cosine schedule",
         "passes    their shapes are measured at the start, unless they were before",
         "out       runs/a",
