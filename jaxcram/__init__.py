@@ -12,7 +12,8 @@ Where things are. A module imports only from rooms below its own (tests/test_arc
     loading    a model with its tokenizer, by path or Hub name
     report/    text output: outline, progress, table, example
     options    the keyword settings of api.cram, with the names of the flags
-    evaluate/  tasks and their items; scores of multiple choice, and accuracies with their intervals;
+    evaluate/  tasks and their items; scores of multiple choice, and accuracies with their intervals; what
+               comes back from embeddings under each decoder;
                knockout sweeps, attention masses
     train/     pretraining of small decoders
     cram/      cramming: settings, parametrisation, objective, optimiser, stages, the pass over lanes, the

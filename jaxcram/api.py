@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any, Unpack
@@ -11,21 +10,20 @@ from jaxcram import report
 from jaxcram.cram.profile import Profile
 from jaxcram.cram.run import foreseen, plan_of
 from jaxcram.cram.settings import CramSettings
-from jaxcram.cramming import Prepared, begin, carry_out, prepare
+from jaxcram.cramming import Prepared, begin, carry_out, in_tokens, prepare, read_texts
 from jaxcram.devices import configuration, processes
-from jaxcram.errors import UserError
 from jaxcram.experiments.evaluation import Evaluation, evaluate, load_evaluation
 from jaxcram.experiments.knockout import Knockout, knockout, load_knockout
+from jaxcram.experiments.reconstruction import Reconstructions, load_reconstructions, reconstruct
 from jaxcram.experiments.subjects import crams_of
 from jaxcram.loading import BUNDLED, Model, load_model
 from jaxcram.options import TEXT_OPTIONS, CramOptions, shows_options
 from jaxcram.predictions import generate, logits
 from jaxcram.results.directory import finished_lanes
-from jaxcram.results.paths import expanded, recorded
+from jaxcram.results.paths import expanded
 from jaxcram.results.reading import program_of
 from jaxcram.runs import DECODERS, Decoded, Run, decode, load_run
-from jaxcram.text.sources import Text, TextSettings, given_texts, is_keyword, load_texts
-from jaxcram.text.tokens import Sample, tokenize
+from jaxcram.text.sources import TextSettings, load_texts
 
 __all__ = [
     "BUNDLED",
@@ -34,6 +32,7 @@ __all__ = [
     "Evaluation",
     "Knockout",
     "Model",
+    "Reconstructions",
     "Run",
     "cram",
     "crams_of",
@@ -44,11 +43,13 @@ __all__ = [
     "load_evaluation",
     "load_knockout",
     "load_model",
+    "load_reconstructions",
     "load_run",
     "load_texts",
     "logits",
     "outline",
     "program_of",
+    "reconstruct",
 ]
 
 
@@ -129,45 +130,8 @@ def _prepare(
     of_texts = {name: value for name, value in options.items() if name in TEXT_OPTIONS}
     settings = CramSettings.of(settings, **{k: v for k, v in options.items() if k not in TEXT_OPTIONS})
     with processes.together():
-        source, loaded = _texts(texts, of_texts)
+        source, loaded = read_texts(texts, of_texts)
     model = model if isinstance(model, Model) else load_model(model)
     with processes.together():
-        samples = _samples(loaded, source, model, settings)
+        samples = in_tokens(loaded, source, model, settings)
     return prepare(model, samples, source, settings)
-
-
-def _texts(
-    texts: str | os.PathLike[str] | Iterable[str] | TextSettings, options: Mapping[str, Any]
-) -> tuple[TextSettings, list[Text]]:
-    """The texts, and where they come from as the run records it."""
-    if isinstance(texts, str | os.PathLike | TextSettings):
-        source = texts if isinstance(texts, TextSettings) else TextSettings(texts=os.fspath(texts))
-        source = dataclasses.replace(source, **options)
-        loaded = load_texts(
-            source.texts,
-            num_samples=source.num_samples,
-            offset=source.offset,
-            split=source.split,
-            column=source.column,
-        )
-        where = source.texts if is_keyword(source.texts) else recorded(source.texts)
-        return dataclasses.replace(source, texts=where), loaded
-    if lost := options.keys() - {"max_tokens", "bos"}:
-        raise UserError(f"{min(lost)}: the texts are given as a list, which is taken whole; leave it out")
-    source, loaded = given_texts(texts)
-    return dataclasses.replace(source, **options), loaded
-
-
-def _samples(loaded: list[Text], source: TextSettings, model: Model, settings: CramSettings) -> list[Sample]:
-    """The texts in tokens of the model."""
-    samples = tokenize(
-        loaded,
-        model.tokenizer,
-        max_tokens=source.max_tokens,
-        bos=source.bos,
-        max_positions=model.decoder.config.max_positions,
-        num_memory=settings.num_memory,
-    )
-    for sample in samples:
-        model.decoder.config.require_ids(sample.tokens, f"sample {sample.sample_id}")
-    return samples

@@ -6,7 +6,7 @@ import dataclasses
 import datetime
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,11 +25,48 @@ from jaxcram.loading import Model
 from jaxcram.results import identity
 from jaxcram.results.curves import CURVES
 from jaxcram.results.directory import RunDirectory
-from jaxcram.results.paths import expanded
+from jaxcram.results.paths import expanded, recorded
 from jaxcram.results.rows import ROWS
 from jaxcram.runs import Run
-from jaxcram.text.sources import TextSettings, kind_of
-from jaxcram.text.tokens import Sample
+from jaxcram.text.sources import Text, TextSettings, given_texts, is_keyword, kind_of, load_texts
+from jaxcram.text.tokens import Sample, tokenize
+
+
+def read_texts(
+    texts: str | os.PathLike[str] | Iterable[str] | TextSettings, options: Mapping[str, Any]
+) -> tuple[TextSettings, list[Text]]:
+    """The texts, and where they come from as the run records it."""
+    if isinstance(texts, str | os.PathLike | TextSettings):
+        source = texts if isinstance(texts, TextSettings) else TextSettings(texts=os.fspath(texts))
+        source = dataclasses.replace(source, **options)
+        loaded = load_texts(
+            source.texts,
+            num_samples=source.num_samples,
+            offset=source.offset,
+            split=source.split,
+            column=source.column,
+        )
+        where = source.texts if is_keyword(source.texts) else recorded(source.texts)
+        return dataclasses.replace(source, texts=where), loaded
+    if lost := options.keys() - {"max_tokens", "bos"}:
+        raise UserError(f"{min(lost)}: the texts are given as a list, which is taken whole; leave it out")
+    source, loaded = given_texts(texts)
+    return dataclasses.replace(source, **options), loaded
+
+
+def in_tokens(loaded: list[Text], source: TextSettings, model: Model, settings: CramSettings) -> list[Sample]:
+    """The texts in tokens of the model."""
+    samples = tokenize(
+        loaded,
+        model.tokenizer,
+        max_tokens=source.max_tokens,
+        bos=source.bos,
+        max_positions=model.decoder.config.max_positions,
+        num_memory=settings.num_memory,
+    )
+    for sample in samples:
+        model.decoder.config.require_ids(sample.tokens, f"sample {sample.sample_id}")
+    return samples
 
 
 class Prepared(NamedTuple):

@@ -20,7 +20,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxcram.devices import mesh
-from jaxcram.forward import Array, embedded, predict
+from jaxcram.forward import Array, embedded, predict, token_margins
 from jaxcram.models import head
 from jaxcram.models.cache import Cache
 from jaxcram.models.decoder import Decoder
@@ -161,24 +161,49 @@ def verify(
     """
     if not shapes:
         return []
+    places = mesh.places(mesh.of(model))
+    drafts_SxN = _drafts(model, mem_SxKxD, set(shapes), places)
+    results: list[dict[str, np.ndarray]] = [{} for _ in shapes]
+    for length, batch in _as_measured(shapes, places):
+        mem_BxKxD, draft_BxT = mem_SxKxD[batch], drafts_SxN[batch, :length]
+        target_BxT = pad_tokens([targets[i] for i in batch], len(batch), length)
+        tokens = {
+            "teacher_forced": np.asarray(teacher_forced(model, mem_BxKxD, target_BxT)),
+            "exact": exact(model, mem_BxKxD, draft_BxT)[0],
+            "cached": draft_BxT,
+        }
+        for row, i in enumerate(batch):
+            results[i] = {name: x_BxT[row, : len(targets[i])] for name, x_BxT in tokens.items()}
+    return results
+
+
+def margins(
+    model: Decoder,
+    mem_SxKxD: np.ndarray,
+    targets: Sequence[np.ndarray],
+    shapes: Sequence[tuple[int, int]],
+) -> list[np.ndarray]:
+    """The logit of every target token minus the largest other one under teacher forcing, fp32 [n] each.
+
+    The arguments are those of `verify`.
+    """
+    results = [np.empty(0, np.float32)] * len(shapes)
+    for length, batch in _as_measured(shapes, mesh.places(mesh.of(model))):
+        target_BxT = pad_tokens([targets[i] for i in batch], len(batch), length)
+        margins_BxT = np.asarray(token_margins(model, mem_SxKxD[batch], target_BxT))
+        for row, i in enumerate(batch):
+            results[i] = margins_BxT[row, : len(targets[i])]
+    return results
+
+
+def _as_measured(shapes: Sequence[tuple[int, int]], places: int) -> Iterator[tuple[int, list[int]]]:
+    """Batches of the shapes in which passes measured their members: padded tokens, and numbers of members."""
     groups: dict[tuple[int, int], list[int]] = defaultdict(list)
     for i, shape in enumerate(shapes):
         groups[shape].append(i)
-    places = mesh.places(mesh.of(model))
-    drafts_SxN = _drafts(model, mem_SxKxD, groups, places)
-    results: list[dict[str, np.ndarray]] = [{} for _ in shapes]
     for (length, lanes), members in groups.items():
         for batch in _batches(members, lanes * places):
-            mem_BxKxD, draft_BxT = mem_SxKxD[batch], drafts_SxN[batch, :length]
-            target_BxT = pad_tokens([targets[i] for i in batch], len(batch), length)
-            tokens = {
-                "teacher_forced": np.asarray(teacher_forced(model, mem_BxKxD, target_BxT)),
-                "exact": exact(model, mem_BxKxD, draft_BxT)[0],
-                "cached": draft_BxT,
-            }
-            for row, i in enumerate(batch):
-                results[i] = {name: x_BxT[row, : len(targets[i])] for name, x_BxT in tokens.items()}
-    return results
+            yield length, batch
 
 
 def _drafts(

@@ -100,6 +100,14 @@ def token_fits(
     return Fit(*_compared(model, per_lane, mesh.of(model), Fit._fields))
 
 
+def token_margins(model: Decoder, mem_SxKxD: Array, tokens_SxT: Array) -> jax.Array:
+    """The logit of every target token minus the largest other one, fp32 [S, T]; arguments as `token_nll`."""
+    true_SxT, other_SxT = _compared(
+        model, (mem_SxKxD, tokens_SxT, None, None), mesh.of(model), ("true", "other")
+    )
+    return true_SxT - other_SxT
+
+
 @jax.jit(static_argnames=("devices", "fields"))
 def _compared(
     model: Decoder,

@@ -6,7 +6,7 @@ import dataclasses
 import html
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -177,6 +177,32 @@ def load_run(path: str | Path) -> Run:
     return Run(path)
 
 
+class Stored(NamedTuple):
+    """What a run has on disk: how its lanes ended, and tokens and text of each target, by sample id."""
+
+    outcomes: list[Outcome]
+    targets: dict[int, np.ndarray]
+    originals: dict[int, str | None]
+
+
+def stored_outcomes(run: Run, model: Model) -> Stored:
+    """The lanes of a run, with the embeddings that answer for them.
+
+    Raises:
+        UserError: the run was made with another model, or its files are damaged.
+    """
+    run.require_model(model)
+    stored = Stored([], {}, {})
+    for job, table in load_lanes(run.path):
+        stored.outcomes.append(Outcome.of_table(table, run.settings["mode"]))
+        stored.targets[job.sample_id] = np.asarray(table["target_ids"][0].as_py(), np.int32)
+        stored.originals[job.sample_id] = table["text"][0].as_py() if "text" in table.column_names else None
+    answers = [outcome.row["embedding"] for outcome in stored.outcomes if outcome.row is not None]
+    shapes = {np.shape(embedding) for embedding in answers if embedding is not None}
+    check_embeddings(run.path, shapes, model.decoder.config.width)
+    return stored
+
+
 @configuration.pinned()
 def decode(
     run: Run | str | Path,
@@ -200,15 +226,7 @@ def decode(
         raise UserError(f"decoder {decoder!r} is unknown: choose one of {', '.join(DECODERS)}")
     run = run if isinstance(run, Run) else Run(run)
     model = model or load_model(run.settings["model"], dtype=run.settings["dtype"], mesh=mesh)
-    run.require_model(model)
-    outcomes, targets, originals = [], {}, {}
-    for job, table in load_lanes(run.path):
-        outcomes.append(Outcome.of_table(table, run.settings["mode"]))
-        targets[job.sample_id] = np.asarray(table["target_ids"][0].as_py(), np.int32)
-        originals[job.sample_id] = table["text"][0].as_py() if "text" in table.column_names else None
-    answers = [outcome.row["embedding"] for outcome in outcomes if outcome.row is not None]
-    shapes = {np.shape(embedding) for embedding in answers if embedding is not None}
-    check_embeddings(run.path, shapes, model.decoder.config.width)
+    outcomes, targets, originals = stored_outcomes(run, model)
     decoded = verify.decode_outcomes(model.decoder, outcomes, targets)
     if not decoded:
         raise UserError(f"{run.path}: no embedding of an exact prefix was kept; cram with trajectory=horizon")

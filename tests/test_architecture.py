@@ -65,13 +65,14 @@ ONLY = {
     "datasets": {"text.tables"},
     "lm_eval": {"evaluate.lm_eval"},
     "matplotlib": {
-        *("cli.drawing", "cli.evaluate", "cli.knockout", "cli.show"),  # for type checking
-        *("figures.curves", "figures.evaluation", "figures.knockout", "figures.run", "figures.style"),
+        *("cli.drawing", "cli.evaluate", "cli.knockout", "cli.reconstruct", "cli.show"),  # for type checking
+        *("figures.curves", "figures.evaluation", "figures.knockout", "figures.reconstruction"),
+        *("figures.run", "figures.style"),
     },
     "pyarrow": {
         *("analysis.surprisal", "cram.rows", "experiments.evaluation", "experiments.knockout"),
-        *("figures.curves", "figures.run", "results.reading", "results.schema", "results.shards"),
-        *("results.table", "runs", "text.characters", "text.readers"),
+        *("experiments.reconstruction", "figures.curves", "figures.run", "results.reading"),
+        *("results.schema", "results.shards", "results.table", "runs", "text.characters", "text.readers"),
     },
     "orbax": {"results.checkpoint"},
     "safetensors": {"models.port", "models.tensors"},

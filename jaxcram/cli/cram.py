@@ -33,18 +33,7 @@ class Command:
 TOPICS = {
     "Model and texts": {
         **procedure.MODEL,
-        "texts": Doc(
-            "bundled, stories:COUNT, passages; a .txt file (one text per paragraph, separated by blank "
-            "lines); a .jsonl, .json, .csv, .tsv or .parquet file (one text per row); a directory of .txt "
-            "files (one text each) or of tables, with its subdirectories; or a Hub data set as NAME or "
-            "NAME:CONFIG"
-        ),
-        "split": Doc("Split of a Hub data set"),
-        "column": Doc("Column that holds the text in a table"),
-        "num_samples": Doc("Number of texts", "texts", "all"),
-        "offset": Doc("Number of texts to skip at the beginning of the source", "texts"),
-        "max_tokens": Doc("Number of tokens to keep of each text", "tokens", "all of them"),
-        "bos": Doc("Begin each target with the BOS token, or not", unset="as the tokenizer says"),
+        **procedure.TEXTS,
     },
     "Output": {
         "out": Doc(

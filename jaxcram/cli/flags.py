@@ -68,6 +68,11 @@ def positional(default: Any = dataclasses.MISSING) -> Any:
     return dataclasses.field(default=default, metadata={"positional": True})
 
 
+def without(default: Any, *names: str) -> Any:
+    """A field that is a frozen dataclass with flags for its fields, but for those of some names."""
+    return dataclasses.field(default_factory=lambda: default, metadata={"without": names})
+
+
 def parse(command: type[T], topics: Topics, argv: Sequence[str]) -> T:
     """Parses the arguments of a program.
 
@@ -170,7 +175,7 @@ def explain(command: type, topics: Topics) -> str:
 def _entry(leaf: _Leaf, doc: Doc) -> list[str]:
     if leaf.default is dataclasses.MISSING:
         default = "required"
-    elif leaf.default is None:
+    elif leaf.default in (None, ""):
         default = f"default: {doc.unset}"
     else:
         default = f"default: {_written(leaf.default)}"
@@ -195,21 +200,23 @@ def _written(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _leaves(command: type, default: Any = None) -> Iterator[_Leaf]:
+def _leaves(command: type, default: Any = None, left_out: Sequence[str] = ()) -> Iterator[_Leaf]:
     """The fields that are not dataclasses, depth first; `default` is an instance with their defaults."""
     hints = typing.get_type_hints(command)
     for field in dataclasses.fields(command):
         kind, many = _kind(hints[field.name])
-        if default is not None:
-            value = getattr(default, field.name)
-        elif field.default_factory is not dataclasses.MISSING:
-            value = field.default_factory()
-        else:
-            value = field.default
+        value = _default(field, default)
         if dataclasses.is_dataclass(kind):
-            yield from _leaves(kind, value)
-        else:
+            yield from _leaves(kind, value, field.metadata.get("without", left_out))
+        elif field.name not in left_out:
             yield _Leaf(field.name, kind, many, value, "positional" in field.metadata)
+
+
+def _default(field: dataclasses.Field, default: Any) -> Any:
+    """The default of a field, in an instance of its dataclass if there is one."""
+    if default is not None:
+        return getattr(default, field.name)
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
 def _kind(hint: Any) -> tuple[type, bool]:
@@ -221,12 +228,14 @@ def _kind(hint: Any) -> tuple[type, bool]:
     return hint, False
 
 
-def _build(command: type, values: Mapping[str, Any]) -> Any:
-    fields = {}
-    for name, hint in typing.get_type_hints(command).items():
-        kind, _ = _kind(hint)
-        fields[name] = _build(kind, values) if dataclasses.is_dataclass(kind) else values[name]
-    return command(**fields)
+def _build(command: type, values: Mapping[str, Any], default: Any = None) -> Any:
+    hints, built = typing.get_type_hints(command), {}
+    for field in dataclasses.fields(command):
+        (kind, _), value = _kind(hints[field.name]), _default(field, default)
+        built[field.name] = (
+            _build(kind, values, value) if dataclasses.is_dataclass(kind) else values.get(field.name, value)
+        )
+    return command(**built)
 
 
 def _registry(command: type, topics: Topics) -> flags.FlagValues:

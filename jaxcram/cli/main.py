@@ -30,6 +30,7 @@ PROGRAMS = {
     "generate": "continue a prompt with a model, as a quick check that it was loaded correctly",
     "knockout": "bar the text from its embedding at some layers, and measure what is left",
     "pretrain": "train a small decoder and save it in Hugging Face layout",
+    "reconstruct": "measure what comes back from embeddings, stopped at 99% and exact, from both decoders",
     "show": "show the table and the figures of a run",
 }
 

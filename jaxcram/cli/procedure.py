@@ -1,4 +1,4 @@
-"""Help texts of the flags that every program which crams has: the model, the procedure, what is stored."""
+"""Help texts of the flags that programs which cram have: model, texts, procedure, what is stored."""
 
 from jaxcram.cli.flags import Doc
 
@@ -11,6 +11,22 @@ MODEL = {
         "Precision of the model, float32 or bfloat16; embeddings and optimiser state are always float32",
         unset="float32 on CPU, bfloat16 elsewhere",
     ),
+}
+
+TEXTS = {
+    "texts": Doc(
+        "bundled, stories:COUNT, passages; a .txt file (one text per paragraph, separated by blank "
+        "lines); a .jsonl, .json, .csv, .tsv or .parquet file (one text per row); a directory of .txt "
+        "files (one text each) or of tables, with its subdirectories; or a Hub data set as NAME or "
+        "NAME:CONFIG",
+        unset="none",
+    ),
+    "split": Doc("Split of a Hub data set"),
+    "column": Doc("Column that holds the text in a table"),
+    "num_samples": Doc("Number of texts", "texts", "all"),
+    "offset": Doc("Number of texts to skip at the beginning of the source", "texts"),
+    "max_tokens": Doc("Number of tokens to keep of each text", "tokens", "all of them"),
+    "bos": Doc("Begin each target with the BOS token, or not", unset="as the tokenizer says"),
 }
 
 STORED = {

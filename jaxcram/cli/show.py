@@ -46,7 +46,7 @@ TOPICS = {
 def run(command: Command) -> None:
     """Prints the table of a run and draws its figures."""
     from jaxcram import api
-    from jaxcram.cli import evaluate, knockout
+    from jaxcram.cli import evaluate, knockout, reconstruct
 
     program = api.program_of(command.run)
     if program == "evaluate":
@@ -56,6 +56,10 @@ def run(command: Command) -> None:
     if program == "knockout":
         _refuse(command, "a knockout run")
         knockout.present(api.load_knockout(command.run))
+        return
+    if program == "reconstruct":
+        _refuse(command, "a run of reconstruct")
+        reconstruct.present(api.load_reconstructions(command.run))
         return
     shown = api.load_run(command.run)
     if command.curves:

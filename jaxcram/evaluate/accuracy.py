@@ -46,7 +46,7 @@ def right(scores: Sequence[Score], by: str) -> np.ndarray:
 
 def accuracy(right_S: np.ndarray, seed: int = 0) -> Interval:
     """The share of right decisions."""
-    return _mean(np.asarray(right_S, np.float64), seed)
+    return mean(np.asarray(right_S, np.float64), seed)
 
 
 def difference(right_S: np.ndarray, base_S: np.ndarray, seed: int = 0) -> Interval:
@@ -59,11 +59,11 @@ def difference(right_S: np.ndarray, base_S: np.ndarray, seed: int = 0) -> Interv
     """
     if len(right_S) != len(base_S):
         raise ValueError(f"{len(right_S)} decisions cannot be paired with {len(base_S)}")
-    return _mean(np.asarray(right_S, np.float64) - np.asarray(base_S, np.float64), seed)
+    return mean(np.asarray(right_S, np.float64) - np.asarray(base_S, np.float64), seed)
 
 
-def _mean(values_S: np.ndarray, seed: int) -> Interval:
-    """The mean of values of which few differ, with percentiles of its bootstrap.
+def mean(values_S: np.ndarray, seed: int = 0) -> Interval:
+    """The mean of values, with percentiles of its bootstrap; quickest where few of them differ.
 
     A resample is a multinomial draw of how often each value occurs, so the order of items does not matter.
     """

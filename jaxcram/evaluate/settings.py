@@ -50,6 +50,38 @@ def taken(options: Mapping[str, Any], kind: type) -> tuple[dict[str, Any], dict[
     return own, {name: value for name, value in options.items() if name not in names}
 
 
+# Full cramming stopped at 99% as published; the other two setups of a reconstruction differ in their stages.
+RECONSTRUCT = CramSettings(
+    learning_rates=(0.1,), stages=StageSettings(mode="full", full_threshold=0.99), trajectory="horizon"
+)
+
+
+def setups(settings: CramSettings) -> dict[str, CramSettings]:
+    """The three ways in which texts are crammed for a reconstruction, by name.
+
+    Args:
+        settings: of full cramming that stops at `full_threshold`.
+
+    Raises:
+        UserError: it does not stop before all tokens are right, or no embedding would be stored.
+    """
+    stages = settings.stages
+    if stages.full_threshold == 1:
+        raise UserError(
+            "full_threshold 1.0: full cramming would be done twice; choose one below 1, such as 0.99"
+        )
+    if settings.trajectory == "none":
+        raise UserError("trajectory none: the embeddings are what is measured; choose horizon or all")
+    to_the_end = dataclasses.replace(stages, full_threshold=1.0)
+    of_stages = (stages, to_the_end, dataclasses.replace(to_the_end, mode="progressive"))
+    return {setup_name(one): dataclasses.replace(settings, stages=one) for one in of_stages}
+
+
+def setup_name(stages: StageSettings) -> str:
+    """Such as full_0.99, full or progressive."""
+    return stages.mode if stages.full_threshold == 1 else f"{stages.mode}_{stages.full_threshold:g}"
+
+
 def cram_settings(base: CramSettings | None, options: Mapping[str, Any]) -> CramSettings:
     """How contexts are crammed; one lane for each.
 

@@ -5,7 +5,19 @@ from jaxcram.report.duration import duration
 from jaxcram.report.evaluation import evaluation
 from jaxcram.report.knockout import knockout
 from jaxcram.report.outline import outline
+from jaxcram.report.reconstruction import reconstruction
 from jaxcram.report.sample import sample
 from jaxcram.report.table import notes, speed, table
 
-__all__ = ["Bar", "duration", "evaluation", "knockout", "notes", "outline", "sample", "speed", "table"]
+__all__ = [
+    "Bar",
+    "duration",
+    "evaluation",
+    "knockout",
+    "notes",
+    "outline",
+    "reconstruction",
+    "sample",
+    "speed",
+    "table",
+]

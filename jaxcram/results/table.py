@@ -71,6 +71,7 @@ class TableFormat:
             "bool": pa.bool_(),
             "embedding": pa.list_(pa.list_(pa.float32())),
             "float64": pa.float64(),
+            "floats": pa.list_(pa.float32()),
             "ids": pa.list_(pa.int32()),
             "int64": pa.int64(),
             "numbers": pa.list_(pa.float64()),

@@ -152,3 +152,22 @@ def test_a_positional_tuple_takes_all_arguments():
     assert flags.usage(OfRuns) == "RUNS... --flags"
     line = "  RUNS... or --runs         Directories [required]"
     assert line in flags.explain(OfRuns, topics).splitlines()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Inner:
+    kept: int = 1
+    fixed: str = "class"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Outer:
+    inner: _Inner = flags.without(_Inner(kept=2, fixed="instance"), "fixed")  # noqa: RUF009 (a field)
+
+
+def test_a_field_that_is_left_out_is_no_flag_and_keeps_the_value_of_the_default():
+    topics = {"All": {"kept": flags.Doc("A number")}}
+    assert flags.parse(_Outer, topics, []).inner == _Inner(2, "instance")
+    assert flags.parse(_Outer, topics, ["--kept=3"]).inner == _Inner(3, "instance")
+    with pytest.raises(UserError, match="Unknown command line flag 'fixed'"):
+        flags.parse(_Outer, topics, ["--fixed=other"])

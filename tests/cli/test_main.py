@@ -16,7 +16,7 @@ def test_help_lists_every_program_on_its_own_line(capsys):
     assert main.main(["--help"]) == 0
     lines = capsys.readouterr().out.splitlines()
     for name, says in main.PROGRAMS.items():
-        assert f"  {name:<10}{says}" in lines
+        assert f"  {name:<13}{says}" in lines
     assert main.main([]) == 0
     assert capsys.readouterr().out.splitlines() == lines
 
@@ -31,12 +31,12 @@ def test_version(capsys):
     [
         (
             ["cran"],
-            "jaxcram: error: unknown program 'cran'; choose one of cram, decode, generate, pretrain, show. "
+            f"jaxcram: error: unknown program 'cran'; choose one of {', '.join(main.PROGRAMS)}. "
             "Did you mean cram?",
         ),
         (
             ["42"],
-            "jaxcram: error: unknown program '42'; choose one of cram, decode, generate, pretrain, show",
+            f"jaxcram: error: unknown program '42'; choose one of {', '.join(main.PROGRAMS)}",
         ),
         (["generate"], "jaxcram generate: error: --prompt is required; write --prompt=VALUE"),
         (

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from jaxcram.api import load_reconstructions
 from jaxcram.cram.fit import HOST_S
 from jaxcram.results.reading import load_curves, load_rows, load_summary
 from tests.cli.conftest import tiny_model  # noqa: F401
@@ -36,11 +37,11 @@ GLOO = re.compile(
 ENDLESS = ("--max_steps=100000000", "--max_steps_per_token=100000000", "--schedule=constant")
 
 
-def start(model: Path, out: Path, *flags: str, devices: int) -> subprocess.Popen:
-    """`jaxcram cram` as a process with some CPU devices."""
+def start(model: Path, out: Path, *flags: str, devices: int, program: str = "cram") -> subprocess.Popen:
+    """`jaxcram cram`, or another program of its flags, as a process with some CPU devices."""
     command = [sys.executable, "-c", "import sys; from jaxcram.cli.main import main; sys.exit(main())"]
     return subprocess.Popen(
-        [*command, "cram", f"--model={model}", f"--out={out}", *FLAGS, *flags],
+        [*command, program, f"--model={model}", f"--out={out}", *FLAGS, *flags],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -57,13 +58,15 @@ def free_port() -> int:
             return port
 
 
-def start_all(model: Path, out: Path, count: int, *flags: str, of_each: list | None = None) -> list:
+def start_all(
+    model: Path, out: Path, count: int, *flags: str, of_each: list | None = None, program: str = "cram"
+) -> list:
     """Starts processes of two devices each as one run; `of_each` holds one further flag per process."""
     port = free_port()
     shared = [*flags, f"--coordinator_address=127.0.0.1:{port}", f"--num_processes={count}"]
     own = of_each or [""] * count
     return [
-        start(model, out, *shared, f"--process_id={i}", *filter(None, [own[i]]), devices=2)
+        start(model, out, *shared, f"--process_id={i}", *filter(None, [own[i]]), devices=2, program=program)
         for i in range(count)
     ]
 
@@ -110,6 +113,20 @@ def test_several_processes_write_the_same_rows_as_one(count, tiny_model, tmp_pat
     of_together, of_alone = load_summary(together), load_summary(alone)
     assert of_together["lanes"] == of_alone["lanes"]
     assert len(of_together["devices"]) == len(of_alone["devices"]) == 2 * count
+
+
+def test_several_processes_reconstruct_as_one(tiny_model, tmp_path):  # noqa: F811
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    few = ("--texts=stories:2", "--max_tokens=4", "--min_tokens=4", "--max_steps=9")
+    one = start(tiny_model, alone, *few, devices=4, program="reconstruct")
+    (code, shown, err), first, other = ends(
+        [one, *start_all(tiny_model, together, 2, *few, program="reconstruct")]
+    )
+    assert (code, shown.split()[:3]) == (0, ["setup", "lr", "conv."]), err
+    assert (first[0], other[:2]) == (0, (0, "")), first[2]
+    found, expected = (load_reconstructions(path).rows() for path in (together, alone))
+    assert found.num_rows == 12
+    assert found.drop_columns(["run"]).equals(expected.drop_columns(["run"]))
 
 
 def test_processes_agree_on_what_is_measured(tiny_model, tmp_path, monkeypatch):  # noqa: F811
