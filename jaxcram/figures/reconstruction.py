@@ -45,7 +45,7 @@ def reconstruction_figure(setups: Sequence[Mapping[str, Any]], title: str = "") 
         for axes in panels[-1]:
             axes.set_xlabel("position of the token (from 0)")
         _scale(panels[0, 0], longest)
-        panels[0, -1].legend(fontsize=8, loc="center right")
+        figure.legend(handles=panels[0, 0].lines, fontsize=9, loc="outside right upper")
         figure.suptitle(title, fontsize=11)
     return figure
 
