@@ -74,6 +74,7 @@ class EvaluationOptions(ProcedureOptions, total=False):
     shots_data: str | None
     num_shots: int
     bos: bool | None
+    generative: str | None
 
 
 class KnockoutOptions(EvaluationOptions, total=False):

@@ -28,6 +28,11 @@ TASK = {
     "samples": Doc("Ids of the items to take instead, comma-separated row numbers from 0", unset="all"),
     "shots_data": Doc("Where the solved questions of mmlu come from, as --data", unset="the task's own"),
     "num_shots": Doc("Solved questions before each one", "questions"),
+    "generative": Doc(
+        "Generate the answers of mmlu, after its solved questions: few_shot crams those, full_prefix the "
+        "question too, random puts a random vector in their place, none leaves all as text",
+        unset="score the endings",
+    ),
     "bos": Doc("Begin each text with the BOS token, or not", unset="as the tokenizer says"),
 }
 
@@ -91,8 +96,13 @@ def present(found: "Evaluation") -> None:
 
     print(found.table())
     print()
-    print(f"figure    {drawing.keep(found.path, 'figure', figure)}")
-    print(f"crams     {found.path / 'crams'} (a run of jaxcram cram)")
-    print(f"scores    {found.path / 'scores'} (Parquet, one row per score and ending)")
+    if not found.generative:
+        print(f"figure    {drawing.keep(found.path, 'figure', figure)}")
+    if (found.path / "crams").exists():
+        print(f"crams     {found.path / 'crams'} (a run of jaxcram cram)")
+    if found.generative:
+        print(f"answers   {found.path / 'answers'} (Parquet, one row per item and mode)")
+    else:
+        print(f"scores    {found.path / 'scores'} (Parquet, one row per score and ending)")
     print(f"summary   {found.path / 'summary.json'}")
     print(f"settings  {found.path / 'settings.json'}")

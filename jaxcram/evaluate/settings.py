@@ -25,6 +25,7 @@ class TaskSettings:
         shots_data: where solved questions come from, for tasks that are answered after some; as `data`.
         num_shots: solved questions before each one.
         bos: whether texts begin with BOS; None follows the tokenizer.
+        generative: generate the answers of tasks with shots, in one of `MODES`; None scores the endings.
     """
 
     task: str = "cloze"
@@ -34,6 +35,11 @@ class TaskSettings:
     shots_data: str | None = None
     num_shots: int = 5
     bos: bool | None = None
+    generative: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.generative is not None and self.generative not in MODES:
+            raise UserError(f"generative={self.generative}: no such mode; choose one of {', '.join(MODES)}")
 
 
 # As published: one vector for each context, 1,000 steps. Only the embedding that is used is stored.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -153,17 +153,36 @@ def groups(ids: Sequence[int], done: set[int], size: int = GROUP) -> list[list[i
 
 
 def settings_of(model: Model, task: TaskSettings, settings: CramSettings, found: Items) -> dict[str, Any]:
-    """What settings.json of an experiment records; an item's digest is of all that its scores depend on."""
+    """What settings.json records of items whose endings are scored."""
     whole = {
         item.id: (
-            json.dumps([item.context, item.endings, item.label]),
+            item.context,
+            [item.context, item.endings, item.label],
             np.concatenate([choices.context, *choices.texts]),
         )
         for item, choices in zip(found.items, found.choices, strict=True)
     }
-    contents = identity.contents(model.contents, whole)
-    for item in found.items:
-        contents["texts"][str(item.id)]["begins"] = item.context[:40]
+    return recorded_settings(model, task, settings, whole)
+
+
+def recorded_settings(
+    model: Model,
+    task: TaskSettings,
+    settings: CramSettings,
+    items: Mapping[int, tuple[str, list[Any], np.ndarray]],
+) -> dict[str, Any]:
+    """What settings.json of an evaluation records.
+
+    Args:
+        model: that is evaluated.
+        task, settings: of the items and of the crams.
+        items: by id, what shows a person which item it is, and all that its results depend on: values and
+            tokens.
+    """
+    digested = {i: (json.dumps(values), tokens) for i, (_, values, tokens) in items.items()}
+    contents = identity.contents(model.contents, digested)
+    for i, (begins, _, _) in items.items():
+        contents["texts"][str(i)]["begins"] = begins[:40]
     return {
         **settings.resolved(model=model.name, dtype=str(np.dtype(model.decoder.dtype))),
         **dataclasses.asdict(task),

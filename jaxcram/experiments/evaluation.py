@@ -2,7 +2,7 @@
 
     settings.json      as of every run, with `program` "evaluate"
     crams/             the run that crams the contexts, as `jaxcram cram` leaves one; sample ids are items'
-    scores/            Parquet, many items a file (`jaxcram.results.scores`)
+    scores/            Parquet, many items a file (`jaxcram.results.scores`); answers/ if they are generated
     log.jsonl          events
     summary.json       what was found (`jaxcram.evaluate.summary`)
 
@@ -11,6 +11,7 @@ The same call resumes all of it, and may bring more items.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 from collections.abc import Sequence
@@ -23,12 +24,14 @@ from jaxcram.devices import configuration, processes
 from jaxcram.errors import Interrupted, UserError
 from jaxcram.evaluate import summary
 from jaxcram.evaluate.multiple_choice import score
-from jaxcram.evaluate.settings import CRAM, TaskSettings
+from jaxcram.evaluate.settings import CRAM, TaskSettings, taken
 from jaxcram.experiments.contexts import Crammed, groups
+from jaxcram.experiments.generation import Questions, answer, questions
 from jaxcram.experiments.subjects import Subjects, of_task
 from jaxcram.loading import Model
 from jaxcram.options import EvaluationOptions, shows_options
 from jaxcram.results import identity
+from jaxcram.results.answers import ANSWERS
 from jaxcram.results.directory import RunDirectory
 from jaxcram.results.paths import expanded
 from jaxcram.results.reading import load_settings, load_summary, program_of
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 EVALUATION = identity.RunKind("evaluate", (SCORES.name,), identity.agreed)
+GENERATION = identity.RunKind("evaluate", (ANSWERS.name,), identity.agreed)
 
 
 class Evaluation:
@@ -65,9 +69,18 @@ class Evaluation:
         """The scores as an Arrow table (`results.scores.COLUMNS`), a row for each score and ending."""
         return SCORES.read_shards(self.path / SCORES.name, columns)
 
+    def answers(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """The generated answers as an Arrow table (`results.answers.COLUMNS`), a row an item and mode."""
+        return ANSWERS.read_shards(self.path / ANSWERS.name, columns)
+
+    @property
+    def generative(self) -> bool:
+        """Whether answers were generated, not endings scored."""
+        return self.settings.get("generative") is not None
+
     def table(self) -> str:
         """Accuracies with their intervals, on all items and on the converged ones."""
-        return report.evaluation(self.summary)
+        return (report.generation if self.generative else report.evaluation)(self.summary)
 
     def __repr__(self) -> str:
         of = self.summary
@@ -119,12 +132,26 @@ def evaluate(
         StoppedError, Interrupted: as `api.cram`.
     """
     path = begin(out, checkpoint_minutes)
+    of_items, _ = taken(options, TaskSettings)
+    base = task if isinstance(task, TaskSettings) else TaskSettings(task=task)
+    items = dataclasses.replace(base, **of_items)
+    if items.generative is not None:
+        return _generated(path, questions(model, items, settings, options), verbose, checkpoint_minutes)
     subjects = of_task(model, task, settings, options)
     try:
         with open_run(path, subjects.recorded, kind=EVALUATION) as directory:
             crammed = subjects.embeddings(directory, verbose=verbose, checkpoint_minutes=checkpoint_minutes)
             with report.Bar(verbose and processes.number() == 0) as bar:
                 _score(directory, subjects, crammed, bar)
+            return Evaluation(directory.path)
+    except Interrupted as interruption:  # of the crams, in a directory of their own
+        raise Interrupted(expanded(path), interruption.exit_code - 128) from None
+
+
+def _generated(path: str, asked: Questions, verbose: bool, checkpoint_minutes: float) -> Evaluation:
+    try:
+        with open_run(path, asked.recorded, kind=GENERATION) as directory:
+            answer(directory, asked, verbose=verbose, checkpoint_minutes=checkpoint_minutes)
             return Evaluation(directory.path)
     except Interrupted as interruption:  # of the crams, in a directory of their own
         raise Interrupted(expanded(path), interruption.exit_code - 128) from None

@@ -84,6 +84,10 @@ def of_task(
     of_task, of_cram = taken(options, TaskSettings)
     base = task if isinstance(task, TaskSettings) else TaskSettings(task=task)
     task = dataclasses.replace(base, **of_task)
+    if task.generative is not None:
+        raise UserError(
+            f"generative={task.generative}: a knockout scores endings; leave it out, or evaluate with it"
+        )
     settings = cram_settings(settings, of_cram)
     model = model if isinstance(model, Model) else load_model(model)
     with processes.together():

@@ -2,7 +2,7 @@
 
 from jaxcram.report.bar import Bar
 from jaxcram.report.duration import duration
-from jaxcram.report.evaluation import evaluation
+from jaxcram.report.evaluation import evaluation, generation
 from jaxcram.report.knockout import knockout
 from jaxcram.report.outline import outline
 from jaxcram.report.reconstruction import reconstruction
@@ -13,6 +13,7 @@ __all__ = [
     "Bar",
     "duration",
     "evaluation",
+    "generation",
     "knockout",
     "notes",
     "outline",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 _NAMES = ("sum", "token", "character")
@@ -26,10 +26,7 @@ def evaluation(summary: Mapping[str, Any]) -> str:
         cells = [with_interval(by[name]["accuracy"], by[name]["interval"]) for name in _NAMES]
         cells.append(with_interval(by["token"]["accuracy_converged"], by["token"]["interval_converged"]))
         rows.append([score, *cells])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        first, *rest = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        lines.append("  ".join([first, *rest]).rstrip())
+    lines += aligned(rows)
     lines += [
         "",
         "crammed minus base, by token:  "
@@ -42,6 +39,44 @@ def evaluation(summary: Mapping[str, Any]) -> str:
         "ending: only the ending is scored; edge: also the first token, which the embedding predicts",
     ]
     return "\n".join(lines)
+
+
+def generation(summary: Mapping[str, Any]) -> str:
+    """Accuracies and shares of valid answers, generated after an embedding and after plain text.
+
+    Args:
+        summary: of a generative evaluation (see `jaxcram.evaluate.generative_summary.summarise`).
+    """
+    first = f"{summary['task']}, generative, {summary['generative']}: {summary['items']} items"
+    if "converged" in summary:
+        first += f", of which the crammed text converged for {summary['converged']}"
+    rows = [["", "accuracy", "valid"]]
+    columns = {"plain text": "base_", summary["generative"]: ""}
+    if summary["generative"] == "none":
+        columns = {"plain text": ""}
+    for name, prefix in columns.items():
+        cells = [f"{prefix}accuracy", f"{prefix}valid_share"]
+        rows.append([name, *(with_interval(summary[x], summary[f"{x}_interval"]) for x in cells)])
+    if "converged" in summary:
+        cells = ["accuracy_converged", "valid_share_converged"]
+        rows.append(["... converged", *(with_interval(summary[x], summary[f"{x}_interval"]) for x in cells)])
+    lines = [first, "", *aligned(rows)]
+    if len(columns) > 1:
+        change = with_interval(summary["difference"], summary["difference_interval"], sign=True)
+        lines += ["", f"{summary['generative']} minus plain text: {change}"]
+    return "\n".join(
+        [
+            *lines,
+            "in brackets 95% intervals (bootstrap over items; the difference is paired)",
+            "valid: a letter from A to D is generated within 5 tokens; an answer that is not valid is wrong",
+        ]
+    )
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of cells, aligned to the left."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
 def with_interval(value: float | None, interval: list[float | None], *, sign: bool = False) -> str:

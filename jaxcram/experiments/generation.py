@@ -1,0 +1,193 @@
+"""`jaxcram evaluate --generative` on disk: solved questions crammed, and letters that the model writes.
+
+The directory is that of an evaluation (`jaxcram.experiments.evaluation`), with `answers/` in place of
+`scores/`, and without `crams/` in the modes that cram nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxcram import report
+from jaxcram.cram.settings import CramSettings
+from jaxcram.cramming import carry_out, prepare
+from jaxcram.devices import processes
+from jaxcram.evaluate import generative_summary
+from jaxcram.evaluate.generative import Answer, Prompt, Prompts, encode_prompts, generate, random_memory
+from jaxcram.evaluate.settings import BASE_MODE, TaskSettings, cram_settings, taken
+from jaxcram.evaluate.tasks.registry import find_task, load_items
+from jaxcram.experiments.contexts import embeddings, groups, recorded_settings
+from jaxcram.loading import Model, load_model
+from jaxcram.results.answers import ANSWERS
+from jaxcram.results.directory import RunDirectory
+from jaxcram.results.reading import load_summary
+from jaxcram.results.table import Job
+from jaxcram.text.sources import TextSettings
+
+_GROUP = 16  # ids of items that are answered together and share a file
+
+
+class Questions(NamedTuple):
+    """Items that are answered in one mode and, to compare, from plain text.
+
+    Attributes:
+        model: that answers; task: the items' settings; settings: how texts are crammed.
+        prompts: in the mode, with what is to be crammed; base: of plain text.
+        recorded: what settings.json records.
+    """
+
+    model: Model
+    task: TaskSettings
+    settings: CramSettings
+    prompts: Prompts
+    base: list[Prompt]
+    recorded: dict[str, Any]
+
+
+def questions(
+    model: Model | str | os.PathLike[str] | None,
+    task: TaskSettings,
+    settings: CramSettings | None,
+    options: Mapping[str, Any],
+) -> Questions:
+    """The items of a task with their shots, in tokens.
+
+    Raises:
+        UserError: bad settings, or items that cannot be read or do not fit the model.
+    """
+    settings = cram_settings(settings, taken(options, TaskSettings)[1])
+    model = model if isinstance(model, Model) else load_model(model)
+    with processes.together():
+        items = load_items(
+            find_task(task.task),
+            data=task.data,
+            limit=task.limit,
+            samples=task.samples,
+            shots_data=task.shots_data,
+            num_shots=task.num_shots,
+        )
+
+        def encoded(mode: str) -> Prompts:
+            return encode_prompts(
+                items,
+                mode,
+                model.tokenizer,
+                max_positions=model.decoder.config.max_positions,
+                num_memory=settings.num_memory,
+                bos=task.bos,
+            )
+
+        assert task.generative is not None
+        prompts, base = encoded(task.generative), encoded(BASE_MODE).prompts
+        for sample in prompts.crams:
+            model.decoder.config.require_ids(sample.tokens, f"the shots of item {sample.sample_id}")
+        for prompt in base:
+            model.decoder.config.require_ids(prompt.tokens, f"item {prompt.item.id}")
+    whole = {
+        prompt.item.id: (prompt.item.prompt, [*prompt.item.endings, prompt.item.label], prompt.tokens)
+        for prompt in base
+    }
+    recorded = recorded_settings(model, task, settings, whole)
+    return Questions(model, task, settings, prompts, base, recorded)
+
+
+def answer(directory: RunDirectory, asked: Questions, *, verbose: bool, checkpoint_minutes: float) -> None:
+    """Crams what the mode crams, generates all answers that are not there yet, and writes the summary."""
+    memory = _memory(directory, asked, verbose=verbose, checkpoint_minutes=checkpoint_minutes)
+    with report.Bar(verbose and processes.number() == 0) as bar:
+        _answer(directory, asked, memory, bar.tell)
+
+
+class _Memory(NamedTuple):
+    """The embeddings of each prompt, if there are any, and what is known of them by id of the item."""
+
+    mem_IxKxD: np.ndarray | None
+    usable_I: np.ndarray
+    converged: dict[int, bool] | None
+
+
+def _memory(
+    directory: RunDirectory, asked: Questions, *, verbose: bool, checkpoint_minutes: float
+) -> _Memory:
+    prompts, settings = asked.prompts.prompts, asked.settings
+    every = np.ones(len(prompts), bool)
+    if asked.task.generative == BASE_MODE:
+        return _Memory(None, every, None)
+    if not asked.prompts.crams:
+        decoder, seed = asked.model.decoder, settings.seeds[0]
+        return _Memory(random_memory(decoder, prompts, settings.num_memory, seed), every, None)
+    source = TextSettings(texts=f"task:{asked.task.task}", bos=asked.task.bos)
+    run = carry_out(
+        prepare(asked.model, asked.prompts.crams, source, settings),
+        directory.path / "crams",
+        verbose=verbose,
+        checkpoint_minutes=checkpoint_minutes,
+        compact=True,
+    )
+    crammed = embeddings(run, [prompt.cram for prompt in prompts if prompt.cram is not None])
+    converged = {
+        prompt.item.id: bool(exact) for prompt, exact in zip(prompts, crammed.converged_I, strict=True)
+    }
+    return _Memory(crammed.mem_IxKxD, crammed.usable_I, converged)
+
+
+def _answer(directory: RunDirectory, asked: Questions, memory: _Memory, tell: Callable[[str], None]) -> None:
+    ids = [prompt.item.id for prompt in asked.base]
+    done = set(processes.from_first(lambda: sorted(job.sample_id for job in directory.jobs_of(ANSWERS))))
+    rate, seed = asked.settings.learning_rates[0], asked.settings.seeds[0]
+    jobs = {i: Job(i, rate, seed) for i in ids}
+    crams = {prompt.item.id: prompt.cram for prompt in asked.prompts.prompts}
+    start, count = time.monotonic(), 0
+    for members in groups(ids, done, _GROUP):
+        answers = _answers(asked, memory, members)
+        if processes.number() == 0:
+            rows = generative_summary.rows_of(answers, jobs, crams, memory.converged)
+            directory.write_group(ANSWERS, rows)
+        with processes.together():
+            pass
+        count += len(members)
+        seconds = (time.monotonic() - start) / count * (len(ids) - len(done) - count)
+        directory.log({"event": "answered", "items": len(done) + count, "left_s": seconds})
+        tell(f"{len(done) + count}/{len(ids)} items answered, {report.duration(seconds)} left")
+    if processes.number() == 0:
+        directory.write_summary(_summary(directory, asked))
+    with processes.together():
+        pass
+
+
+def _answers(asked: Questions, memory: _Memory, members: Sequence[int]) -> list[Answer]:
+    """The answers of some items from plain text and in the mode; wrong where no embedding is of use."""
+    decoder, tokenizer = asked.model.decoder, asked.model.tokenizer
+    found = generate(decoder, tokenizer, [asked.base[i] for i in members])
+    if memory.mem_IxKxD is None:
+        return found
+    prompts = asked.prompts.prompts
+    usable = [i for i in members if memory.usable_I[i]]
+    if usable:
+        found += generate(decoder, tokenizer, [prompts[i] for i in usable], memory.mem_IxKxD[usable])
+    return found + [Answer.read(prompts[i], "") for i in members if not memory.usable_I[i]]
+
+
+def _summary(directory: RunDirectory, asked: Questions) -> dict[str, Any]:
+    rows = ANSWERS.read_shards(directory.path / ANSWERS.name, None).to_pylist()
+    answers, converged = generative_summary.answers_of(rows)
+    base = [answer for answer in answers if answer.mode == BASE_MODE]
+    others = [answer for answer in answers if answer.mode != BASE_MODE]
+    found = generative_summary.summarise(others or base, base, converged if others and converged else None)
+    found["generative"] = found.pop("mode")
+    if others:
+        found["crammed_accuracy"] = found["accuracy"]
+        found["crammed_accuracy_interval"] = found["accuracy_interval"]
+    crams = load_summary(directory.path / "crams") if asked.prompts.crams else {}
+    kept = ("mode", "wall_s", "compile_s", "passes", "lane_steps", "useful_share", "versions", "devices")
+    return {
+        "task": asked.task.task,
+        "model": asked.model.name,
+        **found,
+        **{name: crams[name] for name in kept if name in crams},
+    }

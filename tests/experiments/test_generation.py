@@ -1,0 +1,119 @@
+"""Generative evaluations on disk: what is crammed in each mode, answers, resuming, refusals."""
+
+import json
+
+import numpy as np
+import pytest
+
+from jaxcram import api
+from jaxcram.errors import UserError
+from jaxcram.evaluate.generative import encode_prompts, generate, random_memory
+from jaxcram.evaluate.tasks.registry import find_task, load_items
+from jaxcram.models import port
+from jaxcram.models.llama import LlamaConfig
+from tests.cli.conftest import tiny_model  # noqa: F401
+from tests.lively import TINY, lively
+
+OPTIONS = {"num_shots": 1, "max_steps": 4, "learning_rates": 0.1, "warmup_steps": 1, "verbose": False}
+
+
+def question(number, subject):
+    choices = [f"{number}{letter}" for letter in "wxyz"]
+    return {"question": f"Which of {number}?", "subject": subject, "choices": choices, "answer": number % 4}
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model, tmp_path_factory):  # noqa: F811
+    directory = tmp_path_factory.mktemp("models") / "long"
+    sizes = {"vocab_size": 256, "max_positions": 1024}
+    port.save(lively(LlamaConfig(**TINY | sizes)), directory)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (directory / name).write_bytes((tiny_model / name).read_bytes())
+    return api.load_model(directory)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mmlu")
+    rows = {
+        "items": [question(i, "art" if i < 2 else "law") for i in range(3)],
+        "shots": [question(7, "art"), question(8, "law")],
+    }
+    for name, of_file in rows.items():
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in of_file))
+    return {"data": str(folder / "items.jsonl"), "shots_data": str(folder / "shots.jsonl")}
+
+
+def evaluate(model, files, out, mode, **options):
+    return api.evaluate(model, "mmlu", generative=mode, out=out, **files, **OPTIONS | options)
+
+
+def expected(model, files, mode, memory=None):
+    items = load_items(find_task("mmlu"), num_shots=1, **files)
+    prompts = encode_prompts(items, mode, model.tokenizer, max_positions=1024).prompts
+    if mode == "random":
+        memory = random_memory(model.decoder, prompts, 1)
+    return {answer.item: answer for answer in generate(model.decoder, model.tokenizer, prompts, memory)}
+
+
+def check(rows, answers):
+    assert {row["sample_id"] for row in rows} == answers.keys()
+    for row in rows:
+        answer = answers[row["sample_id"]]
+        assert (row["text"], row["letter"], row["label"]) == (answer.text, answer.letter, row["sample_id"])
+        assert (row["right"], row["valid"], row["subject"]) == (answer.right, answer.valid, answer.subject)
+
+
+@pytest.mark.parametrize(("mode", "crams"), [("few_shot", [0, 2]), ("full_prefix", [0, 1, 2])])
+def test_answers_follow_the_embeddings_of_what_the_mode_crams(model, files, tmp_path, mode, crams):
+    found = evaluate(model, files, tmp_path, mode)
+    rows = found.answers().to_pylist()
+    lanes = {row["sample_id"]: row for row in found.crams.rows().to_pylist()}
+    assert sorted(lanes) == crams
+    of_item = {0: 0, 1: 0 if mode == "few_shot" else 1, 2: 2}
+    memory = np.asarray([lanes[of_item[i]]["embedding"] for i in range(3)], np.float32)
+    check([row for row in rows if row["mode"] == mode], expected(model, files, mode, memory))
+    check([row for row in rows if row["mode"] == "none"], expected(model, files, "none"))
+    assert {row["sample_id"]: row["cram_id"] for row in rows if row["mode"] == mode} == of_item
+    summary = found.summary
+    assert (summary["generative"], summary["items"], summary["task"]) == (mode, 3, "mmlu")
+    right = [row["right"] for row in rows if row["mode"] == mode]
+    assert summary["crammed_accuracy"] == pytest.approx(np.mean(right))
+    assert found.table().startswith(f"mmlu, generative, {mode}: 3 items, of which the crammed text converged")
+
+
+def test_a_random_vector_and_plain_text_need_no_cram(model, files, tmp_path):
+    found = evaluate(model, files, tmp_path / "random", "random")
+    rows = found.answers().to_pylist()
+    check([row for row in rows if row["mode"] == "random"], expected(model, files, "random"))
+    assert not (tmp_path / "random" / "crams").exists()
+    plain = evaluate(model, files, tmp_path / "none", "none")
+    check(plain.answers().to_pylist(), expected(model, files, "none"))
+    assert plain.summary["accuracy"] == found.summary["base_accuracy"]
+    assert plain.table().startswith("mmlu, generative, none: 3 items\n")
+
+
+def test_an_evaluation_is_extended_by_items_and_repeats_nothing(model, files, tmp_path):
+    first = evaluate(model, files, tmp_path, "few_shot", limit=1)
+    before = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "answers").iterdir()}
+    whole = evaluate(model, files, tmp_path, "few_shot")
+    after = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "answers").iterdir()}
+    assert before.items() <= after.items()
+    assert (first.summary["items"], whole.summary["items"]) == (1, 3)
+    with pytest.raises(UserError, match='generative: was "few_shot", is "random"'):
+        evaluate(model, files, tmp_path, "random")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"generative": "some_shots"}, "generative=some_shots: no such mode; choose one of few_shot"),
+        ({"num_shots": 2}, "num_shots=2: .* has only 1 of subject"),
+        ({"shots_data": None}, "item 0: it has no shots"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_before_anything_is_written(model, files, tmp_path, options, message):
+    arguments = {"generative": "few_shot"} | files | OPTIONS | options
+    with pytest.raises(UserError, match=message):
+        api.evaluate(model, "mmlu", out=tmp_path / "run", **arguments)
+    assert not (tmp_path / "run").exists()
