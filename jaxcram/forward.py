@@ -92,12 +92,9 @@ class Fit(NamedTuple):
     correct: Any
 
 
-def token_fits(
-    model: Decoder, mem_SxKxD: Array | None, tokens_SxT: Array, knockout_SxL: Knockout | None = None
-) -> Fit:
+def token_fits(model: Decoder, mem_SxKxD: Array | None, tokens_SxT: Array) -> Fit:
     """`token_nll` and, from the same logits, whether each token is the first of all: [S, T] each."""
-    per_lane = mem_SxKxD, tokens_SxT, None, knockout_SxL
-    return Fit(*_compared(model, per_lane, mesh.of(model), Fit._fields))
+    return Fit(*_compared(model, (mem_SxKxD, tokens_SxT, None, None), mesh.of(model), Fit._fields))
 
 
 def token_margins(model: Decoder, mem_SxKxD: Array, tokens_SxT: Array) -> jax.Array:
@@ -125,16 +122,115 @@ def _compared(
         knockout_BxL: Knockout | None,
     ) -> list[jax.Array]:
         hidden = predict(model, mem_BxKxD, tokens_BxT, given_BxP=given_BxP, knockout_BxL=knockout_BxL)
-        unpredicted = tokens_BxT.shape[1] - hidden.shape[1]
-
-        def compared(logits_RxV: jax.Array, targets_R: jax.Array) -> list[jax.Array]:
-            comparison = head.compare(logits_RxV, targets_R)
-            return [getattr(comparison, field) for field in fields]
-
-        found = head.sweep(compared, model.head, hidden, tokens_BxT[:, unpredicted:])
-        return [jnp.pad(x_BxN, ((0, 0), (unpredicted, 0))) for x_BxN in found]
+        return _comparison(model, hidden, tokens_BxT, fields)
 
     return mesh.spread(share, devices)(model, *per_lane).unpack()
+
+
+def _comparison(
+    model: Decoder, hidden: jax.Array, tokens_BxT: jax.Array, fields: tuple[str, ...]
+) -> list[jax.Array]:
+    unpredicted = tokens_BxT.shape[1] - hidden.shape[1]
+
+    def compared(logits_RxV: jax.Array, targets_R: jax.Array) -> list[jax.Array]:
+        comparison = head.compare(logits_RxV, targets_R)
+        return [getattr(comparison, field) for field in fields]
+
+    found = head.sweep(compared, model.head, hidden, tokens_BxT[:, unpredicted:])
+    return [jnp.pad(x_BxN, ((0, 0), (unpredicted, 0))) for x_BxN in found]
+
+
+class Conditions(NamedTuple):
+    """Knockouts of C conditions, and what they share: conditions alike in their first layers run them once.
+
+    Attributes:
+        layers_CxL: where no lane's text sees the memory, bool.
+        trunks_RxL: conditions of which the residual stream before every layer is kept.
+        trunk_C: the trunk from which each condition goes on.
+        first_C: the layer at which it does so: before it they are alike.
+    """
+
+    layers_CxL: Any
+    trunks_RxL: Any
+    trunk_C: Any
+    first_C: Any
+
+    @classmethod
+    def of(cls, layers_CxL: np.ndarray) -> Conditions:
+        """Conditions that go on from none barred, from all barred, from both or from neither: the least work.
+
+        One condition, or two, have nothing to share; the three protocols run about half of their layers.
+        """
+        num_conditions, num_layers = layers_CxL.shape
+
+        def made(barred: tuple[bool, ...]) -> Conditions:
+            trunks_RxL = np.repeat(np.array(barred, bool)[:, None], num_layers, axis=1)
+            if not barred:
+                none = np.zeros(num_conditions, np.int32)
+                return cls(layers_CxL, trunks_RxL, none, none)
+            differs_CxRxL = layers_CxL[:, None] != trunks_RxL
+            first_CxR = np.where(differs_CxRxL.any(-1), differs_CxRxL.argmax(-1), num_layers)
+            trunk_C, first_C = first_CxR.argmax(-1), first_CxR.max(-1)
+            return cls(layers_CxL, trunks_RxL, trunk_C.astype(np.int32), first_C.astype(np.int32))
+
+        def saved(one: Conditions) -> int:
+            return int(one.first_C.sum()) - one.trunks_RxL.size
+
+        return max(map(made, ((), (False,), (True,), (False, True))), key=saved)
+
+
+def token_fits_under(
+    model: Decoder,
+    mem_SxKxD: Array,
+    tokens_SxT: Array,
+    conditions: Conditions,
+    own_rows_S: Array | None = None,
+) -> Fit:
+    """`token_fits` of every lane under every condition, [S, C, T] each.
+
+    The layers are data: all conditions of one count and number of trunks are one program.
+
+    Args:
+        model, mem_SxKxD, tokens_SxT: as for `token_nll`.
+        conditions: the knockouts.
+        own_rows_S: bar the memory from itself too, as `OwnRowKnockout` does: its `length_B`.
+    """
+    per_lane = mem_SxKxD, tokens_SxT, own_rows_S
+    return Fit(*_compared_under(model, conditions, per_lane, mesh.of(model)))
+
+
+@jax.jit(static_argnames="devices")
+def _compared_under(
+    model: Decoder, conditions: Conditions, per_lane: tuple[Array | None, ...], devices: Mesh
+) -> list[jax.Array]:
+    def share(
+        shared: tuple[Decoder, Conditions],
+        mem_BxKxD: jax.Array,
+        tokens_BxT: jax.Array,
+        own_rows_B: jax.Array | None,
+    ) -> list[jax.Array]:
+        (model, conditions), num_memory = shared, mem_BxKxD.shape[1]
+        last = None if own_rows_B is None else -1  # whether the last token is read
+        inputs_BxNxD = embedded(model, mem_BxKxD, tokens_BxT if last else tokens_BxT[:, :-1])
+
+        def barred(layers_L: jax.Array) -> Knockout:
+            layers_BxL = jnp.broadcast_to(layers_L, (len(tokens_BxT), *layers_L.shape))
+            return layers_BxL if own_rows_B is None else OwnRowKnockout(layers_BxL, own_rows_B)
+
+        trunks = [
+            model.states(inputs_BxNxD, num_memory, barred(trunk_L)) for trunk_L in conditions.trunks_RxL
+        ]
+        states = jnp.stack(trunks) if trunks else inputs_BxNxD[None, None]
+
+        def under(condition: tuple[jax.Array, ...]) -> list[jax.Array]:
+            layers_L, trunk, first = condition
+            hidden = model.resumed(states[trunk, first], first, num_memory, barred(layers_L))
+            return _comparison(model, hidden[:, num_memory - 1 : last], tokens_BxT, Fit._fields)
+
+        found = jax.lax.map(under, (conditions.layers_CxL, conditions.trunk_C, conditions.first_C))
+        return [jnp.moveaxis(x_CxBxT, 0, 1) for x_CxBxT in found]
+
+    return mesh.spread(share, devices)((model, conditions), *per_lane).unpack()
 
 
 def token_logits(

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 
 from jaxcram import forward
-from jaxcram.forward import token_fits, token_nll
+from jaxcram.forward import Conditions, token_fits, token_fits_under, token_nll
 from jaxcram.models import head
+from jaxcram.models.decoder import OwnRowKnockout
+from jaxcram.models.llama import LlamaConfig
 from tests.cram.conftest import tiny  # noqa: F401
+from tests.lively import TINY, lively
 
 LANES, LENGTH = 2, 6
 TOKENS = np.random.default_rng(0).integers(0, 48, (LANES, LENGTH)).astype(np.int32)
@@ -96,18 +99,54 @@ def test_token_nll_is_that_of_log_softmax(tiny, num_memory, num_given, knockout)
 
 
 @pytest.mark.parametrize("num_memory", [0, 2])
-@pytest.mark.parametrize("knockout", [None, np.array([[True, False], [False, True]])])
-def test_a_token_is_right_where_its_logit_is_above_all_others(tiny, num_memory, knockout):  # noqa: F811
+def test_a_token_is_right_where_its_logit_is_above_all_others(tiny, num_memory):  # noqa: F811
     mem, tokens = before(tiny, num_memory, 0)[0], TOKENS.copy()
-    hidden = predict(tiny, mem, tokens, knockout_BxL=knockout)
+    hidden = predict(tiny, mem, tokens)
     first = (np.asarray(hidden) @ np.asarray(tiny.head.weight).T).argmax(-1)
     tokens[:, -1] = first[0, -1], first[1, -1] + 1  # the last token is not read, so `first` stays
     unpredicted = 0 if num_memory else 1
     right = np.pad(first == tokens[:, unpredicted:], ((0, 0), (unpredicted, 0)))
-    fits = token_fits(tiny, mem, tokens, knockout)
+    fits = token_fits(tiny, mem, tokens)
     np.testing.assert_array_equal(fits.correct, right)
     assert fits.correct[:, -1].tolist() == [True, False]
-    np.testing.assert_array_equal(fits.nll, token_nll(tiny, mem, tokens, knockout_SxL=knockout))
+    np.testing.assert_array_equal(fits.nll, token_nll(tiny, mem, tokens))
+
+
+CONDITIONS = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1], [1, 1, 0], [0, 1, 1]], bool)
+
+
+def test_conditions_share_the_layers_before_which_they_are_alike():
+    made = Conditions.of(CONDITIONS)
+    assert made.trunks_RxL.tolist() == [[False] * 3, [True] * 3]
+    assert made.first_C.tolist() == [3, 1, 1, 2, 3, 2, 1]
+    deep = np.concatenate([[np.arange(30) < k, np.arange(30) >= k, np.arange(30) == k] for k in range(30)])
+    made = Conditions.of(deep)
+    assert made.trunks_RxL.tolist() == [[False] * 30, [True] * 30]
+    for layers_L, trunk, first in zip(deep, made.trunk_C, made.first_C, strict=True):
+        trunk_L = made.trunks_RxL[trunk]
+        np.testing.assert_array_equal(layers_L[:first], trunk_L[:first])
+        assert first == 30 or layers_L[first] != trunk_L[first]
+    assert 60 + (30 - made.first_C).sum() == 1394  # layers that run, of 2700
+    for few in (CONDITIONS[:1], CONDITIONS[1:3]):  # as many layers without a trunk
+        made = Conditions.of(few)
+        assert made.trunks_RxL.shape == (0, 3)
+        assert made.first_C.tolist() == [0] * len(few)
+
+
+@pytest.mark.parametrize("own_row", [False, True])
+@pytest.mark.parametrize("rows", [slice(None), slice(1, 3), slice(3, None)])
+def test_fits_under_conditions_are_those_of_each_alone(own_row, rows):
+    deep = lively(LlamaConfig(**TINY | {"num_layers": 3}))
+    mem, layers_CxL, lengths = before(deep, 2, 0)[0], CONDITIONS[rows], np.full(LANES, 2 + LENGTH, np.int32)
+    for model in (deep, deep.unstacked()):
+        conditions, own = Conditions.of(layers_CxL), lengths if own_row else None
+        fits = token_fits_under(model, mem, TOKENS, conditions, own)
+        for number, layers_L in enumerate(layers_CxL):
+            knockout = np.tile(layers_L, (LANES, 1))
+            alone = token_nll(
+                model, mem, TOKENS, knockout_SxL=OwnRowKnockout(knockout, lengths) if own_row else knockout
+            )
+            np.testing.assert_allclose(fits.nll[:, number], alone, atol=1e-5)
 
 
 def test_token_nll_is_the_same_in_chunks_of_tokens(tiny, monkeypatch):  # noqa: F811

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from jaxcram.devices import mesh
-from jaxcram.forward import Fit, token_fits
+from jaxcram.forward import Conditions, Fit, token_fits, token_fits_under
 from jaxcram.models.decoder import Decoder, Knockout, OwnRowKnockout
 from jaxcram.text.tokens import pad_tokens
 
@@ -110,7 +110,8 @@ def text_fits(
 ) -> list[Fit]:
     """-log p of every token of texts, and whether it is the first of all, under each of some conditions.
 
-    Conditions are one more batch axis, so there is one program for each padded shape, whatever the layers.
+    The layers are data, so there is one program for each padded shape, whatever they are; and conditions
+    that are alike in their first layers run these once.
 
     Args:
         model: the frozen decoder.
@@ -128,30 +129,27 @@ def text_fits(
     """
     owner_S = np.arange(len(texts)) if owner_S is None else owner_S
     layers_CxL = layers_of(knockout_CxL)
+    conditions = None if knockout_CxL is None else Conditions.of(layers_CxL)
     num_memory = 0 if mem_IxKxD is None else mem_IxKxD.shape[1]
-    num_texts = len(texts)
-
-    def knockout(members: np.ndarray) -> Knockout | None:
-        if knockout_CxL is None:
-            return None
-        layers_BxL = layers_CxL[members // num_texts]
-        if not isinstance(knockout_CxL, OwnRowKnockout):
-            return layers_BxL
-        lengths = [num_memory + len(texts[i]) for i in members % num_texts]
-        return OwnRowKnockout(layers_BxL, np.asarray(lengths, np.int32))
 
     def fits(members: list[int], tokens_BxT: np.ndarray) -> Fit:
-        rows = np.asarray(members)
-        mem_BxKxD = None if mem_IxKxD is None else mem_IxKxD[owner_S[rows % num_texts]]
-        return token_fits(model, mem_BxKxD, tokens_BxT, knockout(rows))
+        mem_BxKxD = None if mem_IxKxD is None else mem_IxKxD[owner_S[members]]
+        if conditions is None or mem_BxKxD is None:
+            return token_fits(model, mem_BxKxD, tokens_BxT)
+        own_rows_B = None
+        if isinstance(knockout_CxL, OwnRowKnockout):
+            own_rows_B = np.asarray([num_memory + len(texts[i]) for i in members], np.int32)
+        return token_fits_under(model, mem_BxKxD, tokens_BxT, conditions, own_rows_B)
 
     of_items = [] if mem_IxKxD is None else [key_of(mem_KxD) for mem_KxD in mem_IxKxD]
-    of_texts = [key_of(text, *(of_items[i : i + 1])) for text, i in zip(texts, owner_S, strict=True)]
-    keys = [key_of(own, layers_L) for layers_L in layers_CxL for own in of_texts]
+    keys = [key_of(text, *of_items[i : i + 1]) for text, i in zip(texts, owner_S, strict=True)]
     places = mesh.places(mesh.of(model))
-    repeated = list(texts) * len(layers_CxL)
-    found = per_text(fits, repeated, keys, batch_tokens=batch_tokens, places=places)
-    return [Fit(*(x[: len(text)] for x in fit)) for fit, text in zip(found, repeated, strict=True)]
+    found = per_text(fits, texts, keys, batch_tokens=batch_tokens, places=places)
+    return [
+        Fit(*(np.atleast_2d(x)[condition, : len(text)] for x in fit))  # [C, T], or [T] of the only condition
+        for condition in range(len(layers_CxL))
+        for fit, text in zip(found, texts, strict=True)
+    ]
 
 
 def layers_of(knockout_CxL: Knockout | None) -> np.ndarray:

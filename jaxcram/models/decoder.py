@@ -9,6 +9,7 @@ The decoder is a pytree: pass it to `jax.jit`, `jax.grad` or `jax.vjp` as an arg
 """
 
 import copy
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -18,48 +19,16 @@ import numpy as np
 from flax import nnx
 
 from jaxcram.devices import mesh
-from jaxcram.models import splash
+from jaxcram.models import kinds, splash
 from jaxcram.models.cache import Cache
 from jaxcram.models.config import Block, DecoderConfig
 from jaxcram.models.head import Head
-from jaxcram.models.layers import attend, attention_weights, causal_mask, rotary_tables, rotate
+from jaxcram.models.layers import attend, attention_weights, causal_mask
 
 # Limits for unrolling. The 30 layers of SmolLM2-135M compile in 3 s, scanned in 1.5 s, but small passes take
 # up to 100 ms less of 110 to 290 ms. Unrolled passes take up to three times the device memory, so layers with
 # more parameters than this are scanned.
 FEW_LAYERS, SMALL_LAYER = 32, 8_000_000
-
-
-class Kind(NamedTuple):
-    """How layers differ in attention, an entry each: data to the scan. None where all are alike.
-
-    Attributes:
-        rotary: which of the rotary tables, int.
-        window: to how many keys, up to its own, a query attends, int.
-    """
-
-    rotary: Any
-    window: Any
-
-    def rotate(self, x_BxTxHxC: jax.Array, tables: tuple[jax.Array, jax.Array]) -> jax.Array:
-        """Rotary positions of this layer."""
-        own = tables if self.rotary is None else (tables[0][self.rotary], tables[1][self.rotary])
-        return rotate(x_BxTxHxC, own)
-
-
-def _kinds(
-    config: DecoderConfig, positions: jax.Array, num_keys: int
-) -> tuple[tuple[jax.Array, jax.Array], Kind]:
-    """Rotary tables of positions [T] or [B, T], of each kind of layer if there are several, and the kinds."""
-    rotary_L = None
-    frequencies_KxR = np.atleast_2d(config.rotary_frequencies())
-    kinds_KxR, which_L = np.unique(frequencies_KxR, axis=0, return_inverse=True)
-    if len(kinds_KxR) > 1:
-        rotary_L = which_L.reshape(-1).astype(np.int32)
-        tables = jax.vmap(rotary_tables, in_axes=(0, None))(kinds_KxR, positions)
-    else:
-        tables = rotary_tables(kinds_KxR[0], positions)
-    return tables, Kind(rotary_L, config.windows_within(num_keys))
 
 
 class OwnRowKnockout(NamedTuple):
@@ -167,6 +136,31 @@ class Decoder(nnx.Module):
         """
         return self._pass(inputs_BxTxD, measure=measure)[1]
 
+    def states(self, inputs_BxTxD: jax.Array, num_memory: int, knockout_BxL: Knockout) -> jax.Array:
+        """The residual stream before each layer and after the last one, [L + 1, B, T, D]; as `__call__`."""
+        step, xs_L = self._step(inputs_BxTxD.shape[1], num_memory, knockout_BxL)
+
+        def kept(x_BxTxD: jax.Array, layer: tuple[Block, tuple]) -> tuple[jax.Array, jax.Array]:
+            return step(x_BxTxD, layer)[0], x_BxTxD
+
+        last_BxTxD, before = _run_layers(self.layers, kept, inputs_BxTxD.astype(self.dtype), xs_L)
+        return jnp.concatenate([before, last_BxTxD[None]])
+
+    def resumed(
+        self, state_BxTxD: jax.Array, first: jax.Array, num_memory: int, knockout_BxL: Knockout
+    ) -> jax.Array:
+        """Hidden states as of `__call__`, from the residual stream before layer `first` (int scalar) on."""
+        step, xs_L = self._step(state_BxTxD.shape[1], num_memory, knockout_BxL)
+
+        def later(x_BxTxD: jax.Array, layer: tuple[Block, tuple]) -> tuple[jax.Array, None]:
+            block, (number, x) = layer
+            run = functools.partial(step, layer=(block, x))
+            return jax.lax.cond(number >= first, lambda x: run(x)[0], lambda x: x, x_BxTxD), None
+
+        numbers_L = jnp.arange(self.config.num_layers)
+        hidden_BxTxD, _ = _run_layers(self.layers, later, state_BxTxD, (numbers_L, xs_L))
+        return mesh.gathered(self.final_norm)(hidden_BxTxD)
+
     def _pass(
         self,
         inputs_BxTxD: jax.Array,
@@ -177,12 +171,27 @@ class Decoder(nnx.Module):
         measure: Callable[[jax.Array], Any] | None = None,
     ) -> tuple[jax.Array, Any]:
         """Hidden states before the final norm, and what `measure` makes of each layer's attention weights."""
-        positions_T = jnp.arange(inputs_BxTxD.shape[1])
-        tables, kinds = _kinds(self.config, positions_T, num_keys=len(positions_T))
+        step, xs_L = self._step(inputs_BxTxD.shape[1], num_memory, knockout, measure)
+        # Inside a scan XLA cannot merge the recomputation with the first computation, so prevent_cse is not
+        # needed. In unrolled layers XLA merges them on CPU even with it, so `remat` uses the scan.
+        step = jax.checkpoint(step, prevent_cse=False, policy=None if remat else keep_products)
+        layers = self._stacked() if remat else self.layers
+        return _run_layers(layers, step, inputs_BxTxD.astype(self.dtype), xs_L)
+
+    def _step(
+        self,
+        length: int,
+        num_memory: int,
+        knockout: Knockout | None,
+        measure: Callable[[jax.Array], Any] | None = None,
+    ) -> tuple[Callable[..., Any], Any]:
+        """A function of the residual stream and a layer, with the data that tells the layers apart."""
+        positions_T = jnp.arange(length)
+        tables, kinds_L = kinds.of_layers(self.config, positions_T, num_keys=length)
         knockout_BxL, own_row_B = knockout, None
         if isinstance(knockout_BxL, OwnRowKnockout):
             knockout_BxL, own_row_B = knockout_BxL
-            own_row_B = jnp.full(len(knockout_BxL), len(positions_T)) if own_row_B is None else own_row_B
+            own_row_B = jnp.full(len(knockout_BxL), length) if own_row_B is None else own_row_B
 
         def step(x_BxTxD: jax.Array, layer: tuple[Block, tuple]) -> tuple[jax.Array, Any]:
             block, (kind, knocked_B) = mesh.gathered(layer[0]), layer[1]
@@ -199,12 +208,7 @@ class Decoder(nnx.Module):
                 seen = None if measure is None else measure(self._weights(query, key, mask))
             return block.finish(x_BxTxD, attended), seen
 
-        # Inside a scan XLA cannot merge the recomputation with the first computation, so prevent_cse is not
-        # needed. In unrolled layers XLA merges them on CPU even with it, so `remat` uses the scan.
-        step = jax.checkpoint(step, prevent_cse=False, policy=None if remat else keep_products)
-        layers = self._stacked() if remat else self.layers
-        knockout_LxB = None if knockout_BxL is None else knockout_BxL.T
-        return _run_layers(layers, step, inputs_BxTxD.astype(self.dtype), (kinds, knockout_LxB))
+        return step, (kinds_L, None if knockout_BxL is None else knockout_BxL.T)
 
     def _weights(self, query: jax.Array, key: jax.Array, mask: jax.Array | None) -> jax.Array:
         config = self.config
@@ -272,7 +276,7 @@ class Decoder(nnx.Module):
         """
         length, seen = inputs_BxTxD.shape[1], cache.position
         slots_T, slots_S = seen + jnp.arange(length), jnp.arange(cache.keys.shape[2])
-        tables, kinds = _kinds(self.config, cache.positions(slots_T), num_keys=len(slots_S))
+        tables, kinds_L = kinds.of_layers(self.config, cache.positions(slots_T), num_keys=len(slots_S))
 
         # The whole cache is in the carry and each layer writes a slice of it, so that XLA updates in place.
         def step(carry: Any, layer: tuple[Block, tuple]) -> tuple[Any, None]:
@@ -288,7 +292,7 @@ class Decoder(nnx.Module):
 
         carry = (inputs_BxTxD.astype(self.dtype), cache.keys, cache.values)
         knocked_LxB = None if knockout_BxL is None else knockout_BxL.T
-        xs_L = kinds, jnp.arange(self.config.num_layers), knocked_LxB
+        xs_L = kinds_L, jnp.arange(self.config.num_layers), knocked_LxB
         (hidden_BxTxD, keys, values), _ = _run_layers(self.layers, step, carry, xs_L)
         hidden_BxTxD = mesh.gathered(self.final_norm)(hidden_BxTxD)
         return hidden_BxTxD, cache._replace(keys=keys, values=values, position=seen + length)
