@@ -10,7 +10,7 @@ seconds of PyTorch / seconds of jaxcram:
 
 "evaluate"  one full cram of each context, and the eight scores of its four endings.
 "knockout"  decisions and teacher-forced accuracies of all items under all conditions of the three protocols
-            (single, forward, reverse), from embeddings that exist.
+            (single, forward, reverse) and without memory, from embeddings that exist.
 
 jaxcram runs twice. The first run measures passes, plans and compiles, as a first start does:
 `jaxcram_first_s` and `ratio_with_compile`; the second is `jaxcram_s`. `*_converged` is the share of contexts
@@ -188,6 +188,10 @@ def knockout_record(pair: Pair, items: list[Choices], mem_IxKxD: np.ndarray, bat
         ]
 
     def theirs() -> tuple[np.ndarray, np.ndarray, list[list[list[float]]]]:
+        texts = [text for item in items for text in item.texts]
+        torch_evaluation.token_scores(
+            pair.torch_model, texts, None, batch_size=batch
+        )  # base, as in `effects`
         return torch_evaluation.knockout_sweep(
             pair.torch_model, items, mem_IxKxD, conditions.layers_CxL, batch_size=batch
         )
