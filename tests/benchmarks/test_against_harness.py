@@ -1,4 +1,4 @@
-"""Base accuracy against lm-evaluation-harness: its own model on the bundled checkpoint, the Hub's columns."""
+"""Base accuracy against lm-evaluation-harness with its own model, on the bundled one."""
 
 import json
 
