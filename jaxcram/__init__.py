@@ -5,16 +5,17 @@ From Python, start at `jaxcram.api`; `import jaxcram` alone loads nothing else.
 Where things are. A module imports only from rooms below its own (tests/test_architecture.py checks it):
 
     cli/       the programs: flags -> settings -> a call of api
-    api        the Python interface: load, cram, decode, generate, logits
-    cramming   samples crammed into a run directory, for api.cram and the evaluations
+    api        the Python interface: load, cram, decode, evaluate, knock out, reconstruct, generate, logits
+    experiments/  experiments on disk: evaluations of tasks, generated answers, knockouts, reconstructions
+    cramming   samples crammed into a run directory, for api.cram and the experiments
     predictions  what a model says: continuations of prompts, logits after an embedding
     runs       runs on disk as Python values: rows, curves, table, decoded texts
     loading    a model with its tokenizer, by path or Hub name
     report/    text output: outline, progress, table, example
     options    the keyword settings of api.cram, with the names of the flags
-    evaluate/  tasks and their items; scores of multiple choice, and accuracies with their intervals; what
-               comes back from embeddings under each decoder;
-               knockout sweeps, attention masses
+    evaluate/  tasks and their items; scores of multiple choice, generated answers, accuracies with their
+               intervals; what comes back from embeddings under each decoder; knockout sweeps, attention
+               masses; a model for lm-evaluation-harness
     train/     pretraining of small decoders
     cram/      cramming: settings, parametrisation, objective, optimiser, stages, the pass over lanes, the
                scheduler, and the loop of a run
@@ -32,6 +33,7 @@ So a new model family is a file in models/ and an entry in models/registry.py; a
 text/sources.py; a new form of the trained parameters is a class in cram/parametrization.py, a new loss goes
 into cram/objective.py, a new optimiser or schedule into cram/optimizer.py, and a new rule of growing or
 stopping into cram/stages.py; a new task is a file in evaluate/tasks/ and an entry in its registry.py; a new
+experiment a file in experiments/ with its science in evaluate/; a new
 statistic of runs is a function in analysis/, a new figure a file in figures/, a new column a line of
 results/rows.py, and a new program a file in cli/.
 
@@ -45,6 +47,7 @@ Shapes are part of array names, as in `mem_BxKxD`:
     F  width of the MLP                V  vocabulary
     S  lanes of a chunk over all its devices; in models/ keys of attention; in evaluate/ texts or decisions
     I  items of a task                 E  endings of an item
+                                       C  conditions of a knockout, too
     P  passes of a chunk, points of a curve
     U  unfinished lanes of a snapshot; unique values
     R  device groups or shards; rows (tokens) of a sweep; query heads per key head;

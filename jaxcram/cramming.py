@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from jaxcram.cram.settings import CramSettings
 from jaxcram.devices import environment, processes
 from jaxcram.devices.mesh import MeshShape
 from jaxcram.devices.mesh import of as mesh_of
-from jaxcram.errors import UserError
+from jaxcram.errors import Interrupted, UserError
 from jaxcram.loading import Model
 from jaxcram.results import identity
 from jaxcram.results.curves import CURVES
@@ -180,6 +181,20 @@ def open_run(
         if processes.number() > 0:
             directory = RunDirectory.join(path, recorded, constants, defaults, kind)
     return directory
+
+
+@contextlib.contextmanager
+def open_experiment(path: str, recorded: Mapping[str, Any], kind: identity.RunKind) -> Iterator[RunDirectory]:
+    """The directory of an experiment, in which runs of cram have directories of their own.
+
+    Raises:
+        Interrupted: one of those runs was; it names the experiment, whose command resumes both.
+    """
+    try:
+        with open_run(path, recorded, kind=kind) as directory:
+            yield directory
+    except Interrupted as interruption:
+        raise Interrupted(expanded(path), interruption.exit_code - 128) from None
 
 
 def _fresh_directory() -> Path:

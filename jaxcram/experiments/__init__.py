@@ -1,1 +1,1 @@
-"""What the paper asks of crammed embeddings, each a run on disk: evaluations of tasks, knockouts."""
+"""What the paper asks of crammed embeddings, each a run on disk: evaluations, knockouts, reconstructions."""

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from jaxcram import report
 from jaxcram.cram.settings import CramSettings
-from jaxcram.cramming import begin, open_run
+from jaxcram.cramming import begin, open_experiment
 from jaxcram.devices import configuration, processes
-from jaxcram.errors import Interrupted, UserError
+from jaxcram.errors import UserError
 from jaxcram.evaluate import summary
 from jaxcram.evaluate.multiple_choice import score
 from jaxcram.evaluate.settings import CRAM, TaskSettings, taken
@@ -138,23 +138,17 @@ def evaluate(
     if items.generative is not None:
         return _generated(path, questions(model, items, settings, options), verbose, checkpoint_minutes)
     subjects = of_task(model, task, settings, options)
-    try:
-        with open_run(path, subjects.recorded, kind=EVALUATION) as directory:
-            crammed = subjects.embeddings(directory, verbose=verbose, checkpoint_minutes=checkpoint_minutes)
-            with report.Bar(verbose and processes.number() == 0) as bar:
-                _score(directory, subjects, crammed, bar)
-            return Evaluation(directory.path)
-    except Interrupted as interruption:  # of the crams, in a directory of their own
-        raise Interrupted(expanded(path), interruption.exit_code - 128) from None
+    with open_experiment(path, subjects.recorded, EVALUATION) as directory:
+        crammed = subjects.embeddings(directory, verbose=verbose, checkpoint_minutes=checkpoint_minutes)
+        with report.Bar(verbose and processes.number() == 0) as bar:
+            _score(directory, subjects, crammed, bar)
+        return Evaluation(directory.path)
 
 
 def _generated(path: str, asked: Questions, verbose: bool, checkpoint_minutes: float) -> Evaluation:
-    try:
-        with open_run(path, asked.recorded, kind=GENERATION) as directory:
-            answer(directory, asked, verbose=verbose, checkpoint_minutes=checkpoint_minutes)
-            return Evaluation(directory.path)
-    except Interrupted as interruption:  # of the crams, in a directory of their own
-        raise Interrupted(expanded(path), interruption.exit_code - 128) from None
+    with open_experiment(path, asked.recorded, GENERATION) as directory:
+        answer(directory, asked, verbose=verbose, checkpoint_minutes=checkpoint_minutes)
+        return Evaluation(directory.path)
 
 
 def _score(directory: RunDirectory, subjects: Subjects, crammed: Crammed, bar: report.Bar) -> None:

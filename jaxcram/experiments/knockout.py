@@ -21,9 +21,9 @@ import numpy as np
 
 from jaxcram import documents, report
 from jaxcram.cram.settings import CramSettings
-from jaxcram.cramming import begin, open_run
+from jaxcram.cramming import begin, open_experiment
 from jaxcram.devices import configuration, processes
-from jaxcram.errors import Interrupted, UserError
+from jaxcram.errors import UserError
 from jaxcram.evaluate.accuracy import NORMALIZATIONS
 from jaxcram.evaluate.attention import masses
 from jaxcram.evaluate.knockout import Sweep, sweep
@@ -133,14 +133,11 @@ def knockout(
     subjects = of_task(model, task, settings, rest) if task is not None else _of_run(run, model, rest)
     wanted = sweep(subjects.model.decoder.config.num_layers, conditions.protocols, conditions.sets)
     recorded = {**subjects.recorded, **documents.plain(dataclasses.asdict(conditions))}
-    try:
-        with open_run(path, recorded, kind=KNOCKOUT) as directory:
-            crammed = subjects.embeddings(directory, verbose=verbose, checkpoint_minutes=checkpoint_minutes)
-            with report.Bar(verbose and processes.number() == 0) as bar:
-                _measure(directory, subjects, crammed, (wanted, conditions), bar)
-            return Knockout(directory.path)
-    except Interrupted as interruption:  # of the crams, in a directory of their own
-        raise Interrupted(expanded(path), interruption.exit_code - 128) from None
+    with open_experiment(path, recorded, KNOCKOUT) as directory:
+        crammed = subjects.embeddings(directory, verbose=verbose, checkpoint_minutes=checkpoint_minutes)
+        with report.Bar(verbose and processes.number() == 0) as bar:
+            _measure(directory, subjects, crammed, (wanted, conditions), bar)
+        return Knockout(directory.path)
 
 
 def _of_run(

@@ -20,9 +20,18 @@ from typing import TYPE_CHECKING, Any, Unpack
 from jaxcram import report
 from jaxcram.cram import summary
 from jaxcram.cram.settings import CramSettings
-from jaxcram.cramming import Prepared, begin, carry_out, in_tokens, open_run, prepare, read_texts
+from jaxcram.cramming import (
+    Prepared,
+    begin,
+    carry_out,
+    in_tokens,
+    open_experiment,
+    open_run,
+    prepare,
+    read_texts,
+)
 from jaxcram.devices import configuration, processes
-from jaxcram.errors import Interrupted, UserError
+from jaxcram.errors import UserError
 from jaxcram.evaluate.reconstruction import summarise
 from jaxcram.evaluate.settings import RECONSTRUCT, setups
 from jaxcram.experiments.lanes import finished, lane_rows, with_models
@@ -144,16 +153,13 @@ def reconstruct(
     model = model if isinstance(model, Model) else load_model(model, mesh=mesh)
     of_texts = {name: value for name, value in options.items() if name in TEXT_OPTIONS}
     prepared = _prepared(texts, model, ways, of_texts, chosen)
-    try:
-        with open_run(path, _recorded(prepared), kind=KIND) as directory:
-            processes.from_first(directory.remove_summary)  # it may not tell of all texts
-            crammed = [
-                carry_out(run, directory.path / name, verbose=verbose, checkpoint_minutes=checkpoint_minutes)
-                for name, run in prepared.items()
-            ]
-            return _measured(directory, [(run, model) for run in crammed], chosen, verbose)
-    except Interrupted as interruption:  # of one of the crams, in a directory of its own
-        raise Interrupted(expanded(path), interruption.exit_code - 128) from None
+    with open_experiment(path, _recorded(prepared), KIND) as directory:
+        processes.from_first(directory.remove_summary)  # it may not tell of all texts
+        crammed = [
+            carry_out(run, directory.path / name, verbose=verbose, checkpoint_minutes=checkpoint_minutes)
+            for name, run in prepared.items()
+        ]
+        return _measured(directory, [(run, model) for run in crammed], chosen, verbose)
 
 
 def _measure_runs(
