@@ -7,7 +7,7 @@ from typing import Any
 
 from jaxcram.report.evaluation import with_interval
 
-_PROTOCOLS = {"single": "layer alone", "forward": "0 to layer", "reverse": "layer to last"}
+_PROTOCOLS = {"single": "alone", "forward": "first", "reverse": "last"}
 
 
 def knockout(summary: Mapping[str, Any]) -> str:
@@ -41,6 +41,7 @@ def knockout(summary: Mapping[str, Any]) -> str:
     correlation = summary["attention_mass"]["correlation"]
     lines += [
         "",
+        "knocked out are this layer alone; the first ones, 0 to it; the last ones, it to the last",
         "TF: teacher-forced accuracy of the crammed text; mass: attention that the text gives to the memory,",
         "and without it to its first token (bos), percent; their correlation over layers: "
         + _number(correlation),
