@@ -14,6 +14,8 @@ All families run in one `Decoder`, a pytree of weights. Outside `jaxcram.models`
     logits       hidden states to scores over the vocabulary
     init_cache   an empty key-value cache
     extend       input embeddings and a cache to hidden states and a cache
+    states       input embeddings to the residual stream before every layer
+    resumed      the residual stream before a layer to hidden states
     measured     input embeddings to a measure of every layer's attention weights
     for_backend  the same decoder with its layers as they are quickest on this backend
 

@@ -8,6 +8,7 @@ import pytest
 from flax import nnx
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
+from jaxcram.cli.main import main
 from jaxcram.models import port
 from jaxcram.models.decoder import Decoder
 from jaxcram.models.llama import LlamaConfig
@@ -39,3 +40,23 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer.save(str(directory / "tokenizer.json"))
     (directory / "tokenizer_config.json").write_text(json.dumps({"add_bos_token": False}))
     return directory
+
+
+@pytest.fixture(scope="session")
+def evaluate_command(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """An evaluation of two items; the fourth argument is --data, the last one --out."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    item = {"endings": ["the end.", "no"], "label": 0, "kind": "story"}
+    lines = (json.dumps(item | {"context": context}) + "\n" for context in ("one day", "xyz"))
+    (folder / "items.jsonl").write_text("".join(lines))
+    return [
+        *("evaluate", f"--model={tiny_model}", "--task=cloze", f"--data={folder / 'items.jsonl'}"),
+        *("--learning_rates=1.0", "--max_steps=100", f"--out={folder / 'run'}"),
+    ]
+
+
+@pytest.fixture(scope="session")
+def evaluated(evaluate_command: list[str]) -> Path:
+    """Its directory, finished. Not to be written to."""
+    assert main(evaluate_command) == 0
+    return Path(evaluate_command[-1].removeprefix("--out="))

@@ -7,18 +7,17 @@ import pytest
 from jaxcram import api
 from jaxcram.cli import flags, knockout
 from jaxcram.cli.main import main
-from tests.cli.test_evaluate import command, out  # noqa: F401 (an evaluation, and the command of it)
 
 
 @pytest.fixture(scope="module")
-def swept(out, tmp_path_factory):  # noqa: F811
+def swept(evaluated, tmp_path_factory):
     found = tmp_path_factory.mktemp("knockout") / "run"
-    assert main(["knockout", str(out), f"--out={found}", "--own_row"]) == 0
+    assert main(["knockout", str(evaluated), f"--out={found}", "--own_row"]) == 0
     return found
 
 
-def test_the_second_start_and_show_print_the_table_and_the_files(out, swept, capsys):  # noqa: F811
-    assert main(["knockout", str(out), f"--out={swept}", "--own_row"]) == 0
+def test_the_second_start_and_show_print_the_table_and_the_files(evaluated, swept, capsys):
+    assert main(["knockout", str(evaluated), f"--out={swept}", "--own_row"]) == 0
     printed = capsys.readouterr().out
     assert printed == (
         f"{api.load_knockout(swept).table()}\n\n"
@@ -48,10 +47,10 @@ def test_the_second_start_and_show_print_the_table_and_the_files(out, swept, cap
         (["--protocols=", "--samples=1"], "protocol '' must be one of single, forward, reverse"),
     ],
 )
-def test_bad_flags_end_in_one_line_and_leave_nothing(out, tmp_path, capsys, arguments, message):  # noqa: F811
-    assert main(["knockout", str(out), f"--out={tmp_path / 'run'}", *arguments]) == 2
+def test_bad_flags_end_in_one_line_and_leave_nothing(evaluated, tmp_path, capsys, arguments, message):
+    assert main(["knockout", str(evaluated), f"--out={tmp_path / 'run'}", *arguments]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert message.format(run=out) in line
+    assert message.format(run=evaluated) in line
     assert not (tmp_path / "run").exists()
 
 

@@ -10,6 +10,7 @@ import pytest
 from jaxcram import api, report
 from jaxcram.cli import main
 from jaxcram.cram.engine import Engine
+from jaxcram.results.directory import RunDirectory
 from jaxcram.results.reading import load_rows, load_summary
 from jaxcram.results.table import Job
 
@@ -167,9 +168,9 @@ def test_an_interrupted_run_prints_how_to_resume_and_resumes(run, tiny_model, tm
         raise KeyboardInterrupt
 
     command = cram(tiny_model, tmp_path)
-    write_lane = api.RunDirectory.write_lane
+    write_lane = RunDirectory.write_lane
     with monkeypatch.context() as patch:
-        patch.setattr(api.RunDirectory, "write_lane", lambda *one: (write_lane(*one), interrupted()))
+        patch.setattr(RunDirectory, "write_lane", lambda *one: (write_lane(*one), interrupted()))
         assert main.main(command) == 130
     kept = [path.name for path in (tmp_path / "run" / "rows").iterdir()]
     assert len(kept) == 1

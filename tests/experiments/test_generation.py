@@ -14,6 +14,8 @@ from jaxcram.models.llama import LlamaConfig
 from tests.cli.conftest import tiny_model  # noqa: F401
 from tests.lively import TINY, lively
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = {"num_shots": 1, "max_steps": 4, "learning_rates": 0.1, "warmup_steps": 1, "verbose": False}
 
 

@@ -13,6 +13,8 @@ from tests.cli.conftest import tiny_model  # noqa: F401
 from tests.experiments.test_evaluation import ITEMS, OPTIONS
 from tests.lively import TINY, lively
 
+pytestmark = pytest.mark.slow
+
 LAYERS = 3
 
 

@@ -11,6 +11,8 @@ from jaxcram.errors import UserError
 from jaxcram.evaluate.reconstruction import summarise
 from tests.cli.conftest import tiny_model  # noqa: F401
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = {"learning_rates": 0.1, "num_memory": 8, "max_tokens": 5, "full_threshold": 0.6, "min_tokens": 4}
 OPTIONS |= {"max_steps": 300, "warmup_steps": 5, "token_budget": 32, "verbose": False}
 TEXTS = ["Once upon a time", "The end", "xyzzy!"]
