@@ -24,7 +24,7 @@ os.environ |= {"JAX_NUM_CPU_DEVICES": "1", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIM
 
 import jax
 
-from jaxcram import api
+from jaxcram import cramming
 from jaxcram.cli import show
 from jaxcram.results.reading import load_rows
 from tests.faults import child, starts
@@ -84,8 +84,8 @@ class Campaign:
         out = self.fresh()
 
         def prepare() -> None:
-            operations, finished = child.count_operations(out), api.Run
-            api.Run = lambda path: (count.write_text(str(operations())), finished(path))[1]
+            operations, finished = child.count_operations(out), cramming.Run
+            cramming.Run = lambda path: (count.write_text(str(operations())), finished(path))[1]
 
         begin = time.monotonic()
         self.expect(self.start(out, prepare), {0}, "a run that nothing happens to")
