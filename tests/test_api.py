@@ -428,7 +428,7 @@ def run_of_two_vectors(model, tmp_path_factory):
     return api.cram(model, ["w3 w9 w1", "w7 w7 w7 w7 w8 w2"], out=out, settings=settings, verbose=False)
 
 
-@pytest.mark.parametrize("name", ["run", "run_of_two_vectors"])
+@pytest.mark.parametrize("name", ["run", pytest.param("run_of_two_vectors", marks=pytest.mark.slow)])
 def test_published_figures_are_those_of_the_rows(name, request):
     run = request.getfixturevalue(name)
     by_lane = {Job.of_row(lane): lane for lane in run.summary["lanes"]}

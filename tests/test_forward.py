@@ -134,7 +134,10 @@ def test_conditions_share_the_layers_before_which_they_are_alike():
 
 
 @pytest.mark.parametrize("own_row", [False, True])
-@pytest.mark.parametrize("rows", [slice(None), slice(1, 3), slice(3, None)])
+@pytest.mark.parametrize(
+    "rows",
+    [slice(None), *(pytest.param(rows, marks=pytest.mark.slow) for rows in (slice(1, 3), slice(3, None)))],
+)
 def test_fits_under_conditions_are_those_of_each_alone(own_row, rows):
     deep = lively(LlamaConfig(**TINY | {"num_layers": 3}))
     mem, layers_CxL, lengths = before(deep, 2, 0)[0], CONDITIONS[rows], np.full(LANES, 2 + LENGTH, np.int32)

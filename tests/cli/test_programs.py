@@ -237,8 +237,7 @@ def test_pretrain_trains_a_model_that_generate_reads(tmp_path, capsys):
     for program in (["show"], ["decode"]):
         assert main.main([*program, str(out)]) == 2
         assert capsys.readouterr().err == (
-            f"jaxcram {program[0]}: error: {out}: a run of 'pretrain', not of cram; "
-            "give a run of cram\n"
+            f"jaxcram {program[0]}: error: {out}: a run of 'pretrain', not of cram; give a run of cram\n"
         )
     assert main.main([*command, "--width=24"]) == 2
     assert capsys.readouterr().err == (

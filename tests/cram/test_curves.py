@@ -144,6 +144,7 @@ def test_the_learning_rate_follows_the_schedule():
     assert chosen == pytest.approx([0.0, 0.25, 0.5, (0.5 + 1e-3) / 2, 1e-3], abs=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.optimised
 def test_curves_equal_those_of_a_plain_loop(tiny, samples):  # noqa: F811
     settings = CramSettings(

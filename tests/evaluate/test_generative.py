@@ -220,6 +220,7 @@ def test_answers_are_those_of_a_loop_without_a_cache(tiny, mode):  # noqa: F811
     assert len({one.text for one in found}) > 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_neither_order_nor_batch_changes_an_answer(tiny, mode):  # noqa: F811
     prompts, mem = prompts_with(mode, tiny)

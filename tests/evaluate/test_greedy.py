@@ -35,8 +35,12 @@ def recorded(name, memory):
     return [row["tokens"] for row in rows if (row["model"], row["memory"]) == (name, memory)]
 
 
-@pytest.mark.parametrize("memory", [False, True])
-@pytest.mark.parametrize("name", MAKER.MODELS)
+FIRST, *OTHERS = [(name, memory) for name in MAKER.MODELS for memory in (True, False)]
+
+
+@pytest.mark.parametrize(
+    ("name", "memory"), [FIRST, *(pytest.param(*one, marks=pytest.mark.slow) for one in OTHERS)]
+)
 def test_continuations_are_those_of_transformers(name, memory):
     """Texts of all lengths share passes; some families have windows that the texts outgrow."""
     model = port.load(MAKER.MODEL_DIRECTORY / name, dtype="float32")

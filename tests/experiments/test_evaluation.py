@@ -12,6 +12,8 @@ from jaxcram.experiments import contexts
 from jaxcram.results.scores import COLUMNS
 from tests.cli.conftest import tiny_model  # noqa: F401
 
+pytestmark = pytest.mark.slow
+
 ENDINGS = (["the end.", "no"], ["a", "bcd", "efgh"])
 ITEMS = [
     {"context": text, "endings": ENDINGS[i % 2], "label": i % 2, "kind": "story"}

@@ -26,6 +26,7 @@ sys.exit(main([*arguments, f"--out={out}"]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spelt", ["colon"], indirect=True)
 def test_a_killed_run_resumes_to_the_same_rows(spelt, tiny_model):  # noqa: F811
     Path(spelt("texts.txt")).write_text("Once upon a time")

@@ -152,6 +152,7 @@ def test_cached_decoding_equals_the_full_forward(decoder: Decoder):
     assert cache.position == LENGTH
 
 
+@pytest.mark.slow
 def test_rematerialisation_changes_no_gradient(decoder: Decoder):
     def loss(decoder, x_BxTxD, remat):
         return jnp.sum(decoder(x_BxTxD, remat=remat)[..., 0] ** 2)
@@ -162,6 +163,7 @@ def test_rematerialisation_changes_no_gradient(decoder: Decoder):
     assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(stored[0].layers))
 
 
+@pytest.mark.slow
 def test_unstacked_layers_give_the_same_results_without_a_scan(decoder: Decoder):
     unstacked, x_BxTxD = decoder.unstacked(), inputs(4)
     knockout_BxL = jnp.array([[0, 0, 0], [1, 1, 1], [0, 1, 0], [1, 0, 1]], bool)
@@ -183,6 +185,7 @@ def test_unstacked_layers_give_the_same_results_without_a_scan(decoder: Decoder)
     assert scans == [True, False]
 
 
+@pytest.mark.slow
 @pytest.mark.optimised
 def test_remat_saves_device_memory_with_unstacked_layers():
     config = dataclasses.replace(CONFIGS["llama"], width=64, mlp_width=512, num_layers=6)
@@ -197,6 +200,7 @@ def test_remat_saves_device_memory_with_unstacked_layers():
     np.testing.assert_allclose(frugal(x_BxTxD, unstacked), quick(x_BxTxD, unstacked), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_only_few_small_layers_on_cpu_are_unstacked(monkeypatch):
     def decoder(**changes: int) -> Decoder:
         return Decoder(dataclasses.replace(CONFIGS["llama"], **changes), rngs=nnx.Rngs(0))

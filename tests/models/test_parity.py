@@ -27,6 +27,7 @@ def load_maker() -> ModuleType:
 
 
 CASES = load_maker().CASES
+QUICK = ("llama_plain", "neox_parallel", "gemma_plain", "qwen3_plain")  # compiled in every run of the tests
 
 
 @jax.jit
@@ -79,7 +80,9 @@ def assert_same(decoder: Decoder, expected: dict[str, np.ndarray]) -> None:
     assert not wrong
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [case if case in QUICK else pytest.param(case, marks=pytest.mark.slow) for case in CASES]
+)
 def test_every_submodule_equals_the_recorded_reference(case: str):
     directory = FIXTURES / "parity" / case
     with np.load(directory / "expected.npz") as expected:
