@@ -322,6 +322,7 @@ def test_trajectory_selects_the_stored_embeddings(model, texts, tmp_path, trajec
     assert all(row["vector_norm"] for rows in rows_by_lane(finished).values() for row in rows)
 
 
+@pytest.mark.slow
 def test_full_cramming_may_stop_at_a_share_of_the_tokens(model, texts, tmp_path):
     options = {"num_memory": 4, "learning_rates": 0.5, "max_steps": 100, "mode": "full", "token_budget": 64}
     options |= {"max_tokens": 5, "verbose": False}

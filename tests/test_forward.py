@@ -152,6 +152,7 @@ def test_fits_under_conditions_are_those_of_each_alone(own_row, rows):
             np.testing.assert_allclose(fits.nll[:, number], alone, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_token_nll_is_the_same_in_chunks_of_tokens(tiny, monkeypatch):  # noqa: F811
     mem, tokens = before(tiny, 3, 0)[0], TOKENS[:, :5]  # a shape of its own, which no other test has compiled
     whole = token_nll(tiny, mem, tokens)

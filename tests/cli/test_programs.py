@@ -80,6 +80,7 @@ def test_the_second_start_and_show_print_table_sample_and_files(run, tiny_model,
     assert (run / "figure.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_curves_are_drawn_if_there_are_any(run, tiny_model, tmp_path, capsys):
     assert main.main(["show", f"--run={run}", "--curves"]) == 2
     out, err = capsys.readouterr()

@@ -17,6 +17,7 @@ TEXT = (
 )
 
 
+@pytest.mark.slow
 def test_stories260k_generates_its_reference_text(shared: Path):
     directory = shared / "models" / "stories260K"
     tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))

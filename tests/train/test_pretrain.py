@@ -27,6 +27,8 @@ from jaxcram.train.settings import PretrainSettings
 from jaxcram.train.streams import Stream, held_out_batches
 from tests.train.tiny import TINY
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_source_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     missing = str(tmp_path / "missing.txt")
@@ -138,7 +140,6 @@ ON_MESHES = """if True:
 """
 
 
-@pytest.mark.slow
 def test_every_mesh_trains_the_same_model(
     settings: PretrainSettings, tmp_path: Path, own_devices: dict[str, str]
 ) -> None:
