@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import functools
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -142,11 +143,9 @@ def carry_out(
         report.Bar(verbose and processes.number() == 0) as bar,
     ):
         complete(directory, task, bar)
-        if compact and processes.number() == 0:
+        if compact:
             for table in (ROWS, CURVES):
-                directory.compact(table)
-        with processes.together():
-            pass
+                processes.from_first(functools.partial(directory.compact, table))
         return Run(directory.path)
 
 
@@ -192,6 +191,7 @@ def open_experiment(path: str, recorded: Mapping[str, Any], kind: identity.RunKi
     """
     try:
         with open_run(path, recorded, kind=kind) as directory:
+            processes.from_first(directory.remove_summary)  # it may not tell of all items
             yield directory
     except Interrupted as interruption:
         raise Interrupted(expanded(path), interruption.exit_code - 128) from None

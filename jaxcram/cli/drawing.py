@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+def model_name(*models: str) -> str:
+    """Models as a title names them: the last part of each path or Hub name."""
+    names = (model.rstrip("/").rpartition("/")[2] for model in models)
+    return printable(", ".join(names), keep="")[:80]
+
+
 def keep(directory: Path, name: str, draw: Callable[[], "Figure"], *, pdf: bool = True) -> str:
     """Writes a figure into a directory; returns the path of the PNG, or why there is none.
 

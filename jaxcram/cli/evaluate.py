@@ -7,7 +7,6 @@ from jaxcram.cli import drawing, procedure
 from jaxcram.cli.flags import Doc
 from jaxcram.cli.spread import TOPIC, Spread
 from jaxcram.cram.settings import CramSettings
-from jaxcram.errors import printable
 from jaxcram.evaluate.settings import CRAM, TaskSettings
 
 if TYPE_CHECKING:
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
     from jaxcram.experiments.evaluation import Evaluation
 
-RESUMES = "what is finished is kept; the same command with the same --out does the rest"
+RESUMES = procedure.RESUMES
 
 TASK = {
     "task": Doc("hellaswag, arc_easy, arc_challenge, mmlu, or cloze, which is bundled"),
@@ -90,9 +89,9 @@ def present(found: "Evaluation") -> None:
     def figure() -> "Figure":
         from jaxcram.figures.evaluation import evaluation_figure
 
-        model = printable(found.summary["model"].rstrip("/").rpartition("/")[2], keep="")[:80]
-        mode = found.summary["mode"]
-        return evaluation_figure(found.summary, f"{found.summary['task']}, {mode} cramming, {model}")
+        summary = found.summary
+        model = drawing.model_name(summary["model"])
+        return evaluation_figure(summary, f"{summary['task']}, {summary['mode']} cramming, {model}")
 
     print(found.table())
     print()

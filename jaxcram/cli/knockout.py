@@ -8,7 +8,7 @@ from jaxcram.cli.evaluate import TASK
 from jaxcram.cli.flags import Doc, positional
 from jaxcram.cli.spread import TOPIC, Spread
 from jaxcram.cram.settings import CramSettings
-from jaxcram.errors import UserError, printable
+from jaxcram.errors import UserError
 from jaxcram.evaluate.settings import CRAM, KnockoutSettings, TaskSettings
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from jaxcram.experiments.knockout import Knockout
 
-RESUMES = "what is finished is kept; the same command with the same --out does the rest"
+RESUMES = procedure.RESUMES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,8 +119,7 @@ def _check(command: Command) -> None:
 def present(found: "Knockout") -> None:
     """Prints the table of a knockout run, draws its figures, and lists its files."""
     summary = found.summary
-    model = printable(summary["model"].rstrip("/").rpartition("/")[2], keep="")[:80]
-    title = f"{summary['task'] or 'texts'}, {model}"
+    title = f"{summary['task'] or 'texts'}, {drawing.model_name(summary['model'])}"
 
     def layers() -> "Figure":
         from jaxcram.figures.knockout import single_figure

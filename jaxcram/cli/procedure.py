@@ -2,6 +2,9 @@
 
 from jaxcram.cli.flags import Doc
 
+# How experiments go on; `cli.main` reads it from each program.
+RESUMES = "what is finished is kept; the same command with the same --out does the rest"
+
 MODEL = {
     "model": Doc(
         "Directory or Hub name of a model: Llama, GPT-NeoX, Gemma 3, Qwen, SmolLM3",

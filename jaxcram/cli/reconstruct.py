@@ -7,7 +7,7 @@ from jaxcram.cli import drawing, procedure
 from jaxcram.cli.flags import Doc, positional, without
 from jaxcram.cli.spread import TOPIC, Spread
 from jaxcram.cram.settings import CramSettings
-from jaxcram.errors import UserError, printable
+from jaxcram.errors import UserError
 from jaxcram.evaluate.settings import RECONSTRUCT
 from jaxcram.text.sources import TextSettings
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from jaxcram.experiments.reconstruction import Reconstructions
 
-RESUMES = "what is finished is kept; the same command with the same --out does the rest"
+RESUMES = procedure.RESUMES
 
 _TEXTS = TextSettings(texts="")  # none
 _STAGES = "Stages"
@@ -120,8 +120,8 @@ def present(found: "Reconstructions") -> None:
     def figure() -> "Figure":
         from jaxcram.figures.reconstruction import reconstruction_figure
 
-        models = [name.rstrip("/").rpartition("/")[2] for name in found.summary["models"]]
-        return reconstruction_figure(found.summary["setups"], printable(", ".join(models), keep="")[:80])
+        models = drawing.model_name(*found.summary["models"])
+        return reconstruction_figure(found.summary["setups"], models)
 
     print(found.table())
     print()

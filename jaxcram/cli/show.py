@@ -1,12 +1,13 @@
 """`jaxcram show`: the table and the figures of a run, of cram also where it is not finished."""
 
 import dataclasses
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from jaxcram import report
 from jaxcram.cli import drawing
 from jaxcram.cli.flags import Doc, positional
-from jaxcram.errors import UserError, printable
+from jaxcram.errors import UserError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,18 +49,15 @@ def run(command: Command) -> None:
     from jaxcram import api
     from jaxcram.cli import evaluate, knockout, reconstruct
 
-    program = api.program_of(command.run)
-    if program == "evaluate":
-        _refuse(command, "an evaluation")
-        evaluate.present(api.load_evaluation(command.run))
-        return
-    if program == "knockout":
-        _refuse(command, "a knockout run")
-        knockout.present(api.load_knockout(command.run))
-        return
-    if program == "reconstruct":
-        _refuse(command, "a run of reconstruct")
-        reconstruct.present(api.load_reconstructions(command.run))
+    experiments: dict[str, tuple[str, Callable[[str], Any], Callable[[Any], None]]] = {
+        "evaluate": ("an evaluation", api.load_evaluation, evaluate.present),
+        "knockout": ("a knockout run", api.load_knockout, knockout.present),
+        "reconstruct": ("a run of reconstruct", api.load_reconstructions, reconstruct.present),
+    }
+    if (program := api.program_of(command.run)) in experiments:
+        what, load, present_it = experiments[program]
+        _refuse(command, what)
+        present_it(load(command.run))
         return
     shown = api.load_run(command.run)
     if command.curves:
@@ -130,6 +128,6 @@ def draw_curves(run: "Run") -> str:
 
 def _title(run: "Run") -> str:
     texts = len({lane["sample_id"] for lane in run.summary["lanes"]})
-    model = printable(run.summary["model"].rstrip("/").rpartition("/")[2], keep="")[:80]
+    model = drawing.model_name(run.summary["model"])
     crammed = f"{run.summary['mode'].capitalize()} cramming of {texts} text{'' if texts == 1 else 's'}"
     return f"{crammed} into {model}"

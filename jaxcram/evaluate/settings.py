@@ -56,6 +56,15 @@ def taken(options: Mapping[str, Any], kind: type) -> tuple[dict[str, Any], dict[
     return own, {name: value for name, value in options.items() if name not in names}
 
 
+def task_settings(
+    task: str | TaskSettings, options: Mapping[str, Any]
+) -> tuple[TaskSettings, dict[str, Any]]:
+    """The settings of a task that is given by name or by settings, and the options that are not its own."""
+    own, others = taken(options, TaskSettings)
+    base = task if isinstance(task, TaskSettings) else TaskSettings(task=task)
+    return dataclasses.replace(base, **own), others
+
+
 # Full cramming stopped at 99% as published; the other two setups of a reconstruction differ in their stages.
 RECONSTRUCT = CramSettings(
     learning_rates=(0.1,), stages=StageSettings(mode="full", full_threshold=0.99), trajectory="horizon"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxcram.cram.rows import Outcome
 from jaxcram.cram.settings import CramSettings
-from jaxcram.cramming import carry_out, prepare
+from jaxcram.cramming import Prepared, carry_out, prepare
 from jaxcram.errors import UserError
 from jaxcram.evaluate.choices import Choices, encode_items
 from jaxcram.evaluate.settings import TaskSettings
@@ -21,13 +21,11 @@ from jaxcram.loading import Model
 from jaxcram.results import identity
 from jaxcram.results.directory import RunDirectory
 from jaxcram.results.paths import recorded
-from jaxcram.results.reading import load_lanes
+from jaxcram.results.reading import load_summary
 from jaxcram.results.table import Job
-from jaxcram.runs import Run
+from jaxcram.runs import Run, stored_outcomes
 from jaxcram.text.sources import TextSettings
 from jaxcram.text.tokens import Sample
-
-GROUP = 64  # ids of items that are scored together and share a file
 
 
 class Items(NamedTuple):
@@ -99,57 +97,62 @@ def cram_contexts(
         Sample(item.id, item.context.rstrip(), choices.context)
         for item, choices in zip(found.items, found.choices, strict=True)
     ]
-    source = TextSettings(texts=f"task:{found.task.task}", bos=found.task.bos)
-    run = carry_out(
-        prepare(model, samples, source, settings),
+    prepared = prepare(model, samples, source_of(found.task), settings)
+    run = cram_below(directory, prepared, verbose=verbose, checkpoint_minutes=checkpoint_minutes)
+    return embeddings(run, model, [item.id for item in found.items])
+
+
+def source_of(task: TaskSettings) -> TextSettings:
+    """A task as the source of texts that the run of its crams records."""
+    return TextSettings(texts=f"task:{task.task}", bos=task.bos)
+
+
+def cram_below(
+    directory: RunDirectory, prepared: Prepared, *, verbose: bool, checkpoint_minutes: float
+) -> Run:
+    """The run that crams for an experiment, in `crams/` of its directory; many lanes share a file."""
+    return carry_out(
+        prepared,
         directory.path / "crams",
         verbose=verbose,
         checkpoint_minutes=checkpoint_minutes,
         compact=True,
     )
-    return embeddings(run, [item.id for item in found.items])
 
 
-def embeddings(run: Run, ids: Sequence[int]) -> Crammed:
+def cost_of_crams(directory: RunDirectory) -> dict[str, Any]:
+    """What the summary of an experiment says of the run of its crams."""
+    crams = load_summary(directory.path / "crams")
+    names = ("mode", "wall_s", "compile_s", "passes", "lane_steps", "useful_share", "versions", "devices")
+    return {name: crams[name] for name in names}
+
+
+def embeddings(run: Run, model: Model, ids: Sequence[int]) -> Crammed:
     """The embedding of each of I samples of a run that has one lane a sample.
 
     Raises:
-        UserError: a sample has no lane, or no embedding was stored.
+        UserError: the run was made with another model, a sample has no lane, or no embedding was stored.
     """
-    mode, wanted = run.settings["mode"], set(ids)
-    lanes: dict[int, tuple[Job, np.ndarray | None, bool]] = {}
-    for job, table in load_lanes(run.path):
-        if job.sample_id not in wanted:
-            continue
-        outcome = Outcome.of_table(table, mode)
-        stored = table["embedding"].drop_null()
-        embedding = outcome.row["embedding"] if outcome.row is not None else None
-        if embedding is None and len(stored):
-            embedding = stored[len(stored) - 1].as_py()
-        array = None if embedding is None else np.asarray(embedding, np.float32)
-        lanes[job.sample_id] = (job, array, outcome.horizon == outcome.target_tokens)
-    if missing := wanted - lanes.keys():
+    return of_outcomes(run, stored_outcomes(run, model).outcomes, ids)
+
+
+def of_outcomes(run: Run, outcomes: Iterable[Outcome], ids: Sequence[int]) -> Crammed:
+    """As `embeddings`, from the run's outcomes."""
+    by_id = {outcome.job.sample_id: outcome for outcome in outcomes}
+    if missing := set(ids) - by_id.keys():
         raise UserError(f"{run.path}: sample {min(missing)} has no lane; give samples that were crammed")
-    shape = next((array.shape for _, array, _ in lanes.values() if array is not None), None)
+    chosen = [by_id[i] for i in ids]
+    rows = [None if outcome.row is None else outcome.row["embedding"] for outcome in chosen]
+    arrays = [None if row is None else np.asarray(row, np.float32) for row in rows]
+    shape = next((array.shape for array in arrays if array is not None), None)
     if shape is None:
         raise UserError(f"{run.path}: no embedding was stored; cram with trajectory=horizon")
-    usable_I = np.zeros(len(ids), bool)
+    usable_I = np.asarray([array is not None and bool(np.isfinite(array).all()) for array in arrays])
     mem_IxKxD = np.zeros((len(ids), *shape), np.float32)
-    for number, i in enumerate(ids):
-        array = lanes[i][1]
-        if array is not None and np.isfinite(array).all():
-            mem_IxKxD[number], usable_I[number] = array, True
-    whole_I = np.asarray([lanes[i][2] for i in ids], bool)
-    return Crammed([lanes[i][0] for i in ids], mem_IxKxD, usable_I, usable_I & whole_I)
-
-
-def groups(ids: Sequence[int], done: set[int], size: int = GROUP) -> list[list[int]]:
-    """Positions of the items that are not done, those of `size` neighbouring ids together."""
-    found: dict[int, list[int]] = {}
-    for position, i in enumerate(ids):
-        if i not in done:
-            found.setdefault(i // size, []).append(position)
-    return [found[number] for number in sorted(found)]
+    for number in np.flatnonzero(usable_I):
+        mem_IxKxD[number] = arrays[number]
+    whole_I = np.asarray([outcome.horizon == outcome.target_tokens for outcome in chosen])
+    return Crammed([outcome.job for outcome in chosen], mem_IxKxD, usable_I, usable_I & whole_I)
 
 
 def settings_of(model: Model, task: TaskSettings, settings: CramSettings, found: Items) -> dict[str, Any]:

@@ -11,9 +11,7 @@ The same call resumes all of it, and may bring more items.
 
 from __future__ import annotations
 
-import dataclasses
 import os
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -21,11 +19,11 @@ from jaxcram import report
 from jaxcram.cram.settings import CramSettings
 from jaxcram.cramming import begin, open_experiment
 from jaxcram.devices import configuration, processes
-from jaxcram.errors import UserError
 from jaxcram.evaluate import summary
 from jaxcram.evaluate.multiple_choice import score
-from jaxcram.evaluate.settings import CRAM, TaskSettings, taken
-from jaxcram.experiments.contexts import Crammed, groups
+from jaxcram.evaluate.settings import CRAM, TaskSettings, task_settings
+from jaxcram.experiments.contexts import Crammed, cost_of_crams
+from jaxcram.experiments.experiment import Experiment, Grouping, Rows, by_group
 from jaxcram.experiments.generation import Questions, answer, questions
 from jaxcram.experiments.subjects import Subjects, of_task
 from jaxcram.loading import Model
@@ -33,10 +31,8 @@ from jaxcram.options import EvaluationOptions, shows_options
 from jaxcram.results import identity
 from jaxcram.results.answers import ANSWERS
 from jaxcram.results.directory import RunDirectory
-from jaxcram.results.paths import expanded
-from jaxcram.results.reading import load_settings, load_summary, program_of
 from jaxcram.results.scores import SCORES
-from jaxcram.results.table import Job
+from jaxcram.results.shards import ShardFormat
 from jaxcram.runs import Run
 
 if TYPE_CHECKING:
@@ -44,21 +40,13 @@ if TYPE_CHECKING:
 
 EVALUATION = identity.RunKind("evaluate", (SCORES.name,), identity.agreed)
 GENERATION = identity.RunKind("evaluate", (ANSWERS.name,), identity.agreed)
+_SCORED = Grouping((SCORES,), size=64, done="scored")
 
 
-class Evaluation:
-    """A finished evaluation on disk.
+class Evaluation(Experiment):
+    """A finished evaluation on disk."""
 
-    Attributes:
-        path: its directory.
-        settings: as settings.json has them.
-        summary: as summary.json has it.
-    """
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = expanded(path)
-        self.settings = load_settings(path)
-        self.summary = load_summary(path)
+    kind, noun = EVALUATION, "an evaluation"
 
     @property
     def crams(self) -> Run:
@@ -83,21 +71,13 @@ class Evaluation:
         return (report.generation if self.generative else report.evaluation)(self.summary)
 
     def __repr__(self) -> str:
-        of = self.summary
-        return (
-            f"Evaluation({str(self.path)!r}: {of['task']}, {of['items']} items, {of['converged']} converged)"
-        )
+        of = "{task}, {items} items".format(**self.summary)
+        if "converged" in self.summary:  # not where nothing was crammed
+            of += f", {self.summary['converged']} converged"
+        return f"Evaluation({str(self.path)!r}: {of})"
 
 
-def load_evaluation(path: str | os.PathLike[str]) -> Evaluation:
-    """An evaluation from its directory.
-
-    Raises:
-        UserError: the path is no evaluation, or it is not finished.
-    """
-    if (program := program_of(path)) != EVALUATION.program:
-        raise UserError(f"{path}: a run of {program!r}, not an evaluation; give the directory of one")
-    return Evaluation(path)
+load_evaluation = Evaluation.load
 
 
 @shows_options(EvaluationOptions, CRAM, TaskSettings())
@@ -132,12 +112,10 @@ def evaluate(
         StoppedError, Interrupted: as `api.cram`.
     """
     path = begin(out, checkpoint_minutes)
-    of_items, _ = taken(options, TaskSettings)
-    base = task if isinstance(task, TaskSettings) else TaskSettings(task=task)
-    items = dataclasses.replace(base, **of_items)
+    items, of_cram = task_settings(task, options)
     if items.generative is not None:
-        return _generated(path, questions(model, items, settings, options), verbose, checkpoint_minutes)
-    subjects = of_task(model, task, settings, options)
+        return _generated(path, questions(model, items, settings, of_cram), verbose, checkpoint_minutes)
+    subjects = of_task(model, items, settings, of_cram)
     with open_experiment(path, subjects.recorded, EVALUATION) as directory:
         crammed = subjects.embeddings(directory, verbose=verbose, checkpoint_minutes=checkpoint_minutes)
         with report.Bar(verbose and processes.number() == 0) as bar:
@@ -152,29 +130,16 @@ def _generated(path: str, asked: Questions, verbose: bool, checkpoint_minutes: f
 
 
 def _score(directory: RunDirectory, subjects: Subjects, crammed: Crammed, bar: report.Bar) -> None:
-    """Scores the items that have no scores yet, group by group, and writes the summary."""
-    ids = subjects.ids
-    jobs = dict(zip(ids, crammed.jobs, strict=True))
-    done = set(processes.from_first(lambda: sorted(job.sample_id for job in directory.jobs_of(SCORES))))
-    left, start = groups(ids, done), time.monotonic()
-    count = sum(map(len, left))
-    scored = 0
-    for members in left:
-        rows = _rows(subjects, crammed, members, jobs)
-        if processes.number() == 0:
-            directory.write_group(SCORES, rows)
-        with processes.together():
-            pass
-        scored += len(members)
-        seconds = (time.monotonic() - start) / scored * (count - scored)
-        directory.log({"event": "scored", "items": len(done) + scored, "left_s": seconds})
-        bar.tell(f"{len(done) + scored}/{len(ids)} items scored, {report.duration(seconds)} left")
+    """Scores the items that have no scores yet, and writes the summary."""
+
+    def scores(members: list[int]) -> dict[ShardFormat, Rows]:
+        return {SCORES: _rows(subjects, crammed, members)}
+
+    by_group(directory, subjects.ids, _SCORED, scores, bar.tell)
     processes.from_first(lambda: directory.write_summary(_summary(directory, subjects)))
 
 
-def _rows(
-    subjects: Subjects, crammed: Crammed, members: Sequence[int], jobs: dict[int, Job]
-) -> dict[Job, list[dict[str, Any]]]:
+def _rows(subjects: Subjects, crammed: Crammed, members: Sequence[int]) -> Rows:
     """The rows of a group of items; an item without an embedding has scores of the text alone only."""
     assert subjects.items is not None
     choices, decoder = subjects.items.choices, subjects.model.decoder
@@ -183,16 +148,15 @@ def _rows(
     scores += score(decoder, [choices[i] for i in members if not crammed.usable_I[i]])
     converged = {choices[i].id: bool(crammed.converged_I[i]) for i in members}
     subjects_of = {choices[i].id: subjects.items.items[i].subject for i in members}
+    jobs = dict(zip(subjects.ids, crammed.jobs, strict=True))
     return summary.rows_of(scores, jobs, converged, subjects_of)
 
 
 def _summary(directory: RunDirectory, subjects: Subjects) -> dict[str, Any]:
     rows = SCORES.read_shards(directory.path / SCORES.name, None).to_pylist()
-    crams = load_summary(directory.path / "crams")
-    kept = ("mode", "wall_s", "compile_s", "passes", "lane_steps", "useful_share", "versions", "devices")
     return {
         "task": subjects.task,
         "model": subjects.model.name,
         **summary.summarise(*summary.scores_of(rows)),
-        **{name: crams[name] for name in kept},
+        **cost_of_crams(directory),
     }

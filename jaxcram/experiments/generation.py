@@ -7,7 +7,6 @@ The directory is that of an evaluation (`jaxcram.experiments.evaluation`), with 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -15,21 +14,21 @@ import numpy as np
 
 from jaxcram import report
 from jaxcram.cram.settings import CramSettings
-from jaxcram.cramming import carry_out, prepare
+from jaxcram.cramming import prepare
 from jaxcram.devices import processes
 from jaxcram.evaluate import generative_summary
 from jaxcram.evaluate.generative import Answer, Prompt, Prompts, encode_prompts, generate, random_memory
-from jaxcram.evaluate.settings import BASE_MODE, TaskSettings, cram_settings, taken
+from jaxcram.evaluate.settings import BASE_MODE, TaskSettings, cram_settings
 from jaxcram.evaluate.tasks.registry import find_task, load_items
-from jaxcram.experiments.contexts import embeddings, groups, recorded_settings
+from jaxcram.experiments.contexts import cost_of_crams, cram_below, embeddings, recorded_settings, source_of
+from jaxcram.experiments.experiment import Grouping, Rows, by_group
 from jaxcram.loading import Model, load_model
 from jaxcram.results.answers import ANSWERS
 from jaxcram.results.directory import RunDirectory
-from jaxcram.results.reading import load_summary
+from jaxcram.results.shards import ShardFormat
 from jaxcram.results.table import Job
-from jaxcram.text.sources import TextSettings
 
-_GROUP = 16  # ids of items that are answered together and share a file
+_ANSWERED = Grouping((ANSWERS,), size=16, done="answered")
 
 
 class Questions(NamedTuple):
@@ -60,7 +59,7 @@ def questions(
     Raises:
         UserError: bad settings, or items that cannot be read or do not fit the model.
     """
-    settings = cram_settings(settings, taken(options, TaskSettings)[1])
+    settings = cram_settings(settings, options)
     model = model if isinstance(model, Model) else load_model(model)
     with processes.together():
         items = load_items(
@@ -121,15 +120,9 @@ def _memory(
     if not asked.prompts.crams:
         decoder, seed = asked.model.decoder, settings.seeds[0]
         return _Memory(random_memory(decoder, prompts, settings.num_memory, seed), every, None)
-    source = TextSettings(texts=f"task:{asked.task.task}", bos=asked.task.bos)
-    run = carry_out(
-        prepare(asked.model, asked.prompts.crams, source, settings),
-        directory.path / "crams",
-        verbose=verbose,
-        checkpoint_minutes=checkpoint_minutes,
-        compact=True,
-    )
-    crammed = embeddings(run, [prompt.cram for prompt in prompts if prompt.cram is not None])
+    prepared = prepare(asked.model, asked.prompts.crams, source_of(asked.task), settings)
+    run = cram_below(directory, prepared, verbose=verbose, checkpoint_minutes=checkpoint_minutes)
+    crammed = embeddings(run, asked.model, [prompt.cram for prompt in prompts if prompt.cram is not None])
     converged = {
         prompt.item.id: bool(exact) for prompt, exact in zip(prompts, crammed.converged_I, strict=True)
     }
@@ -138,26 +131,16 @@ def _memory(
 
 def _answer(directory: RunDirectory, asked: Questions, memory: _Memory, tell: Callable[[str], None]) -> None:
     ids = [prompt.item.id for prompt in asked.base]
-    done = set(processes.from_first(lambda: sorted(job.sample_id for job in directory.jobs_of(ANSWERS))))
     rate, seed = asked.settings.learning_rates[0], asked.settings.seeds[0]
     jobs = {i: Job(i, rate, seed) for i in ids}
     crams = {prompt.item.id: prompt.cram for prompt in asked.prompts.prompts}
-    start, count = time.monotonic(), 0
-    for members in groups(ids, done, _GROUP):
+
+    def rows(members: list[int]) -> dict[ShardFormat, Rows]:
         answers = _answers(asked, memory, members)
-        if processes.number() == 0:
-            rows = generative_summary.rows_of(answers, jobs, crams, memory.converged)
-            directory.write_group(ANSWERS, rows)
-        with processes.together():
-            pass
-        count += len(members)
-        seconds = (time.monotonic() - start) / count * (len(ids) - len(done) - count)
-        directory.log({"event": "answered", "items": len(done) + count, "left_s": seconds})
-        tell(f"{len(done) + count}/{len(ids)} items answered, {report.duration(seconds)} left")
-    if processes.number() == 0:
-        directory.write_summary(_summary(directory, asked))
-    with processes.together():
-        pass
+        return {ANSWERS: generative_summary.rows_of(answers, jobs, crams, memory.converged)}
+
+    by_group(directory, ids, _ANSWERED, rows, tell)
+    processes.from_first(lambda: directory.write_summary(_summary(directory, asked)))
 
 
 def _answers(asked: Questions, memory: _Memory, members: Sequence[int]) -> list[Answer]:
@@ -183,11 +166,9 @@ def _summary(directory: RunDirectory, asked: Questions) -> dict[str, Any]:
     if others:
         found["crammed_accuracy"] = found["accuracy"]
         found["crammed_accuracy_interval"] = found["accuracy_interval"]
-    crams = load_summary(directory.path / "crams") if asked.prompts.crams else {}
-    kept = ("mode", "wall_s", "compile_s", "passes", "lane_steps", "useful_share", "versions", "devices")
     return {
         "task": asked.task.task,
         "model": asked.model.name,
         **found,
-        **{name: crams[name] for name in kept if name in crams},
+        **(cost_of_crams(directory) if asked.prompts.crams else {}),
     }

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -29,15 +28,15 @@ from jaxcram.evaluate.attention import masses
 from jaxcram.evaluate.knockout import Sweep, sweep
 from jaxcram.evaluate.knockout_effects import Effect, effects, text_effects
 from jaxcram.evaluate.knockout_summary import summarise
-from jaxcram.evaluate.settings import CRAM, KnockoutSettings, TaskSettings, taken
-from jaxcram.experiments.contexts import Crammed, groups
+from jaxcram.evaluate.settings import CRAM, KnockoutSettings, TaskSettings, taken, task_settings
+from jaxcram.experiments.contexts import Crammed
+from jaxcram.experiments.experiment import Experiment, Grouping, Rows, by_group
 from jaxcram.experiments.subjects import Subjects, of_run, of_task
 from jaxcram.loading import Model
 from jaxcram.options import KnockoutOptions, shows_options
 from jaxcram.results import identity
 from jaxcram.results.directory import RunDirectory
-from jaxcram.results.paths import expanded
-from jaxcram.results.reading import load_settings, load_summary, program_of
+from jaxcram.results.shards import ShardFormat
 from jaxcram.results.sweeps import MASSES, SWEEP
 from jaxcram.results.table import Job, Row
 
@@ -48,19 +47,10 @@ KNOCKOUT = identity.RunKind("knockout", (SWEEP.name, MASSES.name), identity.agre
 _GROUP_ROWS = 1_280  # items times conditions that are computed together and share a file
 
 
-class Knockout:
-    """A finished knockout run on disk.
+class Knockout(Experiment):
+    """A finished knockout run on disk."""
 
-    Attributes:
-        path: its directory.
-        settings: as settings.json has them.
-        summary: as summary.json has it.
-    """
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = expanded(path)
-        self.settings = load_settings(path)
-        self.summary = load_summary(path)
+    kind, noun = KNOCKOUT, "a knockout"
 
     def sweep(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Every item under every condition, an Arrow table (`results.sweeps.SWEEP_COLUMNS`)."""
@@ -79,15 +69,7 @@ class Knockout:
         return f"Knockout({str(self.path)!r}: {counted})"
 
 
-def load_knockout(path: str | os.PathLike[str]) -> Knockout:
-    """A knockout run from its directory.
-
-    Raises:
-        UserError: the path is no knockout run, or it is not finished.
-    """
-    if (program := program_of(path)) != KNOCKOUT.program:
-        raise UserError(f"{path}: a run of {program!r}, not a knockout; give the directory of one")
-    return Knockout(path)
+load_knockout = Knockout.load
 
 
 @shows_options(KnockoutOptions, CRAM, TaskSettings(), KnockoutSettings())
@@ -130,7 +112,11 @@ def knockout(
     conditions = dataclasses.replace(conditions, **of_conditions)
     if (run is None) == (task is None):
         raise UserError("a knockout needs a run or a task; give one of them")
-    subjects = of_task(model, task, settings, rest) if task is not None else _of_run(run, model, rest)
+    if task is not None:
+        items, rest = task_settings(task, rest)
+        subjects = of_task(model, items, settings, rest)
+    else:
+        subjects = _of_run(run, model, rest)
     wanted = sweep(subjects.model.decoder.config.num_layers, conditions.protocols, conditions.sets)
     recorded = {**subjects.recorded, **documents.plain(dataclasses.asdict(conditions))}
     with open_experiment(path, recorded, KNOCKOUT) as directory:
@@ -160,40 +146,19 @@ def _measure(
 ) -> None:
     """Measures the items that have no rows yet, group by group, and writes the summary."""
     conditions, settings = wanted
-    ids = [i for i, usable in zip(subjects.ids, crammed.usable_I, strict=True) if usable]
-    if lost := sorted(set(subjects.ids) - set(ids)):
+    usable = np.flatnonzero(crammed.usable_I)
+    if lost := sorted(subjects.ids[i] for i in np.flatnonzero(~crammed.usable_I)):
         bar.tell(f"left out, since their lanes diverged: samples {', '.join(map(str, lost))}")
-    if not ids:
+    if not len(usable):
         raise UserError(f"{directory.path}: no sample has a finite embedding; choose other learning_rates")
-    positions = {i: position for position, i in enumerate(subjects.ids)}
-    done = {job.sample_id for job in _jobs_of(directory)}
+
+    def rows(members: list[int]) -> dict[ShardFormat, Rows]:
+        return _rows(subjects, crammed, usable[members].tolist(), conditions, settings)
+
     size = max(1, _GROUP_ROWS // len(conditions.names))
-    left, start, count = groups(ids, done, size), time.monotonic(), 0
-    for members in left:
-        of_group = [positions[ids[member]] for member in members]
-        rows, of_mass = _rows(subjects, crammed, of_group, conditions, settings)
-        if processes.number() == 0:
-            directory.write_group(MASSES, of_mass)
-            directory.write_group(SWEEP, rows)
-        with processes.together():
-            pass
-        count += len(members)
-        seconds = (time.monotonic() - start) / count * (len(ids) - len(done) - count)
-        directory.log({"event": "measured", "items": len(done) + count, "left_s": seconds})
-        bar.tell(f"{len(done) + count}/{len(ids)} items measured, {report.duration(seconds)} left")
-    if processes.number() == 0:
-        directory.write_summary(_summary(directory, subjects, conditions, settings))
-    with processes.together():
-        pass
-
-
-def _jobs_of(directory: RunDirectory) -> set[Job]:
-    """The lanes whose items are done, as process 0 sees them."""
-
-    def done() -> list[list[Any]]:
-        return [list(vars(job).values()) for job in directory.jobs_of(SWEEP) & directory.jobs_of(MASSES)]
-
-    return {Job(*values) for values in processes.from_first(done)}
+    ids = [subjects.ids[i] for i in usable]
+    by_group(directory, ids, Grouping((MASSES, SWEEP), size, "measured"), rows, bar.tell)
+    processes.from_first(lambda: directory.write_summary(_summary(directory, subjects, *wanted)))
 
 
 def _rows(
@@ -202,7 +167,7 @@ def _rows(
     members: Sequence[int],
     conditions: Sweep,
     settings: KnockoutSettings,
-) -> tuple[dict[Job, list[Row]], dict[Job, list[Row]]]:
+) -> dict[ShardFormat, Rows]:
     """The rows of a group of items in both tables."""
     decoder, mem_IxKxD = subjects.model.decoder, crammed.mem_IxKxD[members]
     targets = [subjects.targets[i] for i in members]
@@ -237,7 +202,7 @@ def _rows(
         ]
         for job, memory_L, bos_L in zip(jobs.values(), memory_IxL, bos_IxL, strict=True)
     }
-    return rows, of_mass
+    return {MASSES: of_mass, SWEEP: rows}
 
 
 def _summary(

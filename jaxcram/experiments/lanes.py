@@ -30,7 +30,7 @@ def finished(run: Run | str | os.PathLike[str]) -> Run:
 
 
 def with_models(
-    runs: Sequence[Run], model: Model | str | os.PathLike[str] | None, mesh: str
+    runs: Sequence[Run], model: Model | str | os.PathLike[str] | None, mesh: str = "lanes:-1,model:1"
 ) -> Iterator[tuple[Run, Model]]:
     """Each run with its model, which is loaded once for those that share it."""
     loaded: dict[tuple[str, str], Model] = {}

@@ -26,7 +26,6 @@ from jaxcram.cramming import (
     carry_out,
     in_tokens,
     open_experiment,
-    open_run,
     prepare,
     read_texts,
 )
@@ -34,13 +33,12 @@ from jaxcram.devices import configuration, processes
 from jaxcram.errors import UserError
 from jaxcram.evaluate.reconstruction import summarise
 from jaxcram.evaluate.settings import RECONSTRUCT, setups
+from jaxcram.experiments.experiment import Experiment
 from jaxcram.experiments.lanes import finished, lane_rows, with_models
 from jaxcram.loading import Model, load_model
 from jaxcram.options import TEXT_OPTIONS, CramOptions, shows_options
 from jaxcram.results import disk, identity
 from jaxcram.results.directory import RunDirectory
-from jaxcram.results.paths import expanded
-from jaxcram.results.reading import load_settings, load_summary, program_of
 from jaxcram.results.reconstruction import RECONSTRUCTION
 from jaxcram.results.table import Row
 from jaxcram.runs import Run
@@ -52,19 +50,24 @@ if TYPE_CHECKING:
 TABLE = "reconstruction.parquet"
 
 
-class Reconstructions:
-    """What came back from the lanes of some runs, on disk.
+def _agreed(
+    path: Path, was: Mapping[str, Any], now: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The settings to record: of texts as of a run of cram; what is measured of runs may change."""
+    if "runs" not in was and "runs" not in now:
+        return identity.agreed(path, was, now, defaults)
+    differences = list(identity.settings_differ(was, now, {"limit", "samples"}))
+    identity.refuse(path, differences, "limit and samples may change")
+    return dict(now)
 
-    Attributes:
-        path: its directory.
-        settings: as settings.json has them.
-        summary: as summary.json has it.
-    """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = expanded(path)
-        self.settings = load_settings(path)
-        self.summary = load_summary(path)
+KIND = identity.RunKind("reconstruct", (), _agreed)
+
+
+class Reconstructions(Experiment):
+    """What came back from the lanes of some runs, on disk."""
+
+    kind, noun = KIND, "of reconstruct"
 
     def rows(self, columns: Sequence[str] | None = None) -> pa.Table:
         """The rows as an Arrow table (`results.reconstruction.COLUMNS`), one a lane.
@@ -86,15 +89,7 @@ class Reconstructions:
         return f"Reconstructions({str(self.path)!r}: lanes of {of})"
 
 
-def load_reconstructions(path: str | os.PathLike[str]) -> Reconstructions:
-    """What `reconstruct` has left in a directory.
-
-    Raises:
-        UserError: there is nothing of the kind, or it is not finished.
-    """
-    if (program := program_of(path)) != KIND.program:
-        raise UserError(f"{path}: a run of {program!r}, not of reconstruct; give the directory of one")
-    return Reconstructions(path)
+load_reconstructions = Reconstructions.load
 
 
 @shows_options(CramOptions, RECONSTRUCT, TextSettings())
@@ -154,7 +149,6 @@ def reconstruct(
     of_texts = {name: value for name, value in options.items() if name in TEXT_OPTIONS}
     prepared = _prepared(texts, model, ways, of_texts, chosen)
     with open_experiment(path, _recorded(prepared), KIND) as directory:
-        processes.from_first(directory.remove_summary)  # it may not tell of all texts
         crammed = [
             carry_out(run, directory.path / name, verbose=verbose, checkpoint_minutes=checkpoint_minutes)
             for name, run in prepared.items()
@@ -180,7 +174,7 @@ def _measure_runs(
     path = begin(out or (runs[0].path / KIND.program if len(runs) == 1 else None), 0.0)
     loaded = list(with_models(runs, model, mesh))
     record = {"runs": [str(run.path) for run in runs], **dataclasses.asdict(chosen)}
-    with open_run(path, record, kind=KIND) as directory:
+    with open_experiment(path, record, KIND) as directory:
         return _measured(directory, loaded, chosen, verbose)
 
 
@@ -262,17 +256,3 @@ def _measured(
 
     processes.from_first(write)
     return Reconstructions(directory.path)
-
-
-def _agreed(
-    path: Path, was: Mapping[str, Any], now: Mapping[str, Any], defaults: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The settings to record: of texts as of a run of cram; what is measured of runs may change."""
-    if "runs" not in was and "runs" not in now:
-        return identity.agreed(path, was, now, defaults)
-    differences = list(identity.settings_differ(was, now, {"limit", "samples"}))
-    identity.refuse(path, differences, "limit and samples may change")
-    return dict(now)
-
-
-KIND = identity.RunKind("reconstruct", (), _agreed)

@@ -5,24 +5,27 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jaxcram.cram.rows import Outcome
 from jaxcram.cram.settings import CramSettings
 from jaxcram.devices import processes
 from jaxcram.errors import UserError
 from jaxcram.evaluate.choices import Choices
-from jaxcram.evaluate.settings import TaskSettings, cram_settings, taken
-from jaxcram.experiments.contexts import Crammed, Items, cram_contexts, embeddings, load, settings_of
+from jaxcram.evaluate.settings import TaskSettings, cram_settings
+from jaxcram.experiments.contexts import Crammed, Items, cram_contexts, load, of_outcomes, settings_of
+from jaxcram.experiments.lanes import finished, with_models
 from jaxcram.loading import Model, load_model
 from jaxcram.results import identity
 from jaxcram.results.directory import RunDirectory
 from jaxcram.results.paths import expanded
 from jaxcram.results.reading import load_settings, program_of
-from jaxcram.runs import Run
+from jaxcram.runs import Run, stored_outcomes
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -66,7 +69,7 @@ class Subjects:
 
 def of_task(
     model: Model | str | os.PathLike[str] | None,
-    task: str | TaskSettings,
+    task: TaskSettings,
     settings: CramSettings | None,
     options: Mapping[str, Any],
 ) -> Subjects:
@@ -74,21 +77,18 @@ def of_task(
 
     Args:
         model: as `load_model` takes it, or loaded.
-        task: name or settings.
+        task: its settings.
         settings: how contexts are crammed; None is as published.
-        options: single settings of both by name.
+        options: single settings of that by name.
 
     Raises:
         UserError: bad settings, or items that cannot be read or do not fit the model.
     """
-    of_task, of_cram = taken(options, TaskSettings)
-    base = task if isinstance(task, TaskSettings) else TaskSettings(task=task)
-    task = dataclasses.replace(base, **of_task)
     if task.generative is not None:
         raise UserError(
             f"generative={task.generative}: a knockout scores endings; leave it out, or evaluate with it"
         )
-    settings = cram_settings(settings, of_cram)
+    settings = cram_settings(settings, options)
     model = model if isinstance(model, Model) else load_model(model)
     with processes.together():
         found = load(task, model, settings.num_memory)
@@ -124,12 +124,13 @@ def of_run(
     """
     with processes.together():
         path, program, crams = expanded(run), program_of(run), crams_of(run)
-    loaded = _model_of(crams, model)
+    ((_, loaded),) = with_models([crams], model)
     with processes.together():
+        outcomes, targets, _ = stored_outcomes(crams, loaded)
         found = None if program == "cram" else _items_again(path, loaded, crams.settings["num_memory"])
-        targets = _targets(crams)
+        _require_one_lane_each(crams, outcomes)
         ids = _chosen(crams.path, sorted(targets), limit, samples)
-        crammed = embeddings(crams, ids)
+        crammed = of_outcomes(crams, outcomes, ids)
     by_id = {} if found is None else {choices.id: choices for choices in found.choices}
     digests = {
         i: (hashlib.sha256(mem_KxD.tobytes()).hexdigest(), targets[i])
@@ -160,18 +161,9 @@ def crams_of(run: str | os.PathLike[str]) -> Run:
     path, program = expanded(run), program_of(run)
     if program not in ("cram", "evaluate"):
         raise UserError(f"{path}: a run of {program!r}; give an evaluation or a run of cram")
-    crams = Run(path if program == "cram" else path / "crams")
-    if not crams.finished:
-        raise UserError(f"{crams.path}: the run is not finished; start its command again to finish it")
-    return crams
-
-
-def _model_of(run: Run, model: Model | str | os.PathLike[str] | None) -> Model:
-    """The model of a run, checked to be the one."""
-    if not isinstance(model, Model):
-        model = load_model(model or run.settings["model"], dtype=run.settings["dtype"])
-    run.require_model(model)
-    return model
+    if (mode := load_settings(path).get("generative")) is not None:
+        raise UserError(f"{path}: its answers were generated ({mode}), no endings scored; give another")
+    return finished(path if program == "cram" else path / "crams")
 
 
 def _items_again(path: Path, model: Model, num_memory: int) -> Items:
@@ -193,19 +185,14 @@ def _items_again(path: Path, model: Model, num_memory: int) -> Items:
     return found
 
 
-def _targets(run: Run) -> dict[int, np.ndarray]:
-    """The crammed tokens of each sample."""
-    rows = run.rows(["sample_id", "stage_index", "target_ids"])
-    lanes: dict[int, np.ndarray] = {}
-    for row in rows.to_pylist():
-        if row["stage_index"] == 0:
-            if row["sample_id"] in lanes:
-                raise UserError(
-                    f"{run.path}: sample {row['sample_id']} has several lanes; give a run with one learning "
-                    "rate and one seed"
-                )
-            lanes[row["sample_id"]] = np.asarray(row["target_ids"], np.int32)
-    return lanes
+def _require_one_lane_each(run: Run, outcomes: Sequence[Outcome]) -> None:
+    """Raises UserError where a sample has several lanes."""
+    counts = Counter(outcome.job.sample_id for outcome in outcomes)
+    if several := [i for i, count in sorted(counts.items()) if count > 1]:
+        raise UserError(
+            f"{run.path}: sample {several[0]} has several lanes; give a run with one learning rate and one "
+            "seed"
+        )
 
 
 def _chosen(path: Path, ids: list[int], limit: int | None, samples: Sequence[int] | None) -> list[int]:

@@ -10,6 +10,7 @@ from flax import nnx
 from jaxcram.models.decoder import Decoder
 from jaxcram.models.llama import LlamaConfig
 from jaxcram.text.tokens import Sample
+from tests.lively import TINY
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
@@ -19,18 +20,7 @@ def llama():
     """Makes a small Llama: `llama(num_layers=2, ...)` changes its numbers."""
 
     def make(**numbers):
-        small = {
-            "vocab_size": 64,
-            "width": 32,
-            "num_layers": 2,
-            "num_heads": 4,
-            "num_kv_heads": 2,
-            "head_size": 8,
-            "mlp_width": 64,
-            "max_positions": 64,
-            "tied_head": True,
-            "norm_eps": 1e-6,
-        }
+        small = TINY | {"vocab_size": 64, "norm_eps": 1e-6}
         return Decoder(LlamaConfig(**{**small, **numbers}), rngs=nnx.Rngs(0))
 
     return make

@@ -39,9 +39,14 @@ ENDLESS = ("--max_steps=100000000", "--max_steps_per_token=100000000", "--schedu
 
 def start(model: Path, out: Path, *flags: str, devices: int, program: str = "cram") -> subprocess.Popen:
     """`jaxcram cram`, or another program of its flags, as a process with some CPU devices."""
+    return start_program(program, f"--model={model}", f"--out={out}", *FLAGS, *flags, devices=devices)
+
+
+def start_program(*arguments: str, devices: int) -> subprocess.Popen:
+    """`jaxcram` as a process with some CPU devices."""
     command = [sys.executable, "-c", "import sys; from jaxcram.cli.main import main; sys.exit(main())"]
     return subprocess.Popen(
-        [*command, program, f"--model={model}", f"--out={out}", *FLAGS, *flags],
+        [*command, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -58,12 +63,16 @@ def free_port() -> int:
             return port
 
 
+def joined(count: int) -> list[str]:
+    """The flags that so many processes share to become one run."""
+    return [f"--coordinator_address=127.0.0.1:{free_port()}", f"--num_processes={count}"]
+
+
 def start_all(
     model: Path, out: Path, count: int, *flags: str, of_each: list | None = None, program: str = "cram"
 ) -> list:
     """Starts processes of two devices each as one run; `of_each` holds one further flag per process."""
-    port = free_port()
-    shared = [*flags, f"--coordinator_address=127.0.0.1:{port}", f"--num_processes={count}"]
+    shared = [*flags, *joined(count)]
     own = of_each or [""] * count
     return [
         start(model, out, *shared, f"--process_id={i}", *filter(None, [own[i]]), devices=2, program=program)

@@ -8,30 +8,17 @@ import pytest
 from jaxcram import api
 from jaxcram.errors import UserError
 from jaxcram.evaluate.settings import CRAM, TaskSettings
-from jaxcram.experiments import contexts
+from jaxcram.experiments import contexts, evaluation
+from jaxcram.experiments.experiment import groups
 from jaxcram.results.scores import COLUMNS
-from tests.cli.conftest import tiny_model  # noqa: F401
+from tests.experiments.conftest import ITEMS, OPTIONS
 
 pytestmark = pytest.mark.slow
 
-ENDINGS = (["the end.", "no"], ["a", "bcd", "efgh"])
-ITEMS = [
-    {"context": text, "endings": ENDINGS[i % 2], "label": i % 2, "kind": "story"}
-    for i, text in enumerate(["one day", "ab cd ", "a cat sat", "ab", "xy", "then he"])
-]
-OPTIONS = {"learning_rates": 0.1, "max_steps": 200, "warmup_steps": 5, "max_steps_per_token": 60}
-
 
 @pytest.fixture(scope="module")
-def model(tiny_model):  # noqa: F811
-    return api.load_model(tiny_model)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    file = tmp_path_factory.mktemp("items") / "items.jsonl"
-    file.write_text("".join(json.dumps(item) + "\n" for item in ITEMS))
-    return str(file)
+def model(tiny):
+    return tiny
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +102,22 @@ def test_an_evaluation_is_extended_by_items_and_repeats_nothing(model, data, who
     assert again.summary == grown.summary
 
 
+def test_an_interrupted_extension_leaves_no_summary_of_fewer_items(model, data, tmp_path, monkeypatch):
+    options = {"data": data, "out": tmp_path, "verbose": False, **OPTIONS}
+    api.evaluate(model, "cloze", samples=[3], **options)
+
+    def interrupted(*arguments, **named):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluation, "score", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            api.evaluate(model, "cloze", samples=[3, 4], **options)
+    with pytest.raises(UserError, match="the run is not finished"):
+        api.load_evaluation(tmp_path)
+    assert api.evaluate(model, "cloze", samples=[3, 4], **options).summary["items"] == 2
+
+
 def test_other_items_settings_or_labels_are_refused(model, data, whole, tmp_path):
     def again(**changed):
         return api.evaluate(
@@ -153,7 +156,7 @@ def test_progressive_crams_answer_with_their_horizon(model, data, tmp_path):
     assert {i: row["stage_seq_len"] for i, row in kept.items()} == {
         i: lane["horizon"] for i, lane in lanes.items()
     }
-    run = contexts.embeddings(found.crams, [1, 0])
+    run = contexts.embeddings(found.crams, model, [1, 0])
     np.testing.assert_array_equal(run.mem_IxKxD[1], np.asarray(kept[0]["embedding"], np.float32))
     assert found.summary["mode"] == "progressive"
 
@@ -161,12 +164,12 @@ def test_progressive_crams_answer_with_their_horizon(model, data, tmp_path):
 def test_items_without_a_usable_embedding_are_wrong_with_one(model, data, whole):
     task = TaskSettings(task="cloze", data=data)
     found = contexts.load(task, model, num_memory=1)
-    crammed = contexts.embeddings(whole.crams, range(6))
+    crammed = contexts.embeddings(whole.crams, model, range(6))
     assert crammed.usable_I.all()
     assert [job.sample_id for job in crammed.jobs] == list(range(6))
     with pytest.raises(UserError, match="sample 7 has no lane"):
-        contexts.embeddings(whole.crams, [0, 7])
-    assert contexts.groups([0, 3, 64, 65, 200], {3}) == [[0], [2, 3], [4]]
+        contexts.embeddings(whole.crams, model, [0, 7])
+    assert groups([0, 3, 64, 65, 200], {3}, 64) == [[0], [2, 3], [4]]
     assert [item.id for item in found.items] == list(range(6))
 
 

@@ -9,10 +9,8 @@ from jaxcram import api
 from jaxcram.errors import UserError
 from jaxcram.evaluate.generative import encode_prompts, generate, random_memory
 from jaxcram.evaluate.tasks.registry import find_task, load_items
-from jaxcram.models import port
-from jaxcram.models.llama import LlamaConfig
 from tests.cli.conftest import tiny_model  # noqa: F401
-from tests.lively import TINY, lively
+from tests.experiments.conftest import lively_model
 
 pytestmark = pytest.mark.slow
 
@@ -26,12 +24,7 @@ def question(number, subject):
 
 @pytest.fixture(scope="module")
 def model(tiny_model, tmp_path_factory):  # noqa: F811
-    directory = tmp_path_factory.mktemp("models") / "long"
-    sizes = {"vocab_size": 256, "max_positions": 1024}
-    port.save(lively(LlamaConfig(**TINY | sizes)), directory)
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        (directory / name).write_bytes((tiny_model / name).read_bytes())
-    return api.load_model(directory)
+    return lively_model(tiny_model, tmp_path_factory.mktemp("models") / "long", max_positions=1024)
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +86,9 @@ def test_a_random_vector_and_plain_text_need_no_cram(model, files, tmp_path):
     check(plain.answers().to_pylist(), expected(model, files, "none"))
     assert plain.summary["accuracy"] == found.summary["base_accuracy"]
     assert plain.table().startswith("mmlu, generative, none: 3 items\n")
+    assert repr(plain) == f"Evaluation('{tmp_path / 'none'}': mmlu, 3 items)"
+    with pytest.raises(UserError, match=r"its answers were generated \(random\), no endings scored"):
+        api.knockout(model, found.path, out=tmp_path / "knockout")
 
 
 def test_an_evaluation_is_extended_by_items_and_repeats_nothing(model, files, tmp_path):

@@ -10,8 +10,7 @@ from jaxcram.errors import UserError
 from jaxcram.evaluate.knockout import sweep
 from jaxcram.experiments import subjects
 from tests.cli.conftest import tiny_model  # noqa: F401
-from tests.experiments.test_evaluation import ITEMS, OPTIONS
-from tests.lively import TINY, lively
+from tests.experiments.conftest import ITEMS, OPTIONS, lively_model
 
 pytestmark = pytest.mark.slow
 
@@ -20,22 +19,7 @@ LAYERS = 3
 
 @pytest.fixture(scope="module")
 def model(tiny_model, tmp_path_factory):  # noqa: F811
-    """Three layers, whose attention does something, with the tokenizer of single bytes."""
-    from jaxcram.models import port
-    from jaxcram.models.llama import LlamaConfig
-
-    directory = tmp_path_factory.mktemp("models") / "three"
-    port.save(lively(LlamaConfig(**TINY | {"num_layers": LAYERS, "vocab_size": 256})), directory)
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        (directory / name).write_bytes((tiny_model / name).read_bytes())
-    return api.load_model(directory)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    file = tmp_path_factory.mktemp("items") / "items.jsonl"
-    file.write_text("".join(json.dumps(item) + "\n" for item in ITEMS))
-    return str(file)
+    return lively_model(tiny_model, tmp_path_factory.mktemp("models") / "three", num_layers=LAYERS)
 
 
 @pytest.fixture(scope="module")

@@ -1,35 +1,19 @@
 """Experiments of two processes find what those of one do."""
 
-import json
-
 import numpy as np
 import pytest
 
 from jaxcram import api
 from tests.cli.conftest import tiny_model  # noqa: F401
-from tests.devices.test_processes import ends, free_port
-from tests.experiments.test_evaluation import ITEMS, OPTIONS
+from tests.devices.test_processes import ends, joined, start_program
+from tests.experiments.conftest import OPTIONS
 
 pytestmark = pytest.mark.slow
 
 
-def started(arguments, count=2):
-    import os
-    import subprocess
-    import sys
-
-    code = "import sys; from jaxcram.cli.main import main; sys.exit(main())"
-    shared = [f"--coordinator_address=127.0.0.1:{free_port()}", f"--num_processes={count}"]
-    return [
-        subprocess.Popen(
-            [sys.executable, "-c", code, *arguments, *shared, f"--process_id={i}"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "JAX_NUM_CPU_DEVICES": "1"},
-        )
-        for i in range(count)
-    ]
+def started(arguments):
+    shared = joined(2)
+    return [start_program(*arguments, *shared, f"--process_id={i}", devices=1) for i in range(2)]
 
 
 def same_but_for_rounding(ours, theirs):
@@ -41,14 +25,10 @@ def same_but_for_rounding(ours, theirs):
                 assert value == other[name], name
 
 
-def test_two_processes_evaluate_and_sweep_as_one(tiny_model, tmp_path):  # noqa: F811
-    file = tmp_path / "items.jsonl"
-    file.write_text("".join(json.dumps(item) + "\n" for item in ITEMS))
-    alone = api.evaluate(
-        tiny_model, "cloze", data=str(file), out=tmp_path / "alone", verbose=False, **OPTIONS
-    )
+def test_two_processes_evaluate_and_sweep_as_one(tiny_model, data, tmp_path):  # noqa: F811
+    alone = api.evaluate(tiny_model, "cloze", data=data, out=tmp_path / "alone", verbose=False, **OPTIONS)
     flags = [f"--{name}={value}" for name, value in OPTIONS.items()]
-    command = ["evaluate", f"--model={tiny_model}", "--task=cloze", f"--data={file}", *flags]
+    command = ["evaluate", f"--model={tiny_model}", "--task=cloze", f"--data={data}", *flags]
     (code, printed, _), (other_code, other, _) = ends(started([*command, f"--out={tmp_path / 'two'}"]))
     assert (code, other_code) == (0, 0)
     assert "cloze: 6 items, " in printed

@@ -9,7 +9,6 @@ from jaxcram import api
 from jaxcram.cram.settings import CramSettings
 from jaxcram.errors import UserError
 from jaxcram.evaluate.reconstruction import summarise
-from tests.cli.conftest import tiny_model  # noqa: F401
 
 pytestmark = pytest.mark.slow
 
@@ -19,8 +18,8 @@ TEXTS = ["Once upon a time", "The end", "xyzzy!"]
 
 
 @pytest.fixture(scope="module")
-def model(tiny_model):  # noqa: F811
-    return api.load_model(tiny_model)
+def model(tiny):
+    return tiny
 
 
 @pytest.fixture(scope="module")
