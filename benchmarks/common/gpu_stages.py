@@ -47,7 +47,7 @@ class Plan:
     token_budget: int = 16_384
     extras: bool = False
     sweep: tuple[int, ...] = (1024, 4096, 16_384, 65_536)
-    chunk_s: float = 1.0
+    chunk_s: float = 0.5
 
     def bucket(self, tokens: int) -> Bucket:
         """The pass with `tokens` in each lane that fills the budget."""

@@ -1,4 +1,4 @@
-"""The texts of the real runs: the first paragraphs of different novels, from an archive of novels.
+"""The texts of the real runs: 50 paragraphs of 24 novels, the first 24 of different ones, from an archive.
 
     python benchmarks/common/paragraphs.py novels.tar.xz paragraphs.jsonl
 
