@@ -131,7 +131,8 @@ def embeddings(run: Run, model: Model, ids: Sequence[int]) -> Crammed:
     """The embedding of each of I samples of a run that has one lane a sample.
 
     Raises:
-        UserError: the run was made with another model, a sample has no lane, or no embedding was stored.
+        UserError: the run was made with another model, a sample has no lane, no prefix became exact, or no
+            embedding was stored.
     """
     return of_outcomes(run, stored_outcomes(run, model).outcomes, ids)
 
@@ -145,6 +146,11 @@ def of_outcomes(run: Run, outcomes: Iterable[Outcome], ids: Sequence[int]) -> Cr
     rows = [None if outcome.row is None else outcome.row["embedding"] for outcome in chosen]
     arrays = [None if row is None else np.asarray(row, np.float32) for row in rows]
     shape = next((array.shape for array in arrays if array is not None), None)
+    if shape is None and all(outcome.row is None for outcome in chosen):
+        raise UserError(
+            f"{run.path}: not one token of any text became exact, so there is no embedding; start again in a new "
+            "directory with more max_steps or other learning_rates"
+        )
     if shape is None:
         raise UserError(f"{run.path}: no embedding was stored; cram with trajectory=horizon")
     usable_I = np.asarray([array is not None and bool(np.isfinite(array).all()) for array in arrays])

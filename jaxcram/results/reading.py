@@ -63,8 +63,10 @@ def load_lanes(path: str | os.PathLike[str]) -> Iterator[tuple[Job, "pa.Table"]]
     """
     load_settings(path)
     folder = expanded(path) / ROWS.name
+    targets = ROWS.read_shards(folder, ["num_input_tokens"])["num_input_tokens"].to_pylist()
+    longest = max((count for count in targets if count), default=1)
     for job, table in ROWS.each_lane(folder):
-        check_lane(folder, table)
+        check_lane(folder, table, longest)
         yield job, table
 
 

@@ -138,8 +138,13 @@ def check_samples(path: Path, summary: Mapping[str, Any], rows: "pa.Table") -> N
         )
 
 
-def check_lane(where: Path, table: "pa.Table") -> None:
+def check_lane(where: Path, table: "pa.Table", longest: int) -> None:
     """Checks the rows of a lane before decoding, also so that no absurd size exhausts the device's memory.
+
+    Args:
+        where: the folder, for messages.
+        table: the rows.
+        longest: tokens of the longest target of the run, for which a short one may have been padded.
 
     Raises:
         UserError: a value is missing or out of range.
@@ -154,7 +159,7 @@ def check_lane(where: Path, table: "pa.Table") -> None:
         "stage_seq_len": (1, len(target)),
         "exact_prefix": (0, len(target)),
         "num_input_tokens": (len(target), len(target)),
-        "bucket_tokens": (1, _MOST_PADDING * (len(target) + _MOST_PADDING)),
+        "bucket_tokens": (1, _MOST_PADDING * (max(longest, len(target)) + _MOST_PADDING)),
         "bucket_lanes": (1, _MOST_TOKENS),
         "steps_taken": (0, 2**31 - 1),
     }

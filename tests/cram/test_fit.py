@@ -6,6 +6,7 @@ import jax
 import pytest
 from jax.errors import JaxRuntimeError
 
+from jaxcram import api
 from jaxcram.cram import chunk, pass_bytes, roofline
 from jaxcram.cram import fit as fitting
 from jaxcram.cram.fit import fit_of_json, fit_run
@@ -193,7 +194,43 @@ def test_passes_are_guessed_from_the_weights_and_the_rate_of_a_product(tiny, mon
     )
     found = roofline.guessed(tiny)
     assert found.fixed_s == pytest.approx(tiny.config.num_layers * roofline.LAYER_S + 2 * heads * 2e-6)
-    assert found.token_s == pytest.approx(2 * layers * 1e-3 / roofline.ROWS / roofline.EFFICIENCY)
+    assert found.token_s == pytest.approx(2 * layers * 1e-3 / 1024 / roofline.EFFICIENCY)
+
+
+@pytest.mark.measured
+@pytest.mark.parametrize(
+    ("products_us", "row_us"),
+    [
+        ((101, 110, 700), 600 / 65536),  # an H200: 1,024 rows take no longer than nothing
+        ((90, 500), 400 / 8192),
+        ((90, 95, 98), 98 / 65536),  # not even the largest product shows: it takes at most so long
+    ],
+)
+def test_the_rate_is_that_of_a_product_that_outlasts_its_dispatch(tiny, monkeypatch, products_us, row_us):
+    seconds = iter([1e-6 * us for us in (100, *products_us)])
+    monkeypatch.setattr(roofline, "fastest", lambda measure, at_most: next(seconds))
+    weights = sum(leaf.size for leaf in jax.tree.leaves(tiny))
+    if not tiny.config.tied_head:
+        weights -= tiny.embedding_VxD.size
+    layers = weights / tiny.config.mlp_width / tiny.config.width
+    expected = 2 * layers * 1e-6 * row_us / roofline.EFFICIENCY
+    assert roofline.guessed(tiny).token_s == pytest.approx(expected)
+    assert next(seconds, None) is None
+
+
+@pytest.mark.measured
+def test_a_short_text_in_the_passes_of_a_long_one_can_be_read_again(tmp_path, monkeypatch):
+    """One wide bucket pads a text of a few tokens many times over, as on a GPU whose passes start slowly."""
+    monkeypatch.setattr(fitting, "cache_directory", lambda: None)
+    monkeypatch.setattr(roofline, "guessed", lambda model: PassTime(1.0, 1e-9))
+    monkeypatch.setattr(roofline, "measured", lambda *arguments: 1.0)
+    long = "The lamp was lit, and nobody came to the door that night, nor on the next. " * 2
+    run = api.cram(
+        api.load_model(), ["Oh", long], learning_rates=0.5, max_steps=3, mode="full", out=tmp_path / "run"
+    )
+    assert {bucket for bucket in run.rows(["bucket_tokens"])["bucket_tokens"].to_pylist()} == {72}
+    lanes = api.decode(api.load_run(tmp_path / "run"))
+    assert [lane.sample_id for lane in lanes] == [0, 1]
 
 
 def test_a_device_that_is_too_small_for_what_is_measured_leaves_the_roofline(
