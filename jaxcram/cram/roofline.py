@@ -16,8 +16,8 @@ from jaxcram.devices import mesh, processes
 from jaxcram.models.decoder import Decoder
 
 SECONDS = 0.5  # of repetitions of one measurement; the fastest counts
-# Rows of the product that measures the rate of arithmetic: the first count that takes longer than its dispatch
-# several times over. On an H200 1,024 rows of a small model vanish in the 0.1 ms that every dispatch takes.
+# Rows of the product that measures the rate of arithmetic: the first count that takes several times as long
+# as its dispatch. On an H200 1,024 rows of a small model vanish in the 0.1 ms of every dispatch.
 ROWS = (1024, 8192, 65_536)
 DISPATCHES = 4
 # Of the rate of one large product that a whole pass reaches: 0.74 to 0.79 measured on CPU (SmolLM2-135M).

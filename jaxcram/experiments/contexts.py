@@ -148,8 +148,8 @@ def of_outcomes(run: Run, outcomes: Iterable[Outcome], ids: Sequence[int]) -> Cr
     shape = next((array.shape for array in arrays if array is not None), None)
     if shape is None and all(outcome.row is None for outcome in chosen):
         raise UserError(
-            f"{run.path}: not one token of any text became exact, so there is no embedding; start again in a new "
-            "directory with more max_steps or other learning_rates"
+            f"{run.path}: not one token of any text became exact, so there is no embedding; start again "
+            "in a new directory with more max_steps or other learning_rates"
         )
     if shape is None:
         raise UserError(f"{run.path}: no embedding was stored; cram with trajectory=horizon")

@@ -228,7 +228,7 @@ def test_a_short_text_in_the_passes_of_a_long_one_can_be_read_again(tmp_path, mo
     run = api.cram(
         api.load_model(), ["Oh", long], learning_rates=0.5, max_steps=3, mode="full", out=tmp_path / "run"
     )
-    assert {bucket for bucket in run.rows(["bucket_tokens"])["bucket_tokens"].to_pylist()} == {72}
+    assert set(run.rows(["bucket_tokens"])["bucket_tokens"].to_pylist()) == {72}
     lanes = api.decode(api.load_run(tmp_path / "run"))
     assert [lane.sample_id for lane in lanes] == [0, 1]
 

@@ -161,6 +161,18 @@ def test_progressive_crams_answer_with_their_horizon(model, data, tmp_path):
     assert found.summary["mode"] == "progressive"
 
 
+def test_crams_without_any_exact_prefix_say_what_to_change(model, data, tmp_path):
+    options = OPTIONS | {"max_steps": 1, "warmup_steps": 0}
+    with pytest.raises(UserError) as error:
+        api.evaluate(
+            model, "cloze", data=data, limit=2, out=tmp_path, verbose=False, mode="progressive", **options
+        )
+    assert str(error.value) == (
+        f"{tmp_path / 'crams'}: not one token of any text became exact, so there is no embedding; start "
+        "again in a new directory with more max_steps or other learning_rates"
+    )
+
+
 def test_items_without_a_usable_embedding_are_wrong_with_one(model, data, whole):
     task = TaskSettings(task="cloze", data=data)
     found = contexts.load(task, model, num_memory=1)
