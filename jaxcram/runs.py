@@ -162,6 +162,11 @@ class Run(Analysed):
         return {**self.summary, "lanes": list(lanes.values())}
 
     def source(self) -> Source:  # noqa: D102
+        if self.summary["mode"] == "full":
+            raise UserError(
+                f"{self.path}: a run of full cramming, which has no trajectories to analyse; "
+                "give a run of progressive cramming"
+            )
         settings = {**CramSettings().resolved(), **self.settings}  # earlier versions recorded fewer
         return Source(self.path, settings, self.counted()["lanes"], self.summary["model"])
 

@@ -155,9 +155,10 @@ def correlation(stages: StageCosts, *, resamples: int = RESAMPLES, seed: int = 0
 def partial(x_R: np.ndarray, y_R: np.ndarray, given_R: np.ndarray) -> float | None:
     """Spearman's partial rank correlation of x and y given a third variable; None where it has none."""
     xy, xz, yz = spearman(x_R, y_R), spearman(x_R, given_R), spearman(y_R, given_R)
-    if xy is None or xz is None or yz is None or max(abs(xz), abs(yz)) == 1:
+    if xy is None or xz is None or yz is None:
         return None
-    return (xy - xz * yz) / math.sqrt((1 - xz**2) * (1 - yz**2))
+    left = (1 - xz**2) * (1 - yz**2)  # of the variances
+    return (xy - xz * yz) / math.sqrt(left) if left > 1e-12 else None
 
 
 def _interval(stages: StageCosts, resamples: int, seed: int) -> tuple[float, float] | None:

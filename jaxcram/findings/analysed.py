@@ -42,7 +42,8 @@ class Analysed(abc.ABC):
         """
         import pandas as pd
 
-        return pd.DataFrame(Findings([self.source()]).flat()).drop(columns=["run", "variant"])
+        rows = Findings([self.source()]).flat()
+        return pd.DataFrame(rows).drop(columns=["run", "variant"], errors="ignore")
 
     def figure(self, name: str) -> Figure:
         """The figure of an analysis by its name, such as "surprisal" or "capacity".
