@@ -169,7 +169,7 @@ def _interval(stages: StageCosts, resamples: int, seed: int) -> tuple[float, flo
         return None
     x_R, y_R = (np.unique(values, return_inverse=True)[1] for values in (stages.surprisal, stages.cost))
     draws = np.random.default_rng(seed).multinomial(texts, np.full(texts, 1 / texts), size=resamples)
-    found = [_weighted(x_R, y_R, counts[text_R]) for counts in draws]
+    found = [_weighted(x_R, y_R, counts[text_R]) for counts in draws.astype(float)]
     low, high = np.nanquantile(found, [0.025, 0.975])
     return float(low), float(high)
 
@@ -186,8 +186,9 @@ def _weighted(x_R: np.ndarray, y_R: np.ndarray, times_R: np.ndarray) -> float:
     ranks = []
     for code_R in (x_R, y_R):
         count_U = np.bincount(code_R, times_R)
-        rank_R = (np.cumsum(count_U) - count_U / 2)[code_R]  # tied values share the mean of their ranks
-        ranks.append(rank_R - np.average(rank_R, weights=times_R))
+        rank_U = np.cumsum(count_U) - count_U / 2  # tied values share the mean of their ranks
+        ranks.append((rank_U - times_R.sum() / 2)[code_R])
     x, y = ranks
+    weighted = times_R * x
     with np.errstate(invalid="ignore", divide="ignore"):
-        return times_R @ (x * y) / np.sqrt((times_R @ x**2) * (times_R @ y**2))
+        return (weighted @ y) / np.sqrt((weighted @ x) * (times_R @ (y * y)))

@@ -76,7 +76,7 @@ class Findings:
 
     @cached_property
     def lanes(self) -> Rows:
-        """One row a lane: its job and all values of the analyses of lanes that are no arrays."""
+        """One row a lane: its job, and all values of the analyses of lanes but arrays, lists and tuples."""
         merged: dict[tuple[Any, ...], dict[str, Any]] = {}
         for analysis in self.analyses:
             for row in self.rows[analysis.name] if analysis.by_lane else ():
@@ -213,7 +213,7 @@ def _is_of(row: Mapping[str, Any], place: _Place) -> bool:
 
 
 def _is_plain(value: Any) -> bool:
-    return value is None or isinstance(value, str | int | float | dict)
+    return not isinstance(value, list | tuple) and not getattr(value, "ndim", 0)
 
 
 def _flat(row: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
