@@ -24,7 +24,7 @@ class Command:
     runs: tuple[str, ...] = positional()
     format: str = "table"
     out: str | None = None
-    analyses: tuple[str, ...] = ()
+    analyses: tuple[str, ...] | None = None
 
 
 TOPICS = {
@@ -57,7 +57,7 @@ def run(command: Command) -> None:
     from jaxcram.results.paths import expanded
 
     out = None if command.out is None else expanded(command.out)
-    found = api.analyse(*command.runs, analyses=command.analyses)
+    found = api.analyse(*command.runs, analyses=command.analyses or ())
     if out is not None:
         with disk.opening(out):
             out.mkdir(parents=True, exist_ok=True)

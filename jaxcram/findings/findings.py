@@ -15,7 +15,7 @@ from jaxcram.errors import UserError, printable
 from jaxcram.findings import registry
 from jaxcram.findings.analysis import Analysis
 from jaxcram.findings.source import Source
-from jaxcram.results.table import JOB_COLUMNS
+from jaxcram.results.table import JOB_COLUMNS, Job
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -201,10 +201,12 @@ class Findings:
 
 
 def _tagged(rows: Rows, source: Source, place: _Place) -> Rows:
+    """The rows with what they are of; without those of lanes that the summary lacks."""
     tags = {"run": place.run, "model": place.model, "variant": place.variant}
     return [
         {**tags, **({"text": source.text(row["sample_id"])} if "sample_id" in row else {}), **row}
         for row in rows
+        if row.get("learning_rate") is None or source.has(Job.of_row(row))
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -98,7 +99,8 @@ class Source:
             UserError: the embeddings were not kept, or a shard is damaged.
         """
         for job, table in load_lanes(self.path):
-            yield Lane.of_table(job, table)
+            if self.has(job):
+                yield Lane.of_table(job, table)
 
     def lane(
         self, sample: int | None = None, learning_rate: float | None = None, seed: int | None = None
@@ -116,6 +118,14 @@ class Source:
             raise UserError(f"{self.path}: no lane has {asked}; look at run.lanes()")
         job = Job.of_row(max(fitting, key=lambda lane: lane["horizon"]))
         return Lane.of_table(job, load_lane(self.path, job))
+
+    def has(self, job: Job) -> bool:
+        """Whether a lane is among those of the summary; a run that is being extended has rows of others."""
+        return job in self._jobs
+
+    @cached_property
+    def _jobs(self) -> set[Job]:
+        return {Job.of_row(lane) for lane in self.lanes}
 
     @property
     def stores_trajectories(self) -> bool:

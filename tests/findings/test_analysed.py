@@ -128,3 +128,26 @@ def test_texts_of_one_digest_are_one_text_wherever_they_were_crammed(run, tmp_pa
     assert Findings([source, other.source()]).document()["surprisal"]["texts"] == 2
     unknown = dataclasses.replace(other.source(), settings={})  # as an older run recorded none
     assert Findings([source, unknown]).document()["surprisal"]["texts"] == 3
+
+
+def test_lanes_that_the_summary_lacks_are_left_out(run):
+    """As while a finished run is being extended."""
+    source = dataclasses.replace(run.source(), lanes=run.source().lanes[:3])
+    found = Findings([source])
+    jobs = [(lane["sample_id"], lane["learning_rate"], lane["seed"]) for lane in found.lanes]
+    assert jobs == JOBS[:3]
+    assert [len(rows) for rows in found.rows.values()] == [3, 3, 3]
+    assert [dataclasses.astuple(lane.job) for lane in source.each_lane()] == JOBS[:3]
+
+
+def test_lanes_come_one_by_one_with_all_that_analyses_need(run):
+    one = next(run.source().each_lane())
+    rows = lane(*JOBS[0])
+    assert one.points_SxKxD.shape == (7, *SHAPE)
+    np.testing.assert_array_equal(one.start_KxD, rows[0]["initialization_embedding"])
+    assert one.target_T.tolist() == rows[0]["target_ids"]
+    for name, column in (("prefix_S", "stage_seq_len"), ("steps_S", "steps"), ("exact_S", "exact")):
+        assert getattr(one, name).tolist() == [row[column] for row in rows]
+    assert one.gain_S.tolist() == [row["information_gain_bits"] for row in rows]
+    assert one.exact().prefix_S.tolist() == [1, 2, 3, 4, 5, 6]
+    assert one.exact().points_SxKxD.shape == (6, *SHAPE)
