@@ -66,11 +66,12 @@ def run(command: Command) -> None:
     if out is not None:
         # Standard output may be piped into a program that reads CSV or JSON.
         target = sys.stdout if command.format == "table" else sys.stderr
-        print("\n".join(["", *_figures(found, out), f"analysis  {out / 'analysis.json'}"]), file=target)
+        print("\n".join(["", *_files(found, out), f"analysis  {out / 'analysis.json'}"]), file=target)
 
 
-def _figures(found: "Findings", out: Path) -> list[str]:
-    """Draws all figures; returns a line for each."""
+def _files(found: "Findings", out: Path) -> list[str]:
+    """Draws all figures and writes the other files; returns a line for each."""
+    from jaxcram.results import disk
 
     def line(name: str) -> str:
         def draw() -> "Figure":
@@ -78,4 +79,8 @@ def _figures(found: "Findings", out: Path) -> list[str]:
 
         return f"figure    {drawing.keep(out, name, draw)}"
 
-    return [line(name) for name in found.drawn()]
+    lines = [line(name) for name in found.drawn()]
+    for name, content in found.files().items():
+        disk.replace(out / name, content)
+        lines.append(f"file      {out / name}")
+    return lines

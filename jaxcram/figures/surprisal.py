@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -33,7 +34,8 @@ def surprisal_figure(columns: Sequence[Column], *, title: str = "") -> Figure:
                 for name in ("surprisal", "cost")
             )
             color, marker = style["color"], style["marker"]
-            left.plot(surprisal, cost, marker, color=color, alpha=0.35, markersize=3.5, markeredgewidth=0)
+            dots: dict[str, Any] = {"alpha": 0.35, "markersize": 3.5, "markeredgewidth": 0}
+            left.plot(surprisal, cost, marker, color=color, rasterized=True, **dots)  # tens of thousands
             left.plot(*medians(surprisal, cost), **style, zorder=3)
             values = [row["spearman"] for row in column.rows if row["spearman"] is not None]
             _draw_lanes(right, number, values, column, color, marker)

@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxcram.analysis.basis import Basis
 from jaxcram.errors import UserError
+from jaxcram.findings import registry
 from jaxcram.findings.findings import Findings
 from jaxcram.findings.source import Lane, Source
 
@@ -46,12 +47,12 @@ class Analysed(abc.ABC):
         return pd.DataFrame(rows).drop(columns=["run", "variant"], errors="ignore")
 
     def figure(self, name: str) -> Figure:
-        """The figure of an analysis by its name, such as "surprisal" or "capacity".
+        """A figure of an analysis by its name, such as "surprisal" or "capacity".
 
         Raises:
-            UserError: there is no such analysis, it has no figure, or as `source`.
+            UserError: there is no such figure, or as `source`.
         """
-        return Findings([self.source()], [name]).figure(name)
+        return Findings([self.source()], [registry.drawing(name).name]).figure(name)
 
     def trajectory(
         self,

@@ -30,4 +30,4 @@ def _figure(columns: Sequence[Column]) -> Figure:
     return capacity_figure(columns)
 
 
-CAPACITY = Analysis("capacity", _rows, _summary, report.capacity_lines, _figure)
+CAPACITY = Analysis("capacity", _rows, _summary, report.capacity_lines, {"capacity": _figure})

@@ -81,9 +81,7 @@ class Findings:
         for analysis in self.analyses:
             for row in self.rows[analysis.name] if analysis.by_lane else ():
                 key = (row["run"], *(row[name] for name in JOB_COLUMNS))
-                merged.setdefault(key, {}).update(
-                    (name, value) for name, value in row.items() if _is_plain(value)
-                )
+                _merge(merged.setdefault(key, {}), row)
         return list(merged.values())
 
     def columns(self, name: str) -> list[Column]:
@@ -175,19 +173,26 @@ class Findings:
         return header
 
     def drawn(self) -> list[str]:
-        """The names of the analyses that have a figure."""
-        return [analysis.name for analysis in self.analyses if analysis.figure is not None]
+        """The names of the figures."""
+        return [name for analysis in self.analyses for name in analysis.figures]
 
     def figure(self, name: str) -> Figure:
-        """The figure of an analysis.
+        """A figure by its name.
 
         Raises:
-            UserError: it has none, or is not among these.
+            UserError: none of these analyses has it.
         """
-        analysis = self._analysis(name)
-        if analysis.figure is None:
-            raise UserError(f"{name}: this analysis has no figure; choose from {', '.join(self.drawn())}")
-        return analysis.figure(self.columns(name))
+        analysis = registry.drawing(name)
+        return analysis.figures[name](self.columns(analysis.name))
+
+    def files(self) -> dict[str, bytes]:
+        """Other files of the analyses, such as animations: contents by name."""
+        return {
+            name: content
+            for analysis in self.analyses
+            if analysis.files is not None
+            for name, content in analysis.files(self.columns(analysis.name)).items()
+        }
 
     def _analysis(self, name: str) -> Analysis:
         known = {analysis.name: analysis for analysis in self.analyses}
@@ -214,8 +219,13 @@ def _is_of(row: Mapping[str, Any], place: _Place) -> bool:
     return row["run"] == place.run and place.learning_rate in (None, row.get("learning_rate"))
 
 
-def _is_plain(value: Any) -> bool:
-    return not isinstance(value, list | tuple) and not getattr(value, "ndim", 0)
+def _merge(into: dict[str, Any], row: Mapping[str, Any]) -> None:
+    """Adds values that are no arrays, lists or tuples; several analyses may add to one `as_published`."""
+    for name, value in row.items():
+        if isinstance(value, Mapping):
+            _merge(into.setdefault(name, {}), value)
+        elif not isinstance(value, list | tuple) and not getattr(value, "ndim", 0):
+            into[name] = value
 
 
 def _flat(row: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

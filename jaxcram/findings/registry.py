@@ -23,3 +23,15 @@ def chosen(names: Sequence[str] = ()) -> list[Analysis]:
     if unknown := [name for name in names if name not in known]:
         raise UserError(f"analyses: {unknown[0]!r} is unknown; choose from {', '.join(known)}")
     return [one for one in ANALYSES if (one.name in names if names else one.default)]
+
+
+def drawing(figure: str) -> Analysis:
+    """The analysis that has a figure of a name.
+
+    Raises:
+        UserError: none has.
+    """
+    known = {name: analysis for analysis in ANALYSES for name in analysis.figures}
+    if figure not in known:
+        raise UserError(f"there is no figure {figure!r}; choose from {', '.join(known)}")
+    return known[figure]

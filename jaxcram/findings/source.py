@@ -30,6 +30,7 @@ class Lane(NamedTuple):
         start_KxD: the initial embedding, float32.
         target_T: the target's tokens.
         gain_S: information gain in bits.
+        bucket_Sx2: the shape of the passes that measured each stage, (padded tokens, lanes).
     """
 
     job: Job
@@ -40,6 +41,7 @@ class Lane(NamedTuple):
     start_KxD: np.ndarray
     target_T: np.ndarray
     gain_S: np.ndarray
+    bucket_Sx2: np.ndarray
 
     @classmethod
     def of_table(cls, job: Job, table: pa.Table) -> Lane:
@@ -59,6 +61,7 @@ class Lane(NamedTuple):
             stack_embeddings(table["initialization_embedding"])[0],
             np.asarray(table["target_ids"][0].as_py(), np.int32),
             table["information_gain_bits"].to_numpy(),
+            np.column_stack([table[name].to_numpy() for name in ("bucket_tokens", "bucket_lanes")]),
         )
 
     def exact(self) -> Lane:

@@ -52,4 +52,4 @@ def _figure(columns: Sequence[Column]) -> Figure:
     return surprisal_figure(columns)
 
 
-SURPRISAL = Analysis("surprisal", _rows, _summary, report.surprisal_lines, _figure)
+SURPRISAL = Analysis("surprisal", _rows, _summary, report.surprisal_lines, {"surprisal": _figure})

@@ -74,9 +74,7 @@ def test_embeddings_that_were_not_kept_are_missed(tmp_path):
 
 def test_a_figure_has_a_name_of_an_analysis(run):
     assert run.figure("capacity").axes[0].get_xlabel().startswith("surprisal of the horizon")
-    with pytest.raises(UserError, match="trajectory: this analysis has no figure; choose from"):
-        run.figure("trajectory")
-    with pytest.raises(UserError, match="'walks' is unknown; choose from trajectory, surprisal, capacity"):
+    with pytest.raises(UserError, match="there is no figure 'walks'; choose from surprisal, capacity"):
         run.figure("walks")
 
 
@@ -103,6 +101,7 @@ def test_an_analysis_of_whole_runs_has_a_column_a_run(run, tmp_path, monkeypatch
         lambda source: [{"sample_id": 0, "apart": len(source.lanes)}],
         lambda rows: {"apart": sum(row["apart"] for row in rows)},
         lambda summary: [("apart", str(summary["apart"]))],
+        files=lambda columns: {"apart.txt": columns[1].label.encode()},
         by_lane=False,
     )
     monkeypatch.setattr(registry, "ANALYSES", (*registry.ANALYSES, spread))
@@ -120,6 +119,7 @@ def test_an_analysis_of_whole_runs_has_a_column_a_run(run, tmp_path, monkeypatch
     whole = [column for column in document["columns"] if column["learning_rate"] is None]
     assert [column["spread"] for column in whole] == [{"apart": 8}, {"apart": 2}]
     assert "apart" not in document["lanes"][0]
+    assert found.files() == {"apart.txt": b"tiny, two"}
 
 
 def test_texts_of_one_digest_are_one_text_wherever_they_were_crammed(run, tmp_path):
@@ -149,5 +149,6 @@ def test_lanes_come_one_by_one_with_all_that_analyses_need(run):
     for name, column in (("prefix_S", "stage_seq_len"), ("steps_S", "steps"), ("exact_S", "exact")):
         assert getattr(one, name).tolist() == [row[column] for row in rows]
     assert one.gain_S.tolist() == [row["information_gain_bits"] for row in rows]
+    assert one.bucket_Sx2.tolist() == [[10, 1]] * 7
     assert one.exact().prefix_S.tolist() == [1, 2, 3, 4, 5, 6]
     assert one.exact().points_SxKxD.shape == (6, *SHAPE)
