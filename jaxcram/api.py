@@ -16,6 +16,8 @@ from jaxcram.experiments.evaluation import Evaluation, evaluate, load_evaluation
 from jaxcram.experiments.knockout import Knockout, knockout, load_knockout
 from jaxcram.experiments.reconstruction import Reconstructions, load_reconstructions, reconstruct
 from jaxcram.experiments.subjects import crams_of
+from jaxcram.interchange.exporting import export_run
+from jaxcram.interchange.importing import Imported, import_run
 from jaxcram.loading import BUNDLED, Model, load_model
 from jaxcram.options import TEXT_OPTIONS, CramOptions, shows_options
 from jaxcram.predictions import generate, logits
@@ -30,6 +32,7 @@ __all__ = [
     "DECODERS",
     "Decoded",
     "Evaluation",
+    "Imported",
     "Knockout",
     "Model",
     "Reconstructions",
@@ -38,7 +41,9 @@ __all__ = [
     "crams_of",
     "decode",
     "evaluate",
+    "export_run",
     "generate",
+    "import_run",
     "knockout",
     "load_evaluation",
     "load_knockout",

@@ -32,6 +32,7 @@ MAY_IMPORT = {
     "report": {"cram", "errors", "results"},
     "loading": {"devices", "errors", "models", "results", "text"},
     "runs": {"cram", "devices", "errors", "loading", "report", "results", "text"},
+    "interchange": {"cram", "errors", "hub", "loading", "results", "runs", "text"},
     "predictions": {"decode", "devices", "errors", "evaluate", "forward", "loading"},
     "cramming": {"cram", "devices", "errors", "loading", "report", "results", "runs", "text"},
     "experiments": {
@@ -50,8 +51,8 @@ MAY_IMPORT = {
         *("runs", "text"),
     },
     "api": {
-        *("cram", "cramming", "devices", "errors", "experiments", "loading", "options", "predictions"),
-        *("report", "results", "runs", "text"),
+        *("cram", "cramming", "devices", "errors", "experiments", "interchange", "loading", "options"),
+        *("predictions", "report", "results", "runs", "text"),
     },
     "cli": {
         *("analysis", "api", "cram", "devices", "documents", "errors", "evaluate", "experiments", "figures"),
@@ -62,7 +63,7 @@ MAY_IMPORT = {
 # Other people's packages that only these modules may import.
 ONLY = {
     "absl": {"cli.flags"},
-    "datasets": {"text.tables"},
+    "datasets": {"interchange.saved", "text.tables"},
     "lm_eval": {"evaluate.lm_eval"},
     "matplotlib": {
         *("cli.drawing", "cli.evaluate", "cli.knockout", "cli.reconstruct", "cli.show"),  # for type checking
@@ -72,6 +73,7 @@ ONLY = {
     "pyarrow": {
         *("analysis.surprisal", "cram.rows", "experiments.evaluation", "experiments.knockout"),
         *("experiments.reconstruction", "figures.curves", "figures.run", "results.reading"),
+        *("interchange.importing", "interchange.published", "interchange.saved"),
         *("results.schema", "results.shards", "results.table", "runs", "text.characters", "text.readers"),
     },
     "orbax": {"results.checkpoint"},
