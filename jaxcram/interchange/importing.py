@@ -28,7 +28,9 @@ from jaxcram.text.tokens import Tokenizer
 
 IMPORTED = "imported"  # the setting that only such runs have, so that no start of cram takes one up
 _LIGHT = [name for name in published.EXPORTED.names if not name.endswith("embedding")]
-_NEEDED = ("stage_index", "stage_seq_len", "num_input_tokens", "final_convergence", "steps_taken")
+_NUMBERS = ("stage_index", "stage_seq_len", "num_input_tokens", "final_convergence", "steps_taken")
+_WORDS = ("text", "dtype", "model_checkpoint")
+_DTYPES = {"bf16": "bfloat16", "fp32": "float32"}  # as other programs write them
 _CONSTANTS = ["model_checkpoint", "dtype", "num_compression_tokens", "hidden_size"]
 _SAME = [name for name in published.SAME if not name.endswith("embedding")]
 _NOTHING_MEASURED = {"wall_s": 0, "compile_s": 0, "compile_saved_s": 0, "passes": 0, "useful_share": None}
@@ -133,7 +135,12 @@ def _jobs(
     if "learning_rate" not in columns and learning_rate is None:
         raise UserError(f"{where}: its rows do not tell the learning rate; give learning_rate, such as 0.1")
     of_rows = {"learning_rate": learning_rate, "seed": seed}
-    found = saved.read(where, rows, columns).group_by(columns).aggregate([]).to_pylist()
+    found = (
+        published.conformed(where, saved.read(where, rows, columns))
+        .group_by(columns)
+        .aggregate([])
+        .to_pylist()
+    )
     if any(None in row.values() for row in found):
         raise UserError(f"{where}: rows without {' or '.join(columns)}; get it again")
     for job, row in sorted((Job.of_row(of_rows | row), row) for row in found):
@@ -143,16 +150,18 @@ def _jobs(
 
 def _own_rows(where: str, rows: pa.dataset.Dataset, filter: pc.Expression, job: Job) -> tuple[pa.Table, int]:
     """The rows of a lane by stage, without embeddings, and how many more its batch wrote after its end."""
-    columns = [name for name in _LIGHT if name in rows.schema.names]
-    table = saved.read(where, rows, columns, filter).sort_by("stage_index")
-    if empty := [name for name in _NEEDED if table[name].null_count]:
+    table = _stages(where, rows, filter, _LIGHT)
+    empty = [name for name in (*_NUMBERS, *_WORDS) if table[name].null_count]
+    if saved.count(where, rows, filter & pc.field("embedding").is_null()):
+        empty.append("embedding")
+    if empty:
         raise UserError(f"{where}: sample {job.sample_id} has rows without {empty[0]}; get it again")
-    column = {name: table[name].to_numpy() for name in _NEEDED}
+    column = {name: table[name].to_numpy() for name in _NUMBERS}
     count = len(table)
     if not published.is_exported(rows.schema.names):
         failed = np.flatnonzero(column["final_convergence"] != 1)
         beyond = np.flatnonzero(column["num_input_tokens"] != column["stage_seq_len"])
-        count = min([count, *(failed[:1] + 1), *beyond[:1]])
+        count = int(min([count, *(failed[:1] + 1), *beyond[:1]]))
     lengths, steps = column["stage_seq_len"][:count], column["steps_taken"][:count]
     if (
         not count
@@ -165,6 +174,12 @@ def _own_rows(where: str, rows: pa.dataset.Dataset, filter: pc.Expression, job: 
             "rows of progressive cramming, all of them once"
         )
     return table.slice(0, count), len(table) - count
+
+
+def _stages(where: str, rows: pa.dataset.Dataset, filter: pc.Expression, columns: Sequence[str]) -> pa.Table:
+    """The rows of a lane in order of their stages, with those of some columns that they have."""
+    present = [name for name in columns if name in rows.schema.names]
+    return published.conformed(where, saved.read(where, rows, present, filter)).sort_by("stage_index")
 
 
 def _target(
@@ -210,7 +225,7 @@ def _settings(
     targets = {job.sample_id: (lane.text, np.asarray(lane.tokens)) for job, lane in lanes.items()}
     return {
         "model": recorded(model or of_run["model_checkpoint"]),
-        "dtype": of_run["dtype"],
+        "dtype": _DTYPES.get(of_run["dtype"], of_run["dtype"]),
         "mode": "progressive",
         "num_memory": of_run["num_compression_tokens"],
         "trajectory": "all",
@@ -245,16 +260,13 @@ def _write(out: str, settings: Mapping[str, Any], lanes: Mapping[Job, _Lane]) ->
 
 def _rows(job: Job, lane: _Lane) -> list[Row]:
     """The rows of a lane as a run has them."""
-    columns = [name for name in published.EXPORTED.names if name in lane.rows.schema.names]
-    table = saved.read(lane.where, lane.rows, columns, lane.filter).sort_by("stage_index")
+    table = _stages(lane.where, lane.rows, lane.filter, published.EXPORTED.names)
     table = table.slice(0, len(lane.light))
-    if published.is_exported(columns):
+    if published.is_exported(table.column_names):
         return ROWS.rows(published.to_lane(table))
     single = pa.list_(pa.list_(pa.float32()))
     points = stack_embeddings(table["embedding"].cast(single))
     start = stack_embeddings(table["initialization_embedding"].slice(0, 1).cast(single))[0]
-    if len(points) < len(table):
-        raise UserError(f"{lane.where}: sample {job.sample_id} has rows without embedding; get it again")
     rows = lane.light.select(_SAME).to_pylist()
     steps = np.diff(lane.light["steps_taken"].to_numpy(), prepend=0).tolist()
     exact = [row["final_convergence"] == 1 for row in rows]

@@ -63,6 +63,25 @@ def require_columns(where: str, names: Sequence[str]) -> None:
         )
 
 
+def conformed(where: str, table: pa.Table) -> pa.Table:
+    """Rows with the types of `EXPORTED`, whatever layout or precision they are stored in.
+
+    Raises:
+        UserError: a column holds something else.
+    """
+    fields = [EXPORTED.field(name) for name in table.column_names]
+    try:
+        return table.cast(pa.schema(fields))
+    except (pa.ArrowException, ValueError) as error:
+        wrong = next(
+            (field for field in fields if table.schema.field(field.name).type != field.type), fields[0]
+        )
+        raise UserError(
+            f"{where}: column {wrong.name} holds {table.schema.field(wrong.name).type}, not {wrong.type}; "
+            "give a data set of published trajectories"
+        ) from error
+
+
 def is_exported(names: Sequence[str]) -> bool:
     """Whether rows with these columns were exported by jaxcram, so that `to_lane` restores them."""
     return set(_OF_TARGET.values()) | set(_OWN) <= set(names)

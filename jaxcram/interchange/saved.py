@@ -55,10 +55,14 @@ def read(
     Raises:
         UserError: the data set is damaged.
     """
-    try:
+    with _readable(where):
         return rows.to_table(columns=columns, filter=filter)
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{where}: cannot be read ({first_line(error)}); get it again") from error
+
+
+def count(where: str, rows: pa.dataset.Dataset, filter: pa.compute.Expression) -> int:
+    """How many rows of a data set are as a filter says; raises as `read`."""
+    with _readable(where):
+        return int(rows.count_rows(filter=filter))
 
 
 class Saving:
@@ -100,6 +104,15 @@ class Saving:
             self._file.close()
             Dataset.from_file(str(self._rows)).save_to_disk(self.folder)
             self._rows.unlink()
+
+
+@contextlib.contextmanager
+def _readable(where: str) -> Iterator[None]:
+    """Raises what Arrow raises in the block as a UserError."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{where}: cannot be read ({first_line(error)}); get it again") from error
 
 
 def _saved(path: Path, split: str) -> list[Path]:
