@@ -16,6 +16,7 @@ from jaxcram.text.characters import first_line
 
 STATE = "state.json"  # in every folder that `Dataset.save_to_disk` writes
 DICT = "dataset_dict.json"  # in one that `DatasetDict.save_to_disk` writes
+_FEW = {"batch_size": 1024, "batch_readahead": 2, "fragment_readahead": 1}  # how much of Parquet at once
 
 
 def open_all(source: str, split: str) -> list[tuple[str, pa.dataset.Dataset]]:
@@ -56,7 +57,7 @@ def read(
         UserError: the data set is damaged.
     """
     with _readable(where):
-        return rows.to_table(columns=columns, filter=filter)
+        return rows.to_table(columns=columns, filter=filter, **_FEW)
 
 
 def count(where: str, rows: pa.dataset.Dataset, filter: pa.compute.Expression) -> int:
