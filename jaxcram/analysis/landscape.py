@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from jaxcram.analysis import interval
 from jaxcram.analysis.accuracy import BATCH_TOKENS, accuracies
 from jaxcram.analysis.basis import Basis
 from jaxcram.models.decoder import Decoder
@@ -168,15 +169,11 @@ def summarise(lanes: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
         known = [(position, np.log10(share)) for position, share in zip(x, y, strict=True) if share > 0]
         if len(known) > 1:
             slopes.append(float(stats.linregress(*zip(*known, strict=True)).slope))
-    several = len(slopes) > 1 and np.ptp(slopes) > 0
-    interval = (
-        stats.t.interval(0.95, len(slopes) - 1, np.mean(slopes), stats.sem(slopes)) if several else None
-    )
     return {
         "lanes": len(lanes),
         "position": list(grid),
         "basin_share": shares_LxP.mean(axis=0).tolist(),
         "std": shares_LxP.std(axis=0, ddof=1).tolist() if len(lanes) > 1 else None,
         "decades": float(np.mean(slopes)) if slopes else None,
-        "interval": None if interval is None else [float(end) for end in interval],
+        "interval": interval.of_mean(slopes),
     }
