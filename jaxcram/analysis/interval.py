@@ -9,7 +9,7 @@ from scipy import stats
 
 
 def of_mean(values: Sequence[float]) -> list[float] | None:
-    """The 95% interval of the mean of independent values, [low, high], by Student's t; None for one or none."""
+    """The 95% interval [low, high] of the mean of independent values, by Student's t; None for one value."""
     if len(values) < 2:
         return None
     mean, error = float(np.mean(values)), float(stats.sem(values))

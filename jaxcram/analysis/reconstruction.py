@@ -38,10 +38,11 @@ def measure(
         shape: padded tokens and lanes per device of the passes that measured it (see `decode.verify`).
 
     Returns:
-        Each row has the number of `components`; `pca99`, how many have 99% of the variance; `variance`, the
-        share that these have, 0 to 1; `distance` from the embedding, over that of the mean; and `tf_accuracy`
-        and `tf_wrong`, indices of the wrong tokens, teacher-forced; `exact_accuracy` and `exact_wrong` of
-        greedy decoding. Token 0 is read from the embedding alone, so it is wrong in both or in neither.
+        Each row has the number of `components`; `pca99`, how many have 99% of the variance; the `tokens` of
+        the prefix; `variance`, the share that these components have, 0 to 1; `distance` from the embedding,
+        over that of the mean; and `tf_accuracy` and `tf_wrong`, the indices of wrong tokens, teacher-forced;
+        `exact_accuracy` and `exact_wrong` of greedy decoding. Token 0 is read from the embedding alone, so it
+        is wrong in both or in neither.
     """
     basis = Basis.of(points_RxKxD)
     pca99, total = basis.count(), basis.rank
@@ -54,16 +55,12 @@ def measure(
     rows = []
     for count, tokens in zip(tried, decoded, strict=True):
         left = np.linalg.norm(last_C[count:]) / np.linalg.norm(last_C) if count < total else 0.0
-        row = {
-            "components": count,
-            "pca99": pca99,
-            "variance": float(explained[count]),
-            "distance": float(left),
-        }
+        row: dict[str, Any] = {"components": count, "pca99": pca99, "tokens": len(target_T)}
+        row |= {"variance": float(explained[count]), "distance": float(left)}
         for name, form in _DECODERS.items():
             wrong = np.flatnonzero(tokens[form] != target_T)
             row |= {f"{name}_accuracy": 1 - len(wrong) / len(target_T), f"{name}_wrong": wrong.tolist()}
-        rows.append(row | {"tokens": len(target_T)})
+        rows.append(row)
     return rows
 
 
