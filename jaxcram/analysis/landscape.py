@@ -12,7 +12,7 @@ Tarasov et al. 2026 do the same with all stages, the failed last one included.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -146,34 +146,40 @@ def rows(landscape: Landscape, threshold: float = THRESHOLD) -> list[dict[str, A
     ]
 
 
-def summarise(lanes: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+def summarise(
+    lanes: Sequence[Sequence[Mapping[str, Any]]], texts: Sequence[Hashable] | None = None
+) -> dict[str, Any]:
     """Basin shares of several lanes along their trajectories.
 
     Args:
         lanes: the `rows` of each; at least one.
+        texts: what each is of (see `jaxcram.analysis.interval.of_mean`).
 
     Returns:
         `lanes`, their number; `position`, those of the lane with most rows; `basin_share` and `std` there,
         mean and standard deviation over lanes, interpolated linearly, as the published curves are; `decades`,
         the mean over lanes of the slope of log10(basin share) against position (-2 is a fall by two orders of
         magnitude from the first stage to the last), which leaves out stages without a basin; and `interval`,
-        its 95% interval by Student's t. `decades` is None if no lane has two stages with a basin; `std` and
-        `interval` are None for one lane.
+        its 95% interval. `std` is None for one lane, `interval` for one text, and `decades` if no lane has
+        two stages with a basin.
     """
     places = [[row["position"] for row in lane] for lane in lanes]
     grid = max(places, key=len)
     shares = [[row["basin_share"] for row in lane] for lane in lanes]
     shares_LxP = np.array([np.interp(grid, x, y) for x, y in zip(places, shares, strict=True)])
-    slopes = []
-    for x, y in zip(places, shares, strict=True):
-        known = [(position, np.log10(share)) for position, share in zip(x, y, strict=True) if share > 0]
-        if len(known) > 1:
-            slopes.append(float(stats.linregress(*zip(*known, strict=True)).slope))
+    slopes = {i: slope for i, lane in enumerate(lanes) if (slope := _decades(lane)) is not None}
+    of_texts = None if texts is None else [texts[i] for i in slopes]
     return {
         "lanes": len(lanes),
         "position": list(grid),
         "basin_share": shares_LxP.mean(axis=0).tolist(),
         "std": shares_LxP.std(axis=0, ddof=1).tolist() if len(lanes) > 1 else None,
-        "decades": float(np.mean(slopes)) if slopes else None,
-        "interval": interval.of_mean(slopes),
+        "decades": float(np.mean(list(slopes.values()))) if slopes else None,
+        "interval": interval.of_mean(list(slopes.values()), of_texts),
     }
+
+
+def _decades(lane: Sequence[Mapping[str, Any]]) -> float | None:
+    """The slope of log10(basin share) against position; None without two stages that have a basin."""
+    known = [(row["position"], np.log10(row["basin_share"])) for row in lane if row["basin_share"] > 0]
+    return float(stats.linregress(*zip(*known, strict=True)).slope) if len(known) > 1 else None

@@ -6,7 +6,7 @@ components. With all of them it is the embedding itself, to the bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,11 +64,14 @@ def measure(
     return rows
 
 
-def summarise(lanes: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+def summarise(
+    lanes: Sequence[Sequence[Mapping[str, Any]]], texts: Sequence[Hashable] | None = None
+) -> dict[str, Any]:
     """Reconstructions of several lanes.
 
     Args:
         lanes: the rows that `measure` has of each, at least one lane.
+        texts: what each is of (see `jaxcram.analysis.interval.of_mean`).
 
     Returns:
         `lanes`, their number. `curve`: by number of `components`, means over lanes of `tf_accuracy`,
@@ -78,7 +81,7 @@ def summarise(lanes: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
         wrong there, over those that have it; and `error_position`, the mean of (index + 0.5) / tokens over
         wrong tokens, teacher-forced: 0.5 if they are spread evenly, None if there are none. `nearly`: the
         mean number of components from which on teacher-forced `accuracy` stays at least 0.98, with its
-        `interval`. Intervals are None for one lane.
+        `interval`. Intervals are None for one text.
     """
     most = max(lane[-1]["components"] for lane in lanes)
     at_99 = [_at(lane, lane[0]["pca99"]) for lane in lanes]
@@ -89,14 +92,14 @@ def summarise(lanes: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
         "curve": [_means(at(lanes, count), count) for count in counts(most, most)],
         "pca99": {
             **_means(at_99, float(np.mean([row["components"] for row in at_99]))),
-            **{f"{name}_interval": interval.of_mean(of(at_99)) for name, of in _MEASURES.items()},
+            **{f"{name}_interval": interval.of_mean(of(at_99), texts) for name, of in _MEASURES.items()},
             **{f"{name}_mismatch": mismatch(at_99, name) for name in _DECODERS},
             "error_position": float(np.mean(errors)) if errors else None,
         },
         "nearly": {
             "accuracy": NEARLY,
             "components": float(np.mean(needed)),
-            "interval": interval.of_mean(needed),
+            "interval": interval.of_mean(needed, texts),
         },
     }
 

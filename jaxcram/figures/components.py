@@ -69,6 +69,7 @@ def _draw_accuracies(axes: Axes, summary: Mapping[str, Any], counts: Sequence[in
     axes.xaxis.set_major_locator(FixedLocator([tick for tick in _TICKS if tick <= max(counts[-1], 1)]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda count, _: f"{count:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlim(-0.3, 1.1 * max(counts[-1], 1))
     axes.set_ylim(-0.03, 1.03)
     axes.set_xlabel("principal components kept")
     axes.set_ylabel("share of the tokens, or of the lanes")

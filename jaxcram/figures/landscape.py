@@ -136,7 +136,11 @@ def _draw_stage(axes: Axes, around: Landscape, stage: Stage, index: int) -> Any:
     walk = around.walk_Rx2[: index + 1]
     axes.plot(*walk.T, color="black", linewidth=2.2)
     axes.plot(*walk.T, color="white", linewidth=1.0)
-    axes.plot(*walk[-1], "o", color="white", markeredgecolor="black", markersize=7)
+    for color, width in (
+        ("black", 2.6),
+        ("white", 1.0),
+    ):  # hollow: the basin may be a single point of the mesh
+        axes.plot(*walk[-1], "o", markersize=9, fillstyle="none", color=color, markeredgewidth=width)
     axes.set_xlim(around.x_X[0], around.x_X[-1])
     axes.set_ylim(around.y_Y[0], around.y_Y[-1])
     axes.grid(False)
