@@ -105,14 +105,14 @@ def measure(
         return None
     walk_Rx2, axes_2xKxD = basis.coordinates_SxC[:, :2], basis.directions_CxKxD[:2]
     x_X, y_Y = (_side(of_walk_R, grid) for of_walk_R in walk_Rx2.T)
-    mesh_Mx2 = np.stack(np.meshgrid(x_X, y_Y), axis=-1).reshape(-1, 2)
+    mesh_Px2 = np.stack(np.meshgrid(x_X, y_Y), axis=-1).reshape(-1, 2)
     stages = []
     for index in np.unique(np.linspace(0, len(points_RxKxD) - 1, grid.stages).astype(int)):
         own_KxD, tokens = points_RxKxD[index], int(lengths_R[index])
-        moved_MxKxD = np.tensordot(mesh_Mx2 - walk_Rx2[index], axes_2xKxD, axes=1) + own_KxD
+        moved_PxKxD = np.tensordot(mesh_Px2 - walk_Rx2[index], axes_2xKxD, axes=1) + own_KxD
         measured = accuracies(
             model,
-            np.concatenate([own_KxD[None], moved_MxKxD]),
+            np.concatenate([own_KxD[None], moved_PxKxD]),
             target_T[:tokens],
             batch_tokens=grid.batch_tokens,
         )
