@@ -75,7 +75,7 @@ ONLY = {
             "cli.show",
         ),  # for type checking
         *("findings.analysed", "findings.analysis", "findings.capacity", "findings.findings"),
-        "findings.surprisal",
+        *("findings.landscape", "findings.reconstruction", "findings.surprisal"),
         *("figures.capacity", "figures.components", "figures.landscape", "figures.surprisal"),
         *("figures.curves", "figures.evaluation", "figures.knockout", "figures.reconstruction"),
         *("figures.run", "figures.style"),

@@ -23,9 +23,7 @@ def test_components_are_eigenvectors_of_the_covariance(shape):
     count = min(len(points) - 1, flat.shape[1])
     np.testing.assert_allclose(basis.shares_C[:count], variances[:count] / variances.sum())
     directions = basis.directions_CxKxD.reshape(-1, flat.shape[1])
-    np.testing.assert_allclose(
-        np.abs(np.sum(directions[:count] * vectors[:count], axis=1)), 1.0, rtol=1e-6
-    )
+    np.testing.assert_allclose(np.abs(np.sum(directions[:count] * vectors[:count], axis=1)), 1.0, rtol=1e-6)
     np.testing.assert_allclose(basis.coordinates_SxC, (flat - flat.mean(axis=0)) @ directions.T, atol=1e-10)
     assert (basis.coordinates_SxC[-1] >= 0).all(), "directions are towards the last point"
     assert (basis.mean_KxD.shape, basis.rank) == (shape[1:], count)
