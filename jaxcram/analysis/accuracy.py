@@ -18,8 +18,8 @@ def correct(
     """Which tokens of a target are predicted correctly after each of many embeddings, bool [P, T].
 
     Teacher-forced; a tie counts as wrong. All passes have one shape, so thousands of points are one program,
-    and targets of one padded length share it. Where a margin is as small as rounding, this shape may decide
-    otherwise than the one in which an embedding was crammed.
+    which as many points on another target of the same padded length share. Where a margin is as small as
+    rounding, this shape may decide otherwise than the one in which an embedding was crammed.
 
     Args:
         model: the frozen decoder.
@@ -34,7 +34,9 @@ def correct(
     num_points, num_tokens = len(points_PxKxD), len(target_T)
     length = min(padded(num_tokens), max(num_tokens, model.config.max_positions - points_PxKxD.shape[1] + 1))
     places = mesh.places(mesh.of(model))
-    rows = max(1, batch_tokens // length // places) * places
+    most = max(1, batch_tokens // length // places) * places
+    passes = max(1, -(-num_points // most))
+    rows = max(1, -(-num_points // (passes * places))) * places  # so that no pass is half empty
     tokens_BxT = pad_tokens([target_T] * rows, rows, length)
     found = []  # on the device, so that the next pass is dispatched while one runs
     for start in range(0, num_points, rows):
