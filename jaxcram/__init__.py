@@ -50,11 +50,12 @@ Shapes are part of array names, as in `mem_BxKxD`:
     F  width of the MLP                V  vocabulary
     S  lanes of a chunk over all its devices; in models/ keys of attention; in evaluate/ texts or decisions
     I  items of a task                 E  endings of an item
-                                       C  conditions of a knockout, too
-    P  passes of a chunk, points of a curve
+                                       C  conditions of a knockout, principal components, too
+    P  passes of a chunk, points of a curve, of a mesh or of a line
+    X, Y  points of a mesh along either side
     U  unfinished lanes of a snapshot; unique values
     R  device groups or shards; rows (tokens) of a sweep; query heads per key head;
-       resamples of a bootstrap
+       resamples of a bootstrap; stages of a trajectory
 
 A lane is one optimisation: a text, a learning rate and a seed. A pass is one forward and backward pass over
 the B lanes of a bucket, and a bucket is a padded shape (T, B). A chunk is a loop of passes on the device. The

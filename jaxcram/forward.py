@@ -97,6 +97,11 @@ def token_fits(model: Decoder, mem_SxKxD: Array | None, tokens_SxT: Array) -> Fi
     return Fit(*_compared(model, (mem_SxKxD, tokens_SxT, None, None), mesh.of(model), Fit._fields))
 
 
+def tokens_right(model: Decoder, mem_SxKxD: Array, tokens_SxT: Array) -> jax.Array:
+    """The `correct` of `token_fits` alone: whether each token is the first of all, bool [S, T]."""
+    return _compared(model, (mem_SxKxD, tokens_SxT, None, None), mesh.of(model), ("correct",))[0]
+
+
 def token_margins(model: Decoder, mem_SxKxD: Array, tokens_SxT: Array) -> jax.Array:
     """The logit of every target token minus the largest other one, fp32 [S, T]; arguments as `token_nll`."""
     true_SxT, other_SxT = _compared(

@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "models": {"devices", "documents", "errors", "hub"},
     "forward": {"devices", "models"},
     "decode": {"devices", "forward", "models", "text"},
-    "analysis": {"decode", "forward", "models", "results"},
+    "analysis": {"decode", "devices", "forward", "models", "results", "text"},
     "figures": {"analysis"},
     "cram": {"analysis", "decode", "devices", "errors", "forward", "models", "results", "text"},
     "evaluate": {"cram", "decode", "devices", "documents", "errors", "forward", "models", "results", "text"},
@@ -77,8 +77,8 @@ ONLY = {
             "cli.show",
         ),  # for type checking
         *("findings.analysed", "findings.analysis", "findings.capacity", "findings.findings"),
-        "findings.surprisal",
-        *("figures.capacity", "figures.surprisal"),
+        *("findings.landscape", "findings.reconstruction", "findings.surprisal"),
+        *("figures.capacity", "figures.components", "figures.landscape", "figures.surprisal"),
         *("figures.curves", "figures.evaluation", "figures.knockout", "figures.reconstruction"),
         *("figures.run", "figures.style"),
     },
@@ -91,7 +91,10 @@ ONLY = {
     },
     "orbax": {"results.checkpoint"},
     "safetensors": {"models.port", "models.tensors"},
-    "scipy": {"analysis.capacity", "analysis.surprisal", "evaluate.attention"},
+    "scipy": {
+        *("analysis.capacity", "analysis.interval", "analysis.landscape", "analysis.surprisal"),
+        "evaluate.attention",
+    },
     "torch": set(),
     "transformers": set(),
 }

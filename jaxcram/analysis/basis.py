@@ -13,7 +13,7 @@ class Basis:
 
     Attributes:
         mean_KxD: of the points.
-        directions_CxKxD: the components, orthonormal over their K x D numbers.
+        directions_CxKxD: the components, orthonormal over their K x D numbers, each towards the last point.
         shares_C: of the variance; 0 where the points have none.
         coordinates_SxC: of the points, along the components.
     """
@@ -31,7 +31,18 @@ class Basis:
         left, values, right = np.linalg.svd((points - mean).reshape(len(points), -1), full_matrices=False)
         total = np.sum(values**2)
         shares = values**2 / total if total > 0 else np.zeros_like(values)
-        return cls(mean, right.reshape(-1, *mean.shape), shares, left * values)
+        coordinates = left * values
+        signs = np.where(coordinates[-1] < 0, -1.0, 1.0)
+        directions = (signs[:, None] * right).reshape(-1, *mean.shape)
+        return cls(mean, directions, shares, signs * coordinates)
+
+    @property
+    def rank(self) -> int:
+        """How many components have more variance than rounding makes."""
+        spread_C = np.linalg.norm(self.coordinates_SxC, axis=0)
+        points = np.sqrt(np.sum(spread_C**2) + len(self.coordinates_SxC) * np.sum(self.mean_KxD**2))
+        rounding = np.finfo(np.float64).eps * max(len(self.coordinates_SxC), self.mean_KxD.size)
+        return int(np.sum(spread_C > rounding * points))
 
     def count(self, share: float = 0.99) -> int:
         """The fewest components with a share of the variance; 0 where the points have none."""

@@ -12,7 +12,7 @@ import numpy as np
 from jaxcram.devices import mesh
 from jaxcram.forward import Conditions, Fit, token_fits, token_fits_under
 from jaxcram.models.decoder import Decoder, Knockout, OwnRowKnockout
-from jaxcram.text.tokens import pad_tokens
+from jaxcram.text.tokens import pad_tokens, padded
 
 BATCH_TOKENS = 2048  # of a pass, padding included
 _FEWEST_BATCHES = 8  # or a batch holds texts of very different lengths
@@ -32,8 +32,8 @@ def pack(
 ) -> Iterator[Batch]:
     """Yields batches that hold every text once: neighbours in length, the longest first.
 
-    A padded length is a multiple of an eighth of a power of two, and passes of one length have as many rows,
-    so there are few shapes; only the last pass is cut to what it holds.
+    Passes of one padded length have as many rows, so there are few shapes; only the last pass is cut to what
+    it holds.
 
     Args:
         lengths: tokens of each text.
@@ -52,11 +52,6 @@ def pack(
             rows = min(rows, _ceil(len(members), _ceil(-(-rows // _EIGHTH), places)))
         yield Batch(members, rows, length)
         start += len(members)
-
-
-def padded(length: int) -> int:
-    """The least padded length, which is not 0, that holds so many tokens."""
-    return _ceil(max(1, length), max(8, (1 << (length - 1).bit_length()) // 8))
 
 
 def _ceil(number: int, multiple: int) -> int:

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from jaxcram.errors import UserError
 from jaxcram.findings.analysis import Analysis
 from jaxcram.findings.capacity import CAPACITY
+from jaxcram.findings.landscape import LANDSCAPE
 from jaxcram.findings.lanes import TRAJECTORY
+from jaxcram.findings.reconstruction import RECONSTRUCTION
 from jaxcram.findings.surprisal import SURPRISAL
 
-ANALYSES: tuple[Analysis, ...] = (TRAJECTORY, SURPRISAL, CAPACITY)
+ANALYSES: tuple[Analysis, ...] = (TRAJECTORY, SURPRISAL, CAPACITY, RECONSTRUCTION, LANDSCAPE)
 
 
 def chosen(names: Sequence[str] = ()) -> list[Analysis]:

@@ -96,3 +96,37 @@ def capacity_lines(summary: Mapping[str, Any]) -> Lines:
         ("gain per token of horizon (bits)", number(line and line["slope"])),
         ("R\N{SUPERSCRIPT TWO} of gain against horizon", number(line and line["r2"])),
     ]
+
+
+def reconstruction_lines(summary: Mapping[str, Any]) -> Lines:
+    """What comes back of embeddings rebuilt from the components that have 99% of the variance."""
+    at_99, nearly = summary.get("pca99", {}), summary.get("nearly", {})
+    return [
+        ("components with 99%", number(at_99.get("components"), ".1f")),
+        *(
+            (label, _within(at_99.get(name), at_99.get(f"{name}_interval")))
+            for label, name in (
+                ("accuracy there, teacher-forced", "tf_accuracy"),
+                ("accuracy there, greedy", "exact_accuracy"),
+                ("token 0 wrong there (share of lanes)", "first_wrong"),
+            )
+        ),
+        ("components for accuracy 0.98", _within(nearly.get("components"), nearly.get("interval"), ".1f")),
+    ]
+
+
+def landscape_lines(summary: Mapping[str, Any]) -> Lines:
+    """The basins of the first and the last stage, and how they shrink."""
+    shares = summary.get("basin_share", [None])
+    decades = _within(summary.get("decades"), summary.get("interval"))
+    return [
+        ("basin of the first stage (share)", number(shares[0], ".4f")),
+        ("basin of the last stage (share)", number(shares[-1], ".4f")),
+        ("decades from first to last", decades),
+    ]
+
+
+def _within(value: float | None, interval: Sequence[float] | None, form: str = ".2f") -> str:
+    """A value with its interval, if it has one."""
+    ends = "" if interval is None else f" [{number(interval[0], form)}, {number(interval[1], form)}]"
+    return number(value, form) + ends

@@ -10,7 +10,7 @@ from jaxcram.errors import UserError
 from jaxcram.text.sources import Text, load_texts
 from jaxcram.text.tokenizer import Tokenizer, load_tokenizer
 
-__all__ = ["Sample", "Text", "Tokenizer", "load_texts", "load_tokenizer", "pad_tokens", "tokenize"]
+__all__ = ["Sample", "Text", "Tokenizer", "load_texts", "load_tokenizer", "pad_tokens", "padded", "tokenize"]
 
 _CHARACTERS = 1 << 18  # of a text that are tokenised, at least
 _CHARACTERS_A_TOKEN = 16  # upper bound for natural texts, on average
@@ -119,6 +119,15 @@ def _loss(text: Text, ids: Sequence[int], tokenizer: Tokenizer) -> str:
             "remove it, or use a model whose tokenizer knows its characters"
         )
     return f"sample {text.sample_id}" + (f" ({unknown} of {len(ids)} tokens unknown)" if unknown else "")
+
+
+def padded(length: int) -> int:
+    """The least padded length, which is not 0, that holds so many tokens.
+
+    It is a multiple of an eighth of a power of two, so that texts of any lengths have few shapes.
+    """
+    multiple = max(8, (1 << (length - 1).bit_length()) // 8)
+    return -(-max(1, length) // multiple) * multiple
 
 
 def pad_tokens(targets: Sequence[np.ndarray], rows: int, length: int) -> np.ndarray:

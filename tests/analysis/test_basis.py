@@ -7,20 +7,26 @@ from jaxcram.analysis.basis import Basis
 from jaxcram.analysis.trajectory import components
 
 
+def covariance_axes(points):
+    """Eigenvalues and eigenvectors (rows) of the covariance of flat points, the largest first."""
+    flat = np.asarray(points, np.float64).reshape(len(points), -1)
+    values, vectors = np.linalg.eigh(np.cov(flat, rowvar=False))
+    return values[::-1], vectors[:, ::-1].T
+
+
 @pytest.mark.parametrize("shape", [(30, 1, 6), (7, 2, 20)])
 def test_components_are_eigenvectors_of_the_covariance(shape):
     points = np.cumsum(np.random.default_rng(0).standard_normal(shape), axis=0).astype(np.float32)
     basis = Basis.of(points)
     flat = points.reshape(len(points), -1).astype(np.float64)
-    variances, vectors = np.linalg.eigh(np.cov(flat, rowvar=False))
+    variances, vectors = covariance_axes(points)
     count = min(len(points) - 1, flat.shape[1])
-    np.testing.assert_allclose(basis.shares_C[:count], variances[::-1][:count] / variances.sum())
+    np.testing.assert_allclose(basis.shares_C[:count], variances[:count] / variances.sum())
     directions = basis.directions_CxKxD.reshape(-1, flat.shape[1])
-    np.testing.assert_allclose(
-        np.abs(np.sum(directions[:count] * vectors.T[::-1][:count], axis=1)), 1.0, rtol=1e-6
-    )
+    np.testing.assert_allclose(np.abs(np.sum(directions[:count] * vectors[:count], axis=1)), 1.0, rtol=1e-6)
     np.testing.assert_allclose(basis.coordinates_SxC, (flat - flat.mean(axis=0)) @ directions.T, atol=1e-10)
-    assert basis.mean_KxD.shape == shape[1:]
+    assert (basis.coordinates_SxC[-1] >= 0).all(), "directions are towards the last point"
+    assert (basis.mean_KxD.shape, basis.rank) == (shape[1:], count)
     assert basis.count() == components(points)
     assert basis.count(0.5) == components(points, 0.5)
 
@@ -40,3 +46,12 @@ def test_points_that_are_all_the_same_have_no_variance():
     basis = Basis.of(np.full((4, 1, 3), 0.5))
     assert (basis.count(), basis.shares_C.tolist()) == (0, [0.0] * 3)
     assert repr(basis) == "Basis(4 points, 3 components; 0 have 99% of the variance)"
+
+
+def test_points_on_a_line_have_rank_one_wherever_they_are_and_points_that_are_the_same_none():
+    line = np.arange(5.0)[:, None, None] * np.array([[3.0, 4.0, 0.0]]) + 1000.1
+    basis = Basis.of(line[[0, 1, 1, 2, 3, 4]])
+    assert basis.rank == 1
+    np.testing.assert_allclose(basis.directions_CxKxD[0], [[0.6, 0.8, 0.0]], atol=1e-12)
+    np.testing.assert_allclose(np.diff(basis.coordinates_SxC[:, 0]), [5, 0, 5, 5, 5], atol=1e-9)
+    assert Basis.of(np.full((7, 1, 3), 0.1, np.float32)).rank == 0

@@ -163,10 +163,3 @@ def test_four_fifths_of_the_tokens_that_bundled_items_score_are_real(number, con
     batches = list(packing.pack(lengths * conditions, [b""] * len(lengths) * conditions))
     share = sum(lengths) * conditions / sum(batch.rows * batch.length for batch in batches)
     assert share >= 0.85
-
-
-@pytest.mark.parametrize(
-    ("length", "padded"), [(1, 8), (8, 8), (9, 16), (33, 40), (64, 64), (65, 80), (129, 160), (257, 320)]
-)
-def test_padded_lengths_are_eighths_of_a_power_of_two(length, padded):
-    assert packing.padded(length) == padded

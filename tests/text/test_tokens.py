@@ -8,7 +8,7 @@ import pytest
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers
 
-from jaxcram.text.tokens import Text, Tokenizer, load_tokenizer, tokenize
+from jaxcram.text.tokens import Text, Tokenizer, load_tokenizer, padded, tokenize
 from tests.text import test_tokenizer
 from tests.text.test_tokenizer import EOS, TRICKY, refusal
 
@@ -155,3 +155,10 @@ def test_importing_texts_and_results_loads_nothing_slow():
     modules = "jaxcram.text.tokens, jaxcram.results.directory"
     body = f"import sys, {modules}; print(sorted({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", body], capture_output=True, text=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("length", "expected"), [(1, 8), (8, 8), (9, 16), (33, 40), (64, 64), (65, 80), (129, 160), (257, 320)]
+)
+def test_padded_lengths_are_eighths_of_a_power_of_two(length, expected):
+    assert padded(length) == expected

@@ -1,0 +1,39 @@
+"""Intervals of means over lanes."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+from scipy import stats
+
+RESAMPLES = 9_999
+
+
+def of_mean(values: Sequence[float], texts: Sequence[Hashable] | None = None) -> list[float] | None:
+    """The 95% interval [low, high] of a mean over lanes, from percentiles of a bootstrap over texts.
+
+    Lanes of one text are not independent: they are resampled together.
+
+    Args:
+        values: of the lanes.
+        texts: what each lane is of; None if each is of a text of its own.
+
+    Returns:
+        None for fewer than two texts.
+    """
+    texts = range(len(values)) if texts is None else texts
+    places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+    if len(places) < 2:
+        return None
+    text_L = [places[text] for text in texts]
+    found = stats.bootstrap(
+        (np.bincount(text_L, values), np.bincount(text_L)),
+        lambda sums, counts, axis: sums.sum(axis) / counts.sum(axis),
+        n_resamples=RESAMPLES,
+        paired=True,
+        vectorized=True,
+        method="percentile",
+        random_state=np.random.default_rng(0),
+    )
+    return [float(end) for end in found.confidence_interval]
