@@ -86,7 +86,7 @@ ONLY = {
         *("analysis.capacity", "findings.source"),
         *("analysis.surprisal", "cram.rows", "experiments.evaluation", "experiments.knockout"),
         *("experiments.reconstruction", "figures.curves", "figures.run", "results.reading"),
-        *("interchange.importing", "interchange.published", "interchange.saved"),
+        *("interchange.exporting", "interchange.importing", "interchange.published", "interchange.saved"),
         *("results.schema", "results.shards", "results.table", "runs", "text.characters", "text.readers"),
     },
     "orbax": {"results.checkpoint"},

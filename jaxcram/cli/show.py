@@ -80,9 +80,10 @@ def present(run: "Run", *, per_text: bool = False, as_published: bool = False, c
         print(f"not finished: {ended} of {'?' if count is None else count} lanes have ended")
     tables = report.table(summary, per_text=per_text, as_published=as_published)
     print("\n".join([tables, *report.notes(summary, as_published=as_published)]))
-    if run.summary["lanes"]:
+    imported = "imported" in run.settings  # neither decoded nor timed
+    if run.summary["lanes"] and not imported:
         print("\n".join(["", *report.sample(run.summary)]))
-    if run.finished and "imported" not in run.settings:
+    if run.finished and not imported:
         print(f"\n{report.speed(run.summary)}")
     print()
     if run.summary["lanes"]:

@@ -8,6 +8,9 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
+
+from jaxcram.cram.rows import with_trajectory
 from jaxcram.errors import UserError
 from jaxcram.interchange import published
 from jaxcram.interchange.saved import Saving
@@ -15,7 +18,8 @@ from jaxcram.loading import tokenizer_of
 from jaxcram.results import disk, identity
 from jaxcram.results.paths import expanded
 from jaxcram.results.reading import load_lanes
-from jaxcram.results.table import Job
+from jaxcram.results.rows import ROWS
+from jaxcram.results.table import Job, stack_embeddings
 from jaxcram.runs import Run
 from jaxcram.text.tokens import Tokenizer
 
@@ -76,10 +80,22 @@ def export_run(
                 name = _experiment(job)
                 if name not in written:
                     written[name] = Saving(folder / name / FOLDER, published.EXPORTED)
-                written[name].write(published.from_lane(table, texts))
+                written[name].write(published.from_lane(_with_trajectory(table), texts))
         for saving in written.values():
             saving.finish()
     return [expanded(out) / name / FOLDER for name in sorted(written)]
+
+
+def _with_trajectory(table: pa.Table) -> pa.Table:
+    """The rows of a lane with the columns of its trajectory, which earlier versions did not write."""
+    if "trajectory_length" in table.column_names:
+        return table
+    exact = [{"exact": value} for value in table["exact"].to_pylist()]
+    rows = with_trajectory(exact, stack_embeddings(table["embedding"]))
+    for name in ("trajectory_length", "trajectory_components"):
+        values = pa.array([row[name] for row in rows], ROWS.schema.field(name).type)
+        table = table.append_column(name, values)
+    return table
 
 
 def _experiment(job: Job) -> str:

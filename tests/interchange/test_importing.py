@@ -249,6 +249,7 @@ def test_the_programs_say_where_and_what_was_left_out(source, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert printed.endswith("left out: 4 rows that a batch wrote after the end of a sample of it\n")
     assert "compilation" not in printed
+    assert "no example" not in printed
     assert main.main(["export", str(run), f"--out={out}"]) == 0
     assert capsys.readouterr().out == f"{out / 'lr0.5-seed0' / 'progressive_prefixes'}\n"
     assert main.main(["import", str(out), f"--out={tmp_path / 'again'}"]) == 0

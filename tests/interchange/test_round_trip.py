@@ -1,5 +1,8 @@
 """An export, imported again, has the rows of the run to the bit, and does what the run does."""
 
+import shutil
+
+import pyarrow.parquet as pq
 import pytest
 
 from jaxcram import api
@@ -37,6 +40,15 @@ def test_an_import_is_exported_as_the_run_was(imported, exported, tmp_path):
     for folder in api.export_run(imported.run, tmp_path / "again"):
         before = load_from_disk(exported / folder.relative_to(tmp_path / "again"))
         assert load_from_disk(folder).data.table.equals(before.data.table)
+
+
+def test_a_run_of_an_earlier_version_keeps_its_figures(run, tmp_path):
+    earlier = shutil.copytree(run.path, tmp_path / "earlier")
+    for shard in (earlier / "rows").iterdir():
+        columns = ["trajectory_length", "trajectory_components", "vector_norm", "relative_norm"]
+        pq.write_table(pq.read_table(shard).drop_columns(columns), shard)
+    api.export_run(earlier, tmp_path / "out")
+    assert api.import_run(tmp_path / "out", tmp_path / "run").run.as_published() == run.as_published()
 
 
 def test_no_start_of_cram_takes_an_import_up(imported, tiny_model):
