@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from jaxcram.cram.run import foreseen, plan_of
 from jaxcram.cram.settings import CramSettings
 from jaxcram.cramming import Prepared, begin, carry_out, in_tokens, prepare, read_texts
 from jaxcram.devices import configuration, processes
+from jaxcram.errors import UserError
 from jaxcram.experiments.evaluation import Evaluation, evaluate, load_evaluation
 from jaxcram.experiments.knockout import Knockout, knockout, load_knockout
 from jaxcram.experiments.reconstruction import Reconstructions, load_reconstructions, reconstruct
@@ -129,7 +131,7 @@ def outline(
     return "\n".join(report.outline(planned))
 
 
-def analyse(*runs: Run | str | Path, analyses: Sequence[str] = ()) -> Findings:
+def analyse(*runs: Run | str | Path, analyses: Sequence[str] = (), grid: int = 60) -> Findings:
     """Analyse one or several runs of progressive cramming, finished or not.
 
         found = api.analyse("runs/smollm2", "runs/gemma")
@@ -138,12 +140,16 @@ def analyse(*runs: Run | str | Path, analyses: Sequence[str] = ()) -> Findings:
     Args:
         runs: the runs or their directories; each learning rate of each is a column.
         analyses: names from `jaxcram.findings.registry`; none are all that take seconds.
+        grid: points of a landscape's mesh along each of its sides, 2 to 512; its time grows with their square.
 
     Raises:
-        UserError: a run of full cramming, the same run twice, an unknown analysis, or damaged rows.
+        UserError: a run of full cramming, the same run twice, an unknown analysis, a grid out of range, or
+            damaged rows.
     """
+    if not 2 <= grid <= 512:
+        raise UserError(f"grid={grid} should be from 2 to 512 points; the published landscapes have 60")
     loaded = [run if isinstance(run, Run) else load_run(run) for run in runs]
-    return Findings([run.source() for run in loaded], analyses)
+    return Findings([dataclasses.replace(run.source(), grid=grid) for run in loaded], analyses)
 
 
 def _prepare(

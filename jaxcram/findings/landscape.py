@@ -25,7 +25,7 @@ def _rows(source: Source) -> list[dict[str, Any]]:
         if not len(lane.points_SxKxD):
             continue
         points = lane.points_SxKxD, lane.prefix_S, lane.target_T
-        if found := landscape.measure(model, *points, landscape.Grid()):
+        if found := landscape.measure(model, *points, landscape.Grid(size=source.grid)):
             rows.append({**vars(lane.job), "basins": landscape.rows(found), "landscape": [found]})
     return rows
 

@@ -80,12 +80,14 @@ class Source:
         settings: as settings.json has them, with the defaults of those that it lacks.
         lanes: of its summary, each with `as_published` (see `jaxcram.cram.counted`).
         model_name: the model as the summary names it.
+        grid: points of a landscape's mesh along each of its sides.
     """
 
     path: Path
     settings: Mapping[str, Any]
     lanes: Sequence[Mapping[str, Any]]
     model_name: str
+    grid: int = 60
 
     def rows(self, columns: Sequence[str]) -> pa.Table:
         """Some columns of all rows; take no embeddings so.
