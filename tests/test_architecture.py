@@ -76,7 +76,7 @@ ONLY = {
     },
     "orbax": {"results.checkpoint"},
     "safetensors": {"models.port", "models.tensors"},
-    "scipy": {"analysis.surprisal", "evaluate.attention"},
+    "scipy": {"analysis.jumps", "analysis.surprisal", "analysis.walk", "evaluate.attention"},
     "torch": set(),
     "transformers": set(),
 }

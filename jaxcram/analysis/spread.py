@@ -1,0 +1,54 @@
+"""Means over lanes, and what else several analyses share."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Spread:
+    """Mean and sample standard deviation of the values that are known.
+
+    Attributes:
+        mean: None if none is known.
+        std: with n - 1; None for fewer than two.
+        count: values that are known.
+    """
+
+    mean: float | None
+    std: float | None
+    count: int
+
+    @classmethod
+    def of(cls, values: Iterable[float | None]) -> Spread:
+        """Of values, of which those that are None or not finite are left out."""
+        known = np.array([value for value in values if value is not None and math.isfinite(value)], float)
+        return cls(
+            float(known.mean()) if len(known) else None,
+            float(known.std(ddof=1)) if len(known) > 1 else None,
+            len(known),
+        )
+
+
+class Column(NamedTuple):
+    """What an analysis found about some lanes, as a column of a table or a colour of a figure.
+
+    Attributes:
+        label: model, variant and learning rate, as far as they tell columns apart.
+        rows: of the analysis.
+        summary: of these rows.
+    """
+
+    label: str
+    rows: list[dict[str, Any]]
+    summary: Mapping[str, Any]
+
+
+def finite(value: float | None) -> float | None:
+    """A number as JSON has it: None where it is not finite."""
+    return float(value) if value is not None and math.isfinite(value) else None
