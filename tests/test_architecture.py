@@ -76,7 +76,13 @@ ONLY = {
     },
     "orbax": {"results.checkpoint"},
     "safetensors": {"models.port", "models.tensors"},
-    "scipy": {"analysis.jumps", "analysis.surprisal", "analysis.walk", "evaluate.attention"},
+    "scipy": {
+        "analysis.jumps",
+        "analysis.solutions",
+        "analysis.surprisal",
+        "analysis.walk",
+        "evaluate.attention",
+    },
     "torch": set(),
     "transformers": set(),
 }
