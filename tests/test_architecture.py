@@ -67,7 +67,7 @@ ONLY = {
     "matplotlib": {
         *("cli.drawing", "cli.evaluate", "cli.knockout", "cli.reconstruct", "cli.show"),  # for type checking
         *("figures.curves", "figures.evaluation", "figures.knockout", "figures.reconstruction"),
-        *("figures.run", "figures.style"),
+        *("figures.run", "figures.solutions", "figures.style", "figures.walk"),
     },
     "pyarrow": {
         *("analysis.surprisal", "cram.rows", "experiments.evaluation", "experiments.knockout"),

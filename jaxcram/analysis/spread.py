@@ -39,7 +39,7 @@ class Column(NamedTuple):
     """What an analysis found about some lanes, as a column of a table or a colour of a figure.
 
     Attributes:
-        label: model, variant and learning rate, as far as they tell columns apart.
+        label: model and learning rate, and the run where several have one model.
         rows: of the analysis.
         summary: of these rows.
     """

@@ -8,8 +8,10 @@ from typing import Any
 import matplotlib
 import matplotlib.style
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 _STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
@@ -61,4 +63,42 @@ def rate_handles(colors: dict[float, str]) -> list[Line2D]:
     return [
         Line2D([], [], linestyle="", label="learning rate"),
         *(Line2D([], [], color=color, label=f"{rate:g}", **patch) for rate, color in shown),
+    ]
+
+
+def logarithmic(axes: Axes, which: str = "x") -> None:
+    """A logarithmic axis with plain numbers, once its values are drawn; linear where none is positive."""
+    if not np.isfinite(axes.dataLim.minposx if which == "x" else axes.dataLim.minposy):
+        return
+    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
+
+
+# Apart for the colour-blind (Okabe and Ito), and in grey by marker, dashes and lightness.
+_COLUMN_COLORS = ("#0072b2", "#e69f00", "#000000", "#56b4e9", "#d55e00", "#009e73", "#cc79a7", "#999999")
+_COLUMN_MARKERS = "osD^vPX*"
+_LEGEND_CHARACTERS = 120  # that fit below a figure
+_COLUMN_DASHES = ("-", "--", ":", "-.")
+
+
+def columns_legend(figure: Figure, labels: Iterable[str], styles: Iterable[dict[str, Any]]) -> None:
+    """The legend of a figure's columns below its panels, in as many rows as the labels need."""
+    handles = [Line2D([], [], label=label, **style) for label, style in zip(labels, styles, strict=True)]
+    widest = max((len(str(handle.get_label())) for handle in handles), default=0)
+    ncols = max(1, min(4, _LEGEND_CHARACTERS // (widest + 6)))
+    figure.legend(handles=handles, loc="outside lower center", ncols=ncols, fontsize=9)
+
+
+def column_styles(count: int) -> list[dict[str, Any]]:
+    """Colour, marker and dashes of so many columns; no two of the first 24 have the same three."""
+    return [
+        {
+            "color": _COLUMN_COLORS[i % len(_COLUMN_COLORS)],
+            "marker": _COLUMN_MARKERS[i % len(_COLUMN_MARKERS)],
+            "linestyle": _COLUMN_DASHES[(i + i // len(_COLUMN_COLORS)) % len(_COLUMN_DASHES)],
+        }
+        for i in range(count)
     ]
