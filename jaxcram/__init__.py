@@ -9,7 +9,8 @@ Where things are. A module imports only from rooms below its own (tests/test_arc
     experiments/  experiments on disk: evaluations of tasks, generated answers, knockouts, reconstructions
     cramming   samples crammed into a run directory, for api.cram and the experiments
     predictions  what a model says: continuations of prompts, logits after an embedding
-    runs       runs on disk as Python values: rows, curves, table, decoded texts
+    runs       runs on disk as Python values: rows, curves, table, decoded texts, trajectories
+    findings/  the analyses of runs: registry, rows of a run, columns of several, their table and figures
     loading    a model with its tokenizer, by path or Hub name
     report/    text output: outline, progress, table, example
     options    the keyword settings of api.cram, with the names of the flags
@@ -20,8 +21,8 @@ Where things are. A module imports only from rooms below its own (tests/test_arc
     cram/      cramming: settings, parametrisation, objective, optimiser, stages, the pass over lanes, the
                scheduler, and the loop of a run
     figures/   matplotlib figures from rows
-    analysis/  numbers computed from rows and embeddings: steps against surprisal, the walk of a lane, its
-               jumps, solutions of one prefix and the lines between them
+    analysis/  numbers computed from rows and embeddings: surprisal and steps, capacity in bits, the walk of a
+               lane, its jumps, solutions of one prefix and the lines between them
     decode     greedy decoding of texts from embeddings
     forward    one forward pass over memory and text: what predicts each token, attention mass
     models/    decoders, one file per family; loading, saving and sharding of checkpoints
@@ -34,8 +35,8 @@ So a new model family is a file in models/ and an entry in models/registry.py; a
 text/sources.py; a new form of the trained parameters is a class in cram/parametrization.py, a new loss goes
 into cram/objective.py, a new optimiser or schedule into cram/optimizer.py, and a new rule of growing or
 stopping into cram/stages.py; a new task is a file in evaluate/tasks/ and an entry in its registry.py; a new
-experiment a file in experiments/ with its science in evaluate/; a new
-statistic of runs is a function in analysis/, a new figure a file in figures/, a new column a line of
+experiment a file in experiments/ with its science in evaluate/; a new statistic of runs is a function in
+analysis/ with an entry in findings/registry.py, a new figure a file in figures/, a new column a line of
 results/rows.py, and a new program a file in cli/.
 
 Shapes are part of array names, as in `mem_BxKxD`:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Unpack
 
 from jaxcram import report
@@ -16,6 +17,7 @@ from jaxcram.experiments.evaluation import Evaluation, evaluate, load_evaluation
 from jaxcram.experiments.knockout import Knockout, knockout, load_knockout
 from jaxcram.experiments.reconstruction import Reconstructions, load_reconstructions, reconstruct
 from jaxcram.experiments.subjects import crams_of
+from jaxcram.findings.findings import Findings
 from jaxcram.loading import BUNDLED, Model, load_model
 from jaxcram.options import TEXT_OPTIONS, CramOptions, shows_options
 from jaxcram.predictions import generate, logits
@@ -30,10 +32,12 @@ __all__ = [
     "DECODERS",
     "Decoded",
     "Evaluation",
+    "Findings",
     "Knockout",
     "Model",
     "Reconstructions",
     "Run",
+    "analyse",
     "cram",
     "crams_of",
     "decode",
@@ -118,6 +122,23 @@ def outline(
     path = expanded(out) if out else None
     planned = plan_of(path or "a new directory under runs/", task, ended).planned(foreseen(task, path))
     return "\n".join(report.outline(planned))
+
+
+def analyse(*runs: Run | str | Path, analyses: Sequence[str] = ()) -> Findings:
+    """Analyse one or several runs of progressive cramming, finished or not.
+
+        found = api.analyse("runs/smollm2", "runs/gemma")
+        print(found.table())
+
+    Args:
+        runs: the runs or their directories; each learning rate of each is a column.
+        analyses: names from `jaxcram.findings.registry`; none are all that take seconds.
+
+    Raises:
+        UserError: a run of full cramming, the same run twice, an unknown analysis, or damaged rows.
+    """
+    loaded = [run if isinstance(run, Run) else load_run(run) for run in runs]
+    return Findings([run.source() for run in loaded], analyses)
 
 
 def _prepare(

@@ -13,8 +13,11 @@ import numpy as np
 from jaxcram import report
 from jaxcram.cram import counted, summary, verify
 from jaxcram.cram.rows import Outcome
+from jaxcram.cram.settings import CramSettings
 from jaxcram.devices import configuration
 from jaxcram.errors import UserError
+from jaxcram.findings.analysed import Analysed
+from jaxcram.findings.source import Source
 from jaxcram.loading import Model, load_model
 from jaxcram.results import identity
 from jaxcram.results.paths import expanded
@@ -55,7 +58,7 @@ class Decoded:
     identical: bool
 
 
-class Run:
+class Run(Analysed):
     """A run on disk: its settings, summary and rows.
 
     Attributes:
@@ -157,6 +160,15 @@ class Run:
                 figures = counted.figures(Outcome.of_table(table, self.summary["mode"]))
                 lanes[job] = {**lanes[job], **figures}
         return {**self.summary, "lanes": list(lanes.values())}
+
+    def source(self) -> Source:  # noqa: D102
+        if self.summary["mode"] == "full":
+            raise UserError(
+                f"{self.path}: a run of full cramming, which has no trajectories to analyse; "
+                "give a run of progressive cramming"
+            )
+        settings = {**CramSettings().resolved(), **self.settings}  # earlier versions recorded fewer
+        return Source(self.path, settings, self.counted()["lanes"], self.summary["model"])
 
     def __repr__(self) -> str:
         lanes = self.summary["lanes"]

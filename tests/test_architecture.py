@@ -31,7 +31,8 @@ MAY_IMPORT = {
     "options": {"cram", "text"},
     "report": {"cram", "errors", "results"},
     "loading": {"devices", "errors", "models", "results", "text"},
-    "runs": {"cram", "devices", "errors", "loading", "report", "results", "text"},
+    "findings": {"analysis", "documents", "errors", "figures", "loading", "report", "results"},
+    "runs": {"cram", "devices", "errors", "findings", "loading", "report", "results", "text"},
     "predictions": {"decode", "devices", "errors", "evaluate", "forward", "loading"},
     "cramming": {"cram", "devices", "errors", "loading", "report", "results", "runs", "text"},
     "experiments": {
@@ -50,8 +51,8 @@ MAY_IMPORT = {
         *("runs", "text"),
     },
     "api": {
-        *("cram", "cramming", "devices", "errors", "experiments", "loading", "options", "predictions"),
-        *("report", "results", "runs", "text"),
+        *("cram", "cramming", "devices", "errors", "experiments", "findings", "loading", "options"),
+        *("predictions", "report", "results", "runs", "text"),
     },
     "cli": {
         *("analysis", "api", "cram", "devices", "documents", "errors", "evaluate", "experiments", "figures"),
@@ -65,11 +66,22 @@ ONLY = {
     "datasets": {"text.tables"},
     "lm_eval": {"evaluate.lm_eval"},
     "matplotlib": {
-        *("cli.drawing", "cli.evaluate", "cli.knockout", "cli.reconstruct", "cli.show"),  # for type checking
+        *(
+            "cli.analyse",
+            "cli.drawing",
+            "cli.evaluate",
+            "cli.knockout",
+            "cli.reconstruct",
+            "cli.show",
+        ),  # for type checking
+        *("findings.analysed", "findings.analysis", "findings.capacity", "findings.findings"),
+        "findings.surprisal",
+        *("figures.capacity", "figures.surprisal"),
         *("figures.curves", "figures.evaluation", "figures.knockout", "figures.reconstruction"),
         *("figures.run", "figures.solutions", "figures.style", "figures.walk"),
     },
     "pyarrow": {
+        *("analysis.capacity", "findings.source"),
         *("analysis.surprisal", "cram.rows", "experiments.evaluation", "experiments.knockout"),
         *("experiments.reconstruction", "figures.curves", "figures.run", "results.reading"),
         *("results.schema", "results.shards", "results.table", "runs", "text.characters", "text.readers"),
@@ -77,10 +89,7 @@ ONLY = {
     "orbax": {"results.checkpoint"},
     "safetensors": {"models.port", "models.tensors"},
     "scipy": {
-        "analysis.jumps",
-        "analysis.solutions",
-        "analysis.surprisal",
-        "analysis.walk",
+        *("analysis.capacity", "analysis.jumps", "analysis.solutions", "analysis.surprisal", "analysis.walk"),
         "evaluate.attention",
     },
     "torch": set(),

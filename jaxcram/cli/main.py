@@ -24,6 +24,7 @@ from jaxcram.devices import environment
 from jaxcram.errors import Interrupted, UserError
 
 PROGRAMS = {
+    "analyse": "analyse the paths of embeddings, surprisal and capacity, of one or several runs",
     "cram": "cram texts into input vectors of a frozen model, and decode them back",
     "decode": "decode the texts from a run's embeddings",
     "evaluate": "cram the contexts of a task's items, and score their answers after the embeddings",

@@ -1,5 +1,12 @@
 """Text output of a run: outline, progress, table and example."""
 
+from jaxcram.report.analysis import (
+    ANALYSIS_NOTES,
+    capacity_lines,
+    columns_side_by_side,
+    surprisal_lines,
+    trajectory_lines,
+)
 from jaxcram.report.bar import Bar
 from jaxcram.report.duration import duration
 from jaxcram.report.evaluation import evaluation, generation
@@ -10,7 +17,10 @@ from jaxcram.report.sample import sample
 from jaxcram.report.table import notes, speed, table
 
 __all__ = [
+    "ANALYSIS_NOTES",
     "Bar",
+    "capacity_lines",
+    "columns_side_by_side",
     "duration",
     "evaluation",
     "generation",
@@ -20,5 +30,7 @@ __all__ = [
     "reconstruction",
     "sample",
     "speed",
+    "surprisal_lines",
     "table",
+    "trajectory_lines",
 ]

@@ -21,7 +21,7 @@ def is_empty(lane: Lane) -> bool:
     return recovered <= bos
 
 
-def _spread(values: Iterable[float | None], digits: int = 1) -> str:
+def spread_cell(values: Iterable[float | None], digits: int = 1) -> str:
     """Mean and standard deviation of the values that are not None."""
     known = [value for value in values if value is not None]
     if not known:
@@ -31,14 +31,14 @@ def _spread(values: Iterable[float | None], digits: int = 1) -> str:
 
 
 def _mean(name: str, digits: int = 1) -> Callable[[Sequence[Lane]], str]:
-    return lambda lanes: _spread([lane.get(name) for lane in lanes], digits)
+    return lambda lanes: spread_cell([lane.get(name) for lane in lanes], digits)
 
 
 def _published(name: str) -> Callable[[Sequence[Lane]], str]:
     """Of the published count of each lane; `_stored` if it needs the trajectory."""
 
     def cell(lanes: Sequence[Lane]) -> str:
-        return _spread([(lane.get("as_published") or {}).get(name) for lane in lanes])
+        return spread_cell([(lane.get("as_published") or {}).get(name) for lane in lanes])
 
     return _stored(cell) if name.startswith("trajectory") else cell
 
@@ -142,7 +142,7 @@ PROGRESSIVE: tuple[Column, ...] = (
 )
 FULL: tuple[Column, ...] = (
     ("target", _target),
-    ("right (TF)", lambda lanes: _spread(map(_right, lanes))),
+    ("right (TF)", lambda lanes: spread_cell(map(_right, lanes))),
     ("TF", _share("tf")),
     ("exact", _share("exact")),
     ("cached", _share("cached")),

@@ -70,6 +70,20 @@ def load_lanes(path: str | os.PathLike[str]) -> Iterator[tuple[Job, "pa.Table"]]
         yield job, table
 
 
+def load_lane(path: str | os.PathLike[str], job: Job) -> "pa.Table":
+    """The rows of one lane of a run.
+
+    Raises:
+        UserError: the path is no run, the lane has no rows in it, or a shard is damaged.
+    """
+    load_settings(path)
+    folder = expanded(path) / ROWS.name
+    found = ROWS.find_lanes(folder)
+    if job not in found:
+        raise UserError(f"{folder}: no rows of {job.key}; start the run's command again")
+    return ROWS.read_lane(found[job])
+
+
 def load_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The settings of a run.
 

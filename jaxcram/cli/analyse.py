@@ -1,0 +1,86 @@
+"""`jaxcram analyse`: the geometry of the paths, surprisal and capacity of one or several runs."""
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jaxcram.cli import drawing
+from jaxcram.cli.flags import Doc, positional
+from jaxcram.errors import UserError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from jaxcram.api import Findings
+
+FORMATS = ("table", "csv", "json")
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """The flags."""
+
+    runs: tuple[str, ...] = positional()
+    format: str = "table"
+    out: str | None = None
+    analyses: tuple[str, ...] | None = None
+
+
+TOPICS = {
+    "Runs": {
+        "runs": Doc("Directories of runs of progressive cramming, each a column for each learning rate"),
+        "analyses": Doc(
+            "Names of the analyses, comma-separated, such as trajectory,surprisal,capacity",
+            unset="all that take seconds",
+        ),
+    },
+    "Output": {
+        "format": Doc(
+            "What is printed: table; csv, a line a lane; or json, with lanes, the summaries over all lanes, "
+            "and those of each column"
+        ),
+        "out": Doc(
+            "Directory for the figures (PNG and PDF) and analysis.json, the same as --format=json",
+            unset="nothing is written",
+        ),
+    },
+}
+
+
+def run(command: Command) -> None:
+    """Analyses runs, prints what was found, and leaves figures and analysis.json in a directory."""
+    if command.format not in FORMATS:
+        raise UserError(f"--format={command.format} must be one of {', '.join(FORMATS)}")
+    from jaxcram import api
+    from jaxcram.results import disk
+    from jaxcram.results.paths import expanded
+
+    out = None if command.out is None else expanded(command.out)
+    found = api.analyse(*command.runs, analyses=command.analyses or ())
+    if out is not None:
+        with disk.opening(out):
+            out.mkdir(parents=True, exist_ok=True)
+        disk.replace(out / "analysis.json", found.json().encode() + b"\n")
+    print(getattr(found, command.format)())
+    if out is not None:
+        # Standard output may be piped into a program that reads CSV or JSON.
+        target = sys.stdout if command.format == "table" else sys.stderr
+        print("\n".join(["", *_files(found, out), f"analysis  {out / 'analysis.json'}"]), file=target)
+
+
+def _files(found: "Findings", out: Path) -> list[str]:
+    """Draws all figures and writes the other files; returns a line for each."""
+    from jaxcram.results import disk
+
+    def line(name: str) -> str:
+        def draw() -> "Figure":
+            return found.figure(name)
+
+        return f"figure    {drawing.keep(out, name, draw)}"
+
+    lines = [line(name) for name in found.drawn()]
+    for name, content in found.files().items():
+        disk.replace(out / name, content)
+        lines.append(f"file      {out / name}")
+    return lines

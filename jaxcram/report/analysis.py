@@ -1,0 +1,98 @@
+"""The table of `jaxcram analyse`: a line a measure, a column a run and learning rate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jaxcram.report.columns import PM
+
+Lines = list[tuple[str, str]]
+
+ANALYSIS_NOTES = f"""\
+{PM}: mean and standard deviation over lanes; in brackets 95% intervals (bootstrap over texts)
+as published: with the stage that failed, as the tables of Tarasov et al. 2026 were counted
+surprisal: Spearman correlation of a token's surprisal under the model alone and its optimiser steps;
+    stages without a step of their own exist here and not in the published rows, which compare with the
+    lines without them
+capacity: surprisal of the horizon's tokens in bits, without token 0"""
+
+
+def columns_side_by_side(header: Mapping[str, Sequence[str]], blocks: Mapping[str, Sequence[Lines]]) -> str:
+    """Labelled lines of several columns, aligned.
+
+    Args:
+        header: cells by label, above all blocks.
+        blocks: by title, the lines of each column; the labels are the first column's.
+    """
+    rows = [[label, *cells] for label, cells in header.items()]
+    for title, columns in blocks.items():
+        rows += [[], [title]]
+        by_label = [dict(lines) for lines in columns]
+        rows += [[f"  {label}", *(cells.get(label, "-") for cells in by_label)] for label, _ in columns[0]]
+    full = [row for row in rows if len(row) > 1]
+    widths = [max(map(len, cells)) for cells in zip(*full, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=False))
+        ).rstrip()
+        for row in rows
+    )
+
+
+def mean_std(spread: Mapping[str, Any], digits: int = 1) -> str:
+    """A `Spread` as mean and standard deviation."""
+    if spread["mean"] is None:
+        return "-"
+    mean = f"{spread['mean']:.{digits}f}"
+    return mean if spread["std"] is None else f"{mean}{PM}{spread['std']:.{digits}f}"
+
+
+def number(value: float | None, form: str = ".2f") -> str:
+    """A value; `-` where there is none."""
+    return "-" if value is None else f"{value:{form}}"
+
+
+def trajectory_lines(summary: Mapping[str, Any]) -> Lines:
+    """Horizon, gain and trajectory, ours and as published."""
+    published = summary["as_published"]
+    lines = [("lanes", str(summary["lanes"]))]
+    for label, name in (
+        ("horizon (tokens)", "horizon"),
+        ("information gain (bits)", "information_gain_bits"),
+        ("trajectory length", "trajectory_length"),
+        ("PCA 99% (components)", "pca99"),
+    ):
+        lines += [(label, mean_std(summary[name])), (f"{label}, as published", mean_std(published[name]))]
+    return lines
+
+
+def surprisal_lines(summary: Mapping[str, Any]) -> Lines:
+    """Rank correlations over all stages, then over those that took a step."""
+    lines = _correlation_lines(summary, "")
+    return lines + _correlation_lines(summary["without_zero_steps"], ", without zero steps")
+
+
+def _correlation_lines(summary: Mapping[str, Any], which: str) -> Lines:
+    interval = summary["interval"]
+    within = "" if interval is None else f" [{number(interval[0])}, {number(interval[1])}]"
+    return [
+        (f"stages{which}", str(summary["stages"])),
+        (f"Spearman{which}", number(summary["spearman"]) + within),
+        (f"given the position{which}", number(summary["partial"])),
+        (f"per lane{which}", mean_std(summary["lanes"], 2)),
+        (f"lanes above 0{which}", number(summary["positive_share"], ".0%")),
+    ]
+
+
+def capacity_lines(summary: Mapping[str, Any]) -> Lines:
+    """Bits of the horizon, bits per step, and gain against horizon."""
+    line = summary["gain_by_horizon"]
+    return [
+        ("surprisal of the horizon (bits)", mean_std(summary["horizon_bits"])),
+        ("bits per step", mean_std(summary["bits_per_step"], 3)),
+        ("gain over surprisal", mean_std(summary["gain_share"], 2)),
+        ("gain per token of horizon (bits)", number(line and line["slope"])),
+        ("R\N{SUPERSCRIPT TWO} of gain against horizon", number(line and line["r2"])),
+    ]

@@ -1,0 +1,191 @@
+"""`jaxcram analyse` by the real entry point, on runs of a tiny model."""
+
+import csv
+import io
+import json
+import re
+
+import numpy as np
+import pyarrow.compute as pc
+import pytest
+from scipy import stats
+
+from jaxcram import api
+from jaxcram.cli.main import main
+from jaxcram.results.reading import load_rows
+from tests.findings.made import make_run
+
+JOBS = [(sample, rate, 0) for sample in range(3) for rate in (0.1, 1.0)]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Three texts, two learning rates."""
+    return make_run(tmp_path_factory.mktemp("analysed") / "run", JOBS)
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    """Two of the texts, one learning rate, another schedule."""
+    jobs = [(0, 1.0, 0), (1, 1.0, 0)]
+    return make_run(tmp_path_factory.mktemp("other") / "run", jobs, min_lr=0.01)
+
+
+def printed(capsys, *arguments: str) -> str:
+    assert main(["analyse", *map(str, arguments)]) == 0
+    return capsys.readouterr().out
+
+
+def test_json_has_the_lanes_ours_and_as_published(run, capsys):
+    found = json.loads(printed(capsys, run, "--format=json"))
+    loaded = api.load_run(run)
+    assert len(found["lanes"]) == len(loaded.summary["lanes"]) == 6
+    for lane, of_summary, published in zip(
+        found["lanes"], loaded.summary["lanes"], loaded.as_published(), strict=True
+    ):
+        job = [of_summary[name] for name in ("sample_id", "learning_rate", "seed")]
+        assert [lane[name] for name in ("sample_id", "learning_rate", "seed")] == job
+        assert lane["horizon"] == of_summary["horizon"]
+        points = loaded.trajectory(*job)
+        length = np.linalg.norm(np.diff(points.astype(float), axis=0), axis=(1, 2)).sum()
+        assert lane["trajectory_length"] == pytest.approx(length)
+        assert lane["pca99"] == of_summary["trajectory_components"]
+        assert lane["as_published"] == {
+            "horizon": published["tokens"],
+            "information_gain_bits": published["information_gain_bits"],
+            "trajectory_length": published["trajectory_length"],
+            "pca99": published["trajectory_components"],
+        }
+
+
+def test_surprisal_is_over_all_lanes_and_over_those_of_each_learning_rate(run, capsys):
+    found = json.loads(printed(capsys, run, "--format=json"))
+    rows = load_rows(run, ["learning_rate", "stage_seq_len", "exact", "surprisal_bits", "steps"]).to_pylist()
+    stages = [row for row in rows if row["exact"] and row["stage_seq_len"] > 1]
+
+    def spearman(rate):
+        here = [row for row in stages if rate in (None, row["learning_rate"])]
+        return stats.spearmanr(
+            *([row[name] for row in here] for name in ("surprisal_bits", "steps"))
+        ).statistic
+
+    assert found["surprisal"]["spearman"] == pytest.approx(spearman(None))
+    low, high = found["surprisal"]["interval"]
+    assert low <= found["surprisal"]["spearman"] <= high
+    assert found["surprisal"]["zero_step_stages"] == sum(row["steps"] == 0 for row in stages)
+    assert found["surprisal"]["stages"] == len(stages)
+    assert found["surprisal"]["without_zero_steps"]["stages"] == sum(row["steps"] > 0 for row in stages)
+    assert [column["learning_rate"] for column in found["columns"]] == [0.1, 1.0]
+    for column in found["columns"]:
+        assert column["surprisal"]["spearman"] == pytest.approx(spearman(column["learning_rate"]))
+
+
+def test_several_runs_are_columns_and_what_differs_is_named(run, other, capsys):
+    lines = printed(capsys, run, other).splitlines()
+    label, *cells = zip(*(re.split(" {2,}", line.strip()) for line in lines[:5] if line), strict=True)
+    assert label == ("run", "model", "min_lr", "learning rate")
+    assert cells == [
+        ("analysed0/run", "tiny", "0.001", "0.1"),
+        ("analysed0/run", "tiny", "0.001", "1"),
+        ("other0/run", "tiny", "0.01", "1"),
+    ]
+    assert lines[6].split() == ["lanes", "3", "3", "2"]
+    found = json.loads(printed(capsys, run, other, "--format=json"))
+    assert [(column["run"], column["variant"]) for column in found["columns"]] == [
+        *[(str(run), "min_lr=0.001")] * 2,
+        (str(other), "min_lr=0.01"),
+    ]
+    assert len(found["lanes"]) == 8
+    assert found["surprisal"]["texts"] == 3  # the two texts of the other run are among those of the first
+
+
+def test_csv_has_a_line_a_lane_and_a_data_frame_the_same(run, capsys):
+    rows = list(csv.DictReader(io.StringIO(printed(capsys, run, "--format=csv"))))
+    lanes = api.load_run(run).lanes()
+    assert len(rows) == len(lanes) == 6
+    numbers = [name for name in lanes.columns if name not in ("model", "text")]
+    assert {"as_published_pca99", "spearman", "horizon_bits", "pca99"} <= set(numbers)
+    for row, (_, lane) in zip(rows, lanes.iterrows(), strict=True):
+        for name in numbers:
+            assert float(row[name] or "nan") == pytest.approx(float(lane[name]), nan_ok=True)
+
+
+def test_figures_and_json_go_into_a_directory_and_stdout_stays_json(run, tmp_path, capsys):
+    out = tmp_path / "deep" / "found"
+    assert main(["analyse", str(run), f"--out={out}", "--format=json"]) == 0
+    streams = capsys.readouterr()
+    assert (out / "analysis.json").read_text() == streams.out
+    json.loads(streams.out)
+    assert streams.err.splitlines() == [
+        "",
+        f"figure    {out / 'surprisal.png'} (and .pdf)",
+        f"figure    {out / 'capacity.png'} (and .pdf)",
+        f"analysis  {out / 'analysis.json'}",
+    ]
+    for name in ("surprisal", "capacity"):
+        assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert (out / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_analyses_may_be_named(run, capsys):
+    found = json.loads(printed(capsys, run, "--format=json", "--analyses=capacity"))
+    assert found.keys() == {"lanes", "capacity", "columns"}
+    assert "pca99" not in found["lanes"][0]
+    assert found["lanes"][0]["horizon_bits"] == pytest.approx(
+        sum(
+            row["surprisal_bits"]
+            for row in load_rows(run).to_pylist()
+            if row["exact"] and (row["sample_id"], row["learning_rate"]) == (0, 0.1)
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--format=xml"], "--format=xml must be one of table, csv, json"),
+        (["--analyses=surprise"], "analyses: 'surprise' is unknown; choose from trajectory, surprisal,"),
+        (["{run}"], "{run}: the run is given twice; name it once"),
+        (["{run}/rows"], "{run}/rows: no settings.json in it; it is not a run of jaxcram"),
+    ],
+)
+def test_bad_input_ends_in_one_line_and_leaves_nothing(run, tmp_path, capsys, arguments, message):
+    given = [argument.format(run=run) for argument in arguments]
+    assert main(["analyse", str(run), *given, f"--out={tmp_path / 'out'}"]) == 2
+    out, err = capsys.readouterr()
+    (line,) = err.splitlines()
+    assert out == ""
+    assert message.format(run=run) in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_of_full_cramming_is_refused(tmp_path, capsys):
+    full = make_run(tmp_path / "run", [(0, 0.1, 0)], mode="full")
+    assert main(["analyse", str(full)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == (
+        f"jaxcram analyse: error: {full}: a run of full cramming, which has no trajectories to analyse; "
+        "give a run of progressive cramming"
+    )
+
+
+def test_a_run_without_ended_lanes_has_nothing_to_tell(tmp_path, capsys):
+    empty = make_run(tmp_path / "run", [])
+    assert printed(capsys, empty) == "no lane has ended yet\n"
+    found = json.loads(printed(capsys, empty, "--format=json"))
+    assert (found["lanes"], found["columns"], found["surprisal"]["spearman"]) == ([], [], None)
+    assert printed(capsys, empty, "--format=csv").strip() == ""
+    assert len(api.load_run(empty).lanes()) == 0
+
+
+@pytest.mark.slow
+def test_a_crammed_run_is_analysed(tiny_model, tmp_path, capsys):
+    command = ["cram", f"--model={tiny_model}", f"--texts={tmp_path / 'text.txt'}", "--learning_rates=0.1"]
+    (tmp_path / "text.txt").write_text("Once upon a time")
+    assert main([*command, "--max_steps=200", f"--out={tmp_path / 'run'}"]) == 0
+    capsys.readouterr()
+    (lane,) = json.loads(printed(capsys, tmp_path / "run", "--format=json"))["lanes"]
+    crammed = api.load_run(tmp_path / "run")
+    (of_summary,) = crammed.summary["lanes"]
+    assert lane["horizon"] == of_summary["horizon"]
+    assert lane["horizon_steps"] == crammed.rows().filter(pc.field("exact"))["steps"].to_numpy().sum()
