@@ -75,7 +75,7 @@ ONLY = {
             "cli.show",
         ),  # for type checking
         *("findings.analysed", "findings.analysis", "findings.capacity", "findings.findings"),
-        "findings.surprisal",
+        *("findings.solutions", "findings.surprisal", "findings.walk"),
         *("figures.capacity", "figures.surprisal"),
         *("figures.curves", "figures.evaluation", "figures.knockout", "figures.reconstruction"),
         *("figures.run", "figures.solutions", "figures.style", "figures.walk"),

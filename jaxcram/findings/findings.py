@@ -150,7 +150,7 @@ class Findings:
 
     def table(self) -> str:
         """A line a measure, a column a run and learning rate; below, analyses of whole runs."""
-        if not self.lanes:
+        if not any(self.rows.values()):
             return "no lane has ended yet"
         blocks = []
         for by_lane in (True, False):
@@ -211,7 +211,7 @@ def _tagged(rows: Rows, source: Source, place: _Place) -> Rows:
     return [
         {**tags, **({"text": source.text(row["sample_id"])} if "sample_id" in row else {}), **row}
         for row in rows
-        if row.get("learning_rate") is None or source.has(Job.of_row(row))
+        if not JOB_COLUMNS.keys() <= row.keys() or source.has(Job.of_row(row))
     ]
 
 

@@ -8,9 +8,11 @@ from jaxcram.errors import UserError
 from jaxcram.findings.analysis import Analysis
 from jaxcram.findings.capacity import CAPACITY
 from jaxcram.findings.lanes import TRAJECTORY
+from jaxcram.findings.solutions import SEEDS, SOLUTIONS
 from jaxcram.findings.surprisal import SURPRISAL
+from jaxcram.findings.walk import WALK
 
-ANALYSES: tuple[Analysis, ...] = (TRAJECTORY, SURPRISAL, CAPACITY)
+ANALYSES: tuple[Analysis, ...] = (TRAJECTORY, WALK, SURPRISAL, CAPACITY, SOLUTIONS, SEEDS)
 
 
 def chosen(names: Sequence[str] = ()) -> list[Analysis]:

@@ -10,6 +10,7 @@ from jaxcram.report.analysis import (
 from jaxcram.report.bar import Bar
 from jaxcram.report.duration import duration
 from jaxcram.report.evaluation import evaluation, generation
+from jaxcram.report.geometry import seeds_lines, solutions_lines, walk_lines
 from jaxcram.report.knockout import knockout
 from jaxcram.report.outline import outline
 from jaxcram.report.reconstruction import reconstruction
@@ -29,8 +30,11 @@ __all__ = [
     "outline",
     "reconstruction",
     "sample",
+    "seeds_lines",
+    "solutions_lines",
     "speed",
     "surprisal_lines",
     "table",
     "trajectory_lines",
+    "walk_lines",
 ]
