@@ -9,6 +9,7 @@ Where things are. A module imports only from rooms below its own (tests/test_arc
     experiments/  experiments on disk: evaluations of tasks, generated answers, knockouts, reconstructions
     cramming   samples crammed into a run directory, for api.cram and the experiments
     predictions  what a model says: continuations of prompts, logits after an embedding
+    interchange/  runs written as the published data set, and that data set read as runs
     runs       runs on disk as Python values: rows, curves, table, decoded texts, trajectories
     findings/  the analyses of runs: registry, rows of a run, columns of several, their table and figures
     loading    a model with its tokenizer, by path or Hub name

@@ -18,6 +18,8 @@ from jaxcram.experiments.knockout import Knockout, knockout, load_knockout
 from jaxcram.experiments.reconstruction import Reconstructions, load_reconstructions, reconstruct
 from jaxcram.experiments.subjects import crams_of
 from jaxcram.findings.findings import Findings
+from jaxcram.interchange.exporting import export_run
+from jaxcram.interchange.importing import Imported, import_run
 from jaxcram.loading import BUNDLED, Model, load_model
 from jaxcram.options import TEXT_OPTIONS, CramOptions, shows_options
 from jaxcram.predictions import generate, logits
@@ -33,6 +35,7 @@ __all__ = [
     "Decoded",
     "Evaluation",
     "Findings",
+    "Imported",
     "Knockout",
     "Model",
     "Reconstructions",
@@ -42,7 +45,9 @@ __all__ = [
     "crams_of",
     "decode",
     "evaluate",
+    "export_run",
     "generate",
+    "import_run",
     "knockout",
     "load_evaluation",
     "load_knockout",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -74,8 +75,25 @@ def load_model(
     configuration.start()
     name = recorded(os.fspath(name_or_dir)) if name_or_dir else BUNDLED
     with processes.together():
-        place = port.find_checkpoint(port.bundled_model() if name == BUNDLED else name)
+        place = port.find_checkpoint(_path(name))
         tokenizer = load_tokenizer(place)  # before the weights: it is cheap, and may be missing
         contents = port.contents(place) | {"tokenizer": tokenizer.digest}
         decoder = port.load(place, dtype=dtype, mesh=shape.make())
     return Model(decoder.for_backend(), tokenizer, name, contents)
+
+
+def tokenizer_of(name_or_dir: str | os.PathLike[str]) -> Tokenizer:
+    """The tokenizer of a model, without its weights.
+
+    Args:
+        name_or_dir: as `load_model` takes it, or as a run records it.
+
+    Raises:
+        UserError: there is no such model, or it has no tokenizer that can be read.
+    """
+    return load_tokenizer(_path(recorded(os.fspath(name_or_dir))))
+
+
+def _path(name: str) -> str | Path:
+    """The path or Hub name of a model that runs record by this name."""
+    return port.bundled_model() if name == BUNDLED else name

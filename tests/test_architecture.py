@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "loading": {"devices", "errors", "models", "results", "text"},
     "findings": {"analysis", "documents", "errors", "figures", "loading", "report", "results"},
     "runs": {"cram", "devices", "errors", "findings", "loading", "report", "results", "text"},
+    "interchange": {"cram", "errors", "hub", "loading", "results", "runs", "text"},
     "predictions": {"decode", "devices", "errors", "evaluate", "forward", "loading"},
     "cramming": {"cram", "devices", "errors", "loading", "report", "results", "runs", "text"},
     "experiments": {
@@ -51,7 +52,8 @@ MAY_IMPORT = {
         *("runs", "text"),
     },
     "api": {
-        *("cram", "cramming", "devices", "errors", "experiments", "findings", "loading", "options"),
+        *("cram", "cramming", "devices", "errors", "experiments", "findings", "interchange", "loading"),
+        "options",
         *("predictions", "report", "results", "runs", "text"),
     },
     "cli": {
@@ -63,7 +65,7 @@ MAY_IMPORT = {
 # Other people's packages that only these modules may import.
 ONLY = {
     "absl": {"cli.flags"},
-    "datasets": {"text.tables"},
+    "datasets": {"interchange.saved", "text.tables"},
     "lm_eval": {"evaluate.lm_eval"},
     "matplotlib": {
         *(
@@ -84,6 +86,7 @@ ONLY = {
         *("analysis.capacity", "findings.source"),
         *("analysis.surprisal", "cram.rows", "experiments.evaluation", "experiments.knockout"),
         *("experiments.reconstruction", "figures.curves", "figures.run", "results.reading"),
+        *("interchange.importing", "interchange.published", "interchange.saved"),
         *("results.schema", "results.shards", "results.table", "runs", "text.characters", "text.readers"),
     },
     "orbax": {"results.checkpoint"},

@@ -11,6 +11,7 @@ Exit codes:
 """
 
 import importlib
+import keyword
 import os
 import shlex
 import signal
@@ -18,6 +19,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from types import ModuleType
 
 from jaxcram.cli import streams
 from jaxcram.devices import environment
@@ -28,7 +30,9 @@ PROGRAMS = {
     "cram": "cram texts into input vectors of a frozen model, and decode them back",
     "decode": "decode the texts from a run's embeddings",
     "evaluate": "cram the contexts of a task's items, and score their answers after the embeddings",
+    "export": "write a run as the published trajectories are, for scripts that read those",
     "generate": "continue a prompt with a model, as a quick check that it was loaded correctly",
+    "import": "read published trajectories, or an export, as a run",
     "knockout": "bar the text from its embedding at some layers, and measure what is left",
     "pretrain": "train a small decoder and save it in Hugging Face layout",
     "reconstruct": "measure what comes back from embeddings, stopped at 99% and exact, from both decoders",
@@ -39,9 +43,9 @@ PROGRAMS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs `jaxcram` with the arguments `argv` (None: those of the process) and returns the exit code.
 
-    A program is a module of this package with: `Command`, a frozen dataclass; `TOPICS`, the help texts of
-    Command's fields as flags; `run(command)`; and, if an interrupted run can be resumed, `RESUMES`, which
-    says how. Nothing slow is imported before the flags have been checked.
+    A program is a module of this package (`import` is import_.py) with: `Command`, a frozen dataclass;
+    `TOPICS`, the help texts of Command's fields as flags; `run(command)`; and, if an interrupted run can be
+    resumed, `RESUMES`, which says how. Nothing slow is imported before the flags have been checked.
     """
     name, *rest = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     with streams.reliable():
@@ -59,6 +63,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 141
 
 
+def program_of(name: str) -> ModuleType:
+    """The module of a program."""
+    return importlib.import_module(f"jaxcram.cli.{name}{'_' if keyword.iskeyword(name) else ''}")
+
+
 def _run(name: str, arguments: list[str]) -> int:
     if name in ("--help", "-h"):
         print(_overview())
@@ -72,7 +81,7 @@ def _run(name: str, arguments: list[str]) -> int:
         raise UserError(f"unknown program {name!r}; choose one of {', '.join(PROGRAMS)}{_nearest(name)}")
     from jaxcram.cli import flags
 
-    program = importlib.import_module(f"jaxcram.cli.{name}")
+    program = program_of(name)
     if {"--help", "-h"} & set(arguments):
         usage, explained = flags.usage(program.Command), flags.explain(program.Command, program.TOPICS)
         print(f"jaxcram {name} {usage}: {PROGRAMS[name]}\n{explained}")

@@ -82,7 +82,7 @@ def present(run: "Run", *, per_text: bool = False, as_published: bool = False, c
     print("\n".join([tables, *report.notes(summary, as_published=as_published)]))
     if run.summary["lanes"]:
         print("\n".join(["", *report.sample(run.summary)]))
-    if run.finished:
+    if run.finished and "imported" not in run.settings:
         print(f"\n{report.speed(run.summary)}")
     print()
     if run.summary["lanes"]:

@@ -30,12 +30,24 @@ _NO_VARIANT = {
 
 
 class _Place(NamedTuple):
-    """What a column is about; `learning_rate` is None in a column of a whole run."""
+    """What a column is about.
+
+    Attributes:
+        run: its directory.
+        model: the last part of its name.
+        settings: those in which the runs differ, as (name, value).
+        learning_rate: None in a column of a whole run.
+    """
 
     run: str
     model: str
-    variant: str
+    settings: tuple[tuple[str, str], ...]
     learning_rate: float | None = None
+
+    def described(self) -> dict[str, Any]:
+        """As rows and columns have it, but for the learning rate."""
+        variant = ", ".join(f"{name}={value}" for name, value in self.settings)
+        return {"run": self.run, "model": self.model, "variant": variant}
 
 
 class Findings:
@@ -68,7 +80,7 @@ class Findings:
             _Place(str(source.path), _model(source.model_name), variant)
             for source, variant in zip(sources, variants, strict=True)
         ]
-        self._names = _short(paths)
+        self._sources, self._names = sources, _short(paths)
         self.rows: dict[str, Rows] = {analysis.name: [] for analysis in self.analyses}
         for source, place in zip(sources, self._places, strict=True):
             for analysis in self.analyses:
@@ -100,12 +112,10 @@ class Findings:
     @cached_property
     def _all_places(self) -> list[_Place]:
         """Of all runs and their learning rates."""
-        rates = {(row["run"], row["learning_rate"]) for row in self.lanes}
         return [
             place._replace(learning_rate=rate)
-            for place in self._places
-            for run, rate in sorted(rates)
-            if run == place.run
+            for place, source in zip(self._places, self._sources, strict=True)
+            for rate in sorted({lane["learning_rate"] for lane in source.lanes})
         ]
 
     def _label(self, place: _Place) -> str:
@@ -123,7 +133,8 @@ class Findings:
         places: dict[_Place, dict[str, Any]] = {}
         for name, columns in self._columns.items():
             for place, column in columns:
-                places.setdefault(place, place._asdict())[name] = column.summary
+                told = {**place.described(), "learning_rate": place.learning_rate}
+                places.setdefault(place, told)[name] = column.summary
         return {
             "lanes": documents.plain(self.lanes),
             **{one.name: documents.plain(one.summary(self.rows[one.name])) for one in self.analyses},
@@ -150,7 +161,7 @@ class Findings:
 
     def table(self) -> str:
         """A line a measure, a column a run and learning rate; below, analyses of whole runs."""
-        if not any(self.rows.values()):
+        if not self._all_places:
             return "no lane has ended yet"
         blocks = []
         for by_lane in (True, False):
@@ -165,9 +176,8 @@ class Findings:
         several = len(self._places) > 1
         header = {"run": [self._names[place.run] for place in places]} if several else {}
         header["model"] = [place.model for place in places]
-        for settings in zip(*(filter(None, place.variant.split(", ")) for place in places), strict=True):
-            name = settings[0].partition("=")[0]
-            header[name] = [setting.partition("=")[2] for setting in settings]
+        for same in zip(*(place.settings for place in places), strict=True):
+            header[same[0][0]] = [value for _, value in same]
         if any(place.learning_rate is not None for place in places):
             header["learning rate"] = [f"{place.learning_rate:g}" for place in places]
         return header
@@ -207,9 +217,12 @@ class Findings:
 
 def _tagged(rows: Rows, source: Source, place: _Place) -> Rows:
     """The rows with what they are of; without those of lanes that the summary lacks."""
-    tags = {"run": place.run, "model": place.model, "variant": place.variant}
     return [
-        {**tags, **({"text": source.text(row["sample_id"])} if "sample_id" in row else {}), **row}
+        {
+            **place.described(),
+            **({"text": source.text(row["sample_id"])} if "sample_id" in row else {}),
+            **row,
+        }
         for row in rows
         if not JOB_COLUMNS.keys() <= row.keys() or source.has(Job.of_row(row))
     ]
@@ -241,11 +254,15 @@ def _model(name: str) -> str:
     return printable(name.rstrip("/").rpartition("/")[2].removeprefix("jaxcram:"), keep="")[:40]
 
 
-def _variants(settings: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What of the procedure differs between runs, such as `mode=.., init=..`; "" where nothing does."""
+def _variants(settings: Sequence[Mapping[str, Any]]) -> list[tuple[tuple[str, str], ...]]:
+    """The settings of the procedure in which runs differ, of each run, as (name, value)."""
     names = sorted({name for one in settings for name in one} - _NO_VARIANT)
     differing = [name for name in names if any(one.get(name) != settings[0].get(name) for one in settings)]
-    return [", ".join(f"{name}={one.get(name)}" for name in differing) for one in settings]
+    return [tuple((name, _value(one.get(name))) for name in differing) for one in settings]
+
+
+def _value(value: Any) -> str:
+    return printable(f"{value:g}" if isinstance(value, float) else str(value), keep="")[:40]
 
 
 def _short(paths: Sequence[str]) -> dict[str, str]:

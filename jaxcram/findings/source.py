@@ -137,8 +137,10 @@ class Source:
 
     def text(self, sample_id: int) -> str:
         """What identifies a text across runs: the digest of its contents, in older runs its place."""
-        texts = self.settings.get(identity.CONTENTS, {}).get("texts", {})
-        return texts.get(str(sample_id), {}).get("digest") or f"{self.path}:{sample_id}"
+        value: Any = self.settings
+        for name in (identity.CONTENTS, "texts", str(sample_id), "digest"):
+            value = value.get(name) if isinstance(value, Mapping) else None
+        return value if isinstance(value, str) else f"{self.path}:{sample_id}"
 
     def model(self) -> Model:
         """The run's model, loaded by its recorded name."""

@@ -124,6 +124,7 @@ def test_an_analysis_of_whole_runs_has_a_column_a_run(run, tmp_path, monkeypatch
     whole = [column for column in document["columns"] if column["learning_rate"] is None]
     assert [column["spread"] for column in whole] == [{"apart": 8}, {"apart": 2}]
     assert "apart" not in document["lanes"][0]
+    assert "spread" in api.analyse(run, analyses=["spread"]).table()
     assert found.files() == {"apart.txt": b"tiny, two"}
 
 

@@ -1,12 +1,11 @@
 """Hostile command lines: values of every type for every flag, flags that are none, and files of flags."""
 
-import importlib
 import itertools
 import random
 from pathlib import Path
 
 from jaxcram.cli import flags
-from jaxcram.cli.main import PROGRAMS
+from jaxcram.cli.main import PROGRAMS, program_of
 from tests.hostile import mutations
 from tests.hostile.oracle import Attack
 
@@ -90,7 +89,7 @@ _ODD = [
 
 def command(folder: Path, rng: random.Random) -> Attack:
     """A few flags of a program, each with a hostile value, and now and then a file of them."""
-    program = importlib.import_module(f"jaxcram.cli.{rng.choice(sorted(PROGRAMS))}")
+    program = program_of(rng.choice(sorted(PROGRAMS)))
     names = [name for docs in program.TOPICS.values() for name in docs]
     line = [_one(names, rng) for _ in range(rng.choice((1, 1, 2, 4)))]
     if rng.random() < 0.3:

@@ -163,7 +163,12 @@ def _reading(run: Path, rng: random.Random) -> Attack:
     def embeddings() -> None:
         stack_embeddings(load_rows(run)["embedding"])
 
-    calls = [shown, lambda: api.load_run(run).rows(), lanes, embeddings, work]
+    def analysed() -> None:
+        found = api.analyse(run)
+        print(found.table(), found.json(), found.csv(), file=io.StringIO())
+        api.load_run(run).pca()
+
+    calls = [shown, lambda: api.load_run(run).rows(), lanes, embeddings, analysed, work]
     return Attack(calls, [str(run)[:200], "these rows"])
 
 

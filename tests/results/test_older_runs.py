@@ -38,6 +38,14 @@ def test_a_finished_one_is_shown_and_read(older):
     assert len(api.decode(run)) == 2
 
 
+def test_they_are_analysed(older):
+    found = api.analyse("finished", "interrupted").document()
+    assert [column["variant"] for column in found["columns"]] == ["max_steps=200", "max_steps=2000"]
+    assert [lane["horizon"] for lane in found["lanes"]] == [2, 6, 7]
+    assert [lane["pca99"] for lane in found["lanes"]] == [1, 3, 4]
+    assert found["surprisal"]["stages"] == 1 + 5 + 6
+
+
 def test_a_finished_one_is_counted_as_published_from_its_rows(older):
     run = api.load_run("finished")
     assert "trajectory_length" not in run.summary["lanes"][0]
