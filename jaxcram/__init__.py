@@ -22,8 +22,8 @@ Where things are. A module imports only from rooms below its own (tests/test_arc
     cram/      cramming: settings, parametrisation, objective, optimiser, stages, the pass over lanes, the
                scheduler, and the loop of a run
     figures/   matplotlib figures from rows
-    analysis/  numbers computed from rows: length and components of trajectories, surprisal and steps,
-               capacity in bits
+    analysis/  numbers computed from rows and embeddings: surprisal and steps, capacity in bits, the walk of a
+               lane, its jumps, solutions of one prefix and the lines between them
     decode     greedy decoding of texts from embeddings
     forward    one forward pass over memory and text: what predicts each token, attention mass
     models/    decoders, one file per family; loading, saving and sharding of checkpoints

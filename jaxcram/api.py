@@ -140,7 +140,7 @@ def analyse(*runs: Run | str | Path, analyses: Sequence[str] = (), grid: int = 6
     Args:
         runs: the runs or their directories; each learning rate of each is a column.
         analyses: names from `jaxcram.findings.registry`; none are all that take seconds.
-        grid: points of a landscape's mesh along each of its sides, 2 to 512; its time grows with their square.
+        grid: points of a landscape's mesh along each of its sides, 2 to 512; time grows with its square.
 
     Raises:
         UserError: a run of full cramming, the same run twice, an unknown analysis, a grid out of range, or

@@ -77,10 +77,11 @@ ONLY = {
             "cli.show",
         ),  # for type checking
         *("findings.analysed", "findings.analysis", "findings.capacity", "findings.findings"),
-        *("findings.landscape", "findings.reconstruction", "findings.surprisal"),
-        *("figures.capacity", "figures.components", "figures.landscape", "figures.surprisal"),
+        *("findings.landscape", "findings.lines", "findings.reconstruction", "findings.solutions"),
+        *("findings.surprisal", "findings.walk", "figures.capacity", "figures.components"),
+        *("figures.landscape", "figures.surprisal"),
         *("figures.curves", "figures.evaluation", "figures.knockout", "figures.reconstruction"),
-        *("figures.run", "figures.style"),
+        *("figures.run", "figures.solutions", "figures.style", "figures.walk"),
     },
     "pyarrow": {
         *("analysis.capacity", "findings.source"),
@@ -92,7 +93,8 @@ ONLY = {
     "orbax": {"results.checkpoint"},
     "safetensors": {"models.port", "models.tensors"},
     "scipy": {
-        *("analysis.capacity", "analysis.interval", "analysis.landscape", "analysis.surprisal"),
+        *("analysis.capacity", "analysis.interval", "analysis.jumps", "analysis.landscape"),
+        *("analysis.solutions", "analysis.surprisal", "analysis.walk"),
         "evaluate.attention",
     },
     "torch": set(),

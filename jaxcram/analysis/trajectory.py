@@ -9,7 +9,11 @@ jaxcram's own figures are of the exact stages; the tables of Tarasov et al. 2026
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
+
+_MOST_WALKS, _LEAST_WALKS, _WALKED_POINTS = 50, 2, 2000
 
 
 def lengths(points_RxKxD: np.ndarray) -> np.ndarray:
@@ -44,6 +48,94 @@ def components(points_RxKxD: np.ndarray, share: float = 0.99) -> int:
     variances = np.maximum(np.linalg.eigvalsh(gram)[::-1], 0.0)
     explained = np.cumsum(variances)
     return int(np.searchsorted(explained, share * explained[-1])) + 1 if explained[-1] > 0 else 0
+
+
+def grid(count: int) -> list[int]:
+    """Numbers of stages at which trajectories are compared, ascending, from 4 to `count`.
+
+    4, 5, 6, 7, 8, 10, 12, 14, 16, 20, ...: four for each doubling. They include the multiples of 128 up to
+    1,024 at which the published curves have their points.
+    """
+    octaves = max(count, 1).bit_length()
+    return [m << k for k in range(octaves) for m in range(4, 8) if m << k <= count]
+
+
+class Principal(NamedTuple):
+    """Points in their own principal components, mean-centred.
+
+    Attributes:
+        coordinates_RxC: along the first C components; each is positive for the last point.
+        shares_C: of the variance; NaN if the points have none.
+    """
+
+    coordinates_RxC: np.ndarray
+    shares_C: np.ndarray
+
+
+def principal(points_RxKxD: np.ndarray, count: int = 2) -> Principal:
+    """The points in their first principal components, float64.
+
+    From the R x R Gram matrix, as the directions themselves are not needed.
+
+    Args:
+        points_RxKxD: R finite points, of any shape and dtype.
+        count: C, of the components; coordinates beyond the rank of the points are 0.
+    """
+    centred = _flat(points_RxKxD)
+    centred -= centred.mean(axis=0) if len(centred) else 0.0
+    variances, vectors_RxR = np.linalg.eigh(centred @ centred.T)
+    variances, vectors_RxR = np.maximum(variances[::-1][:count], 0.0), vectors_RxR[:, ::-1][:, :count]
+    coordinates = np.zeros((len(centred), count))
+    coordinates[:, : len(variances)] = vectors_RxR * np.sqrt(variances)
+    coordinates *= np.where(coordinates[-1:] < 0, -1.0, 1.0)
+    total = np.sum(centred**2)
+    shares = np.full(count, np.nan)
+    if total > 0:
+        shares[:] = 0.0
+        shares[: len(variances)] = variances / total
+    return Principal(coordinates, shares)
+
+
+class Null(NamedTuple):
+    """A statistic under a null hypothesis: its mean, and the 5th and 95th percentile."""
+
+    mean: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> Null:
+        """Of draws, of which some may be NaN."""
+        return cls(float(np.nanmean(values)), *map(float, np.nanpercentile(values, (5, 95))))
+
+
+def random_walk(jumps_J: np.ndarray, width: int, *, share: float = 0.99, seed: int = 0) -> Null | None:
+    """`components` of random walks: jumps as long as a trajectory's, in its order, in random directions.
+
+    A walk needs few components too: the variances along them fall as 1, 1/4, 1/9, .., so 61 have 99% of the
+    variance of any long walk with equal jumps in a wide space. Fewer than these walks need is what makes a
+    trajectory low-dimensional. Long walks differ little from one another and cost the cube of their length,
+    so fewer are drawn.
+
+    Args:
+        jumps_J: Euclidean lengths of the jumps.
+        width: K x D, the numbers of a point.
+        share: of the variance.
+        seed: of the directions.
+
+    Returns:
+        None without jumps.
+    """
+    if not np.any(jumps_J):
+        return None
+    rng = np.random.default_rng(seed)
+    counts = []
+    for _ in range(min(_MOST_WALKS, max(_LEAST_WALKS, _WALKED_POINTS // len(jumps_J)))):
+        directions_JxKD = rng.standard_normal((len(jumps_J), width))
+        directions_JxKD *= (jumps_J / np.linalg.norm(directions_JxKD, axis=1))[:, None]
+        steps = np.concatenate([np.zeros((1, width)), directions_JxKD])
+        counts.append(components(np.cumsum(steps, axis=0), share))
+    return Null.of(np.array(counts))
 
 
 def _flat(points: np.ndarray) -> np.ndarray:

@@ -25,6 +25,7 @@ class Command:
     format: str = "table"
     out: str | None = None
     analyses: tuple[str, ...] | None = None
+    grid: int = 60
 
 
 TOPICS = {
@@ -34,6 +35,7 @@ TOPICS = {
             "Names of the analyses, comma-separated, such as trajectory,surprisal,capacity",
             unset="all that take seconds",
         ),
+        "grid": Doc("Points of a landscape's mesh along each of its sides", "points"),
     },
     "Output": {
         "format": Doc(
@@ -57,7 +59,7 @@ def run(command: Command) -> None:
     from jaxcram.results.paths import expanded
 
     out = None if command.out is None else expanded(command.out)
-    found = api.analyse(*command.runs, analyses=command.analyses or ())
+    found = api.analyse(*command.runs, analyses=command.analyses or (), grid=command.grid)
     if out is not None:
         with disk.opening(out):
             out.mkdir(parents=True, exist_ok=True)

@@ -8,8 +8,10 @@ from typing import Any
 import matplotlib
 import matplotlib.style
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 _STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
@@ -62,6 +64,17 @@ def rate_handles(colors: dict[float, str]) -> list[Line2D]:
         Line2D([], [], linestyle="", label="learning rate"),
         *(Line2D([], [], color=color, label=f"{rate:g}", **patch) for rate, color in shown),
     ]
+
+
+def logarithmic(axes: Axes, which: str = "x") -> None:
+    """A logarithmic axis with plain numbers, once its values are drawn; linear where none is positive."""
+    if not np.isfinite(axes.dataLim.minposx if which == "x" else axes.dataLim.minposy):
+        return
+    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
 
 
 # Apart for the colour-blind (Okabe and Ito), and in grey by marker, dashes and lightness.

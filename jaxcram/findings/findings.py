@@ -224,7 +224,7 @@ def _tagged(rows: Rows, source: Source, place: _Place) -> Rows:
             **row,
         }
         for row in rows
-        if row.get("learning_rate") is None or source.has(Job.of_row(row))
+        if not JOB_COLUMNS.keys() <= row.keys() or source.has(Job.of_row(row))
     ]
 
 

@@ -9,10 +9,16 @@ from jaxcram.findings.analysis import Analysis
 from jaxcram.findings.capacity import CAPACITY
 from jaxcram.findings.landscape import LANDSCAPE
 from jaxcram.findings.lanes import TRAJECTORY
+from jaxcram.findings.lines import LINES
 from jaxcram.findings.reconstruction import RECONSTRUCTION
+from jaxcram.findings.solutions import SEEDS, SOLUTIONS
 from jaxcram.findings.surprisal import SURPRISAL
+from jaxcram.findings.walk import WALK
 
-ANALYSES: tuple[Analysis, ...] = (TRAJECTORY, SURPRISAL, CAPACITY, RECONSTRUCTION, LANDSCAPE)
+ANALYSES: tuple[Analysis, ...] = (
+    *(TRAJECTORY, WALK, SURPRISAL, CAPACITY, SOLUTIONS, SEEDS),
+    *(LINES, RECONSTRUCTION, LANDSCAPE),  # they ask the model
+)
 
 
 def chosen(names: Sequence[str] = ()) -> list[Analysis]:

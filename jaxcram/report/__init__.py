@@ -12,6 +12,7 @@ from jaxcram.report.analysis import (
 from jaxcram.report.bar import Bar
 from jaxcram.report.duration import duration
 from jaxcram.report.evaluation import evaluation, generation
+from jaxcram.report.geometry import lines_lines, seeds_lines, solutions_lines, walk_lines
 from jaxcram.report.knockout import knockout
 from jaxcram.report.outline import outline
 from jaxcram.report.reconstruction import reconstruction
@@ -28,13 +29,17 @@ __all__ = [
     "generation",
     "knockout",
     "landscape_lines",
+    "lines_lines",
     "notes",
     "outline",
     "reconstruction",
     "reconstruction_lines",
     "sample",
+    "seeds_lines",
+    "solutions_lines",
     "speed",
     "surprisal_lines",
     "table",
     "trajectory_lines",
+    "walk_lines",
 ]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxcram.analysis.trajectory import components, lengths
+from jaxcram.analysis.trajectory import components, grid, lengths, principal, random_walk
 
 
 def test_the_length_up_to_each_point_sums_euclidean_distances():
@@ -58,4 +58,55 @@ def test_points_are_left_as_they_were():
     before = points.copy()
     components(points)
     lengths(points)
+    principal(points)
     np.testing.assert_array_equal(points, before)
+
+
+def test_the_numbers_of_stages_double_in_four_steps_and_have_the_published_points():
+    assert grid(3) == []
+    assert grid(33) == [4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32]
+    assert set(range(128, 1025, 128)) <= set(grid(1024))
+    assert grid(1024)[-1] == 1024
+
+
+@pytest.mark.parametrize("shape", [(30, 7), (7, 30)])
+def test_principal_coordinates_are_those_of_the_covariance(shape):
+    points = np.cumsum(np.random.default_rng(1).standard_normal(shape), axis=0).astype(np.float32) + 100
+    variances, axes = np.linalg.eigh(np.cov(points.astype(np.float64), rowvar=False))
+    expected = (points - points.mean(axis=0, dtype=np.float64)) @ axes[:, :-4:-1]
+    coordinates, shares = principal(points.reshape(len(points), 1, -1), 3)
+    np.testing.assert_allclose(coordinates, expected * np.sign(expected[-1]), atol=1e-6)
+    np.testing.assert_allclose(shares, variances[:-4:-1] / variances.sum(), rtol=1e-9)
+
+
+def test_principal_components_of_few_points():
+    coordinates, shares = principal(np.array([[1.0, 1.0], [4.0, 5.0]]))
+    np.testing.assert_allclose(coordinates, [[-2.5, 0], [2.5, 0]], atol=1e-6)
+    np.testing.assert_allclose(shares, [1, 0], atol=1e-12)
+    coordinates, shares = principal(np.ones((1, 1, 3)))
+    assert (coordinates.tolist(), np.isnan(shares).tolist()) == ([[0, 0]], [True, True])
+
+
+def test_random_walks_need_the_components_of_orthogonal_jumps():
+    """In a wide space random directions are orthogonal, and the walk's variances those of one exact walk."""
+    jumps = np.random.default_rng(0).lognormal(size=25)
+    exact = np.cumsum(np.concatenate([np.zeros((1, 25)), np.diag(jumps)]), axis=0)
+    null = random_walk(jumps, 3_000)
+    assert null.low == null.mean == null.high == components(exact)
+    spread = random_walk(jumps, 30)
+    assert spread.low <= spread.mean <= spread.high < components(exact)
+
+
+def test_on_a_line_random_walks_have_one_component_and_without_jumps_there_are_none():
+    assert random_walk(np.array([1.0, 0.0, 2.0]), 1) == (1.0, 1.0, 1.0)
+    assert random_walk(np.zeros(3), 8) is None
+    assert random_walk(np.zeros(0), 8) is None
+
+
+def test_walks_with_equal_jumps_have_the_components_of_their_cosines():
+    """The variances of R orthogonal jumps of length 1 are 1 / (2 sin(k pi / 2R))^2, k = 1, .., R - 1."""
+    jumps = 150
+    walk = np.cumsum(np.concatenate([np.zeros((1, jumps)), np.eye(jumps)]), axis=0)
+    variances = 1 / (2 * np.sin(np.arange(1, jumps + 1) * np.pi / (2 * (jumps + 1)))) ** 2
+    share = np.cumsum(variances) / variances.sum()
+    assert components(walk) == int(np.searchsorted(share, 0.99)) + 1 == 54

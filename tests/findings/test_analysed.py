@@ -74,7 +74,9 @@ def test_embeddings_that_were_not_kept_are_missed(tmp_path):
 
 def test_a_figure_has_a_name_of_an_analysis(run):
     assert run.figure("capacity").axes[0].get_xlabel().startswith("surprisal of the horizon")
-    with pytest.raises(UserError, match="there is no figure 'walks'; choose from surprisal, capacity"):
+    with pytest.raises(
+        UserError, match="there is no figure 'walks'; choose from walk, pca99, jumps, surprisal"
+    ):
         run.figure("walks")
 
 
@@ -88,7 +90,10 @@ def test_lanes_are_a_data_frame_with_a_row_a_lane(run):
 
 
 def test_findings_and_their_repr_tell_what_they_are(run):
-    assert repr(api.analyse(run)) == "Findings(1 run, 8 lanes: trajectory, surprisal, capacity)"
+    assert (
+        repr(api.analyse(run))
+        == "Findings(1 run, 8 lanes: trajectory, walk, surprisal, capacity, solutions, seeds)"
+    )
     assert repr(api.analyse(run.path, analyses=["capacity"])) == "Findings(1 run, 8 lanes: capacity)"
     with pytest.raises(UserError, match="no run to analyse; name at least one"):
         api.analyse()
@@ -137,7 +142,8 @@ def test_lanes_that_the_summary_lacks_are_left_out(run):
     found = Findings([source])
     jobs = [(lane["sample_id"], lane["learning_rate"], lane["seed"]) for lane in found.lanes]
     assert jobs == JOBS[:3]
-    assert [len(rows) for rows in found.rows.values()] == [3, 3, 3]
+    of_lanes = [len(found.rows[one.name]) for one in found.analyses if one.by_lane]
+    assert of_lanes == [3] * len(of_lanes)
     assert [dataclasses.astuple(lane.job) for lane in source.each_lane()] == JOBS[:3]
 
 

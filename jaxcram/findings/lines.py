@@ -1,0 +1,55 @@
+"""Accuracy along the straight lines between the solutions that learning rates found, of the first texts."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxcram import report
+from jaxcram.analysis.accuracy import accuracies
+from jaxcram.analysis.lines import lines
+from jaxcram.analysis.solutions import Solution
+from jaxcram.analysis.spread import Column, Spread
+from jaxcram.findings.analysis import Analysis
+from jaxcram.findings.solutions import found
+from jaxcram.findings.source import Source
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TEXTS = 4
+
+
+def _rows(source: Source) -> list[dict[str, Any]]:
+    if len({lane["learning_rate"] for lane in source.lanes}) < 2:
+        return []
+    solutions = found(source)
+    texts = sorted({solution.job.sample_id for solution in solutions})[:TEXTS]
+    targets = {sample_id: source.lane(sample_id).target_T for sample_id in texts}
+    model = source.model().decoder
+
+    def accuracy(solution: Solution, points_PxKxD: np.ndarray) -> np.ndarray:
+        target_T = targets[solution.job.sample_id][: solution.tokens]
+        return accuracies(model, points_PxKxD, target_T)
+
+    return lines([one for one in solutions if one.job.sample_id in targets], accuracy)
+
+
+def _summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Means over the lines: of the lowest accuracy, and of the share of the way above 0.9."""
+    means = {name: dataclasses.asdict(Spread.of(row[name] for row in rows)) for name in ("least", "above")}
+    return {"lines": len(rows), "texts": len({row["sample_id"] for row in rows}), **means}
+
+
+def _figure(columns: Sequence[Column]) -> Figure:
+    from jaxcram.figures.solutions import lines_figure
+
+    return lines_figure(columns)
+
+
+LINES = Analysis(
+    "lines", _rows, _summary, report.lines_lines, {"lines": _figure}, by_lane=False, default=False
+)
