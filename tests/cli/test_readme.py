@@ -30,9 +30,9 @@ def test_ci_runs_the_readme_s_test_command_and_ends_in_the_slow_tests():
     assert lines[-1] == f"{program} -m slow"
 
 
-def test_the_notebook_runs_and_has_under_ten_lines(tiny_model, tmp_path, monkeypatch, capsys):
-    (code,) = blocks("python")
-    assert len(code.splitlines()) < 10
+def test_the_notebooks_run_and_have_under_ten_lines(tiny_model, tmp_path, monkeypatch, capsys):
+    code, analysis = blocks("python")
+    assert max(len(code.splitlines()), len(analysis.splitlines())) < 10
     load_model = api.load_model
     monkeypatch.setattr(api, "load_model", lambda: load_model(str(tiny_model)))
     monkeypatch.chdir(tmp_path)
@@ -45,6 +45,11 @@ def test_the_notebook_runs_and_has_under_ten_lines(tiny_model, tmp_path, monkeyp
         f"{lane.learning_rate} True {lane.text}" for lane in api.decode(run, names["model"])
     ]
     assert run.path.parent == tmp_path / "runs"
+    exec(analysis, names)
+    assert capsys.readouterr().out.startswith(names["found"].table())
+    stages = len(names["points_SxKxD"])
+    assert names["walk_Sx2"].shape == (stages, min(2, stages))
+    assert (tmp_path / "capacity.pdf").read_bytes().startswith(b"%PDF")
 
 
 def test_every_program_and_every_column_that_is_named_exists():
