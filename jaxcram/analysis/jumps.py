@@ -16,6 +16,7 @@ from jaxcram.analysis.trajectory import Null
 
 LEAST = 4  # jumps, as in the published tables; fewer have no shape
 _SHUFFLES = 1000
+_ROUNDING = 1e-9  # of the largest jump: less is what free stages move by rounding
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Jumps:
     """The shape of a series of jumps.
 
     Attributes:
-        gap_ratio: the largest over the median; None if the median is 0.
+        gap_ratio: the largest over the median; None if the median is 0, up to rounding.
         autocorrelation: Pearson's correlation of each jump with the next one; None if the jumps are equal.
         shuffled: the same of the same jumps in random orders; None where `autocorrelation` is.
     """
@@ -52,7 +53,7 @@ def jumps(sizes_J: np.ndarray, *, shuffles: int = _SHUFFLES, seed: int = 0) -> J
         return None
     sizes = np.asarray(sizes_J, np.float64)
     median = float(np.median(sizes))
-    ratio = float(sizes.max()) / median if median > 0 else None
+    ratio = float(sizes.max()) / median if median > _ROUNDING * sizes.max() else None
     autocorrelation = float(_lag_one(sizes))
     if not np.isfinite(autocorrelation):
         return Jumps(ratio, None, None)
