@@ -39,7 +39,7 @@ def test_a_finished_one_is_shown_and_read(older):
 
 
 def test_they_are_analysed(older):
-    found = api.analyse("finished", "interrupted").document()
+    found = api.analyse("finished", "interrupted", analyses=["trajectory", "surprisal"]).document()
     assert [column["variant"] for column in found["columns"]] == ["max_steps=200", "max_steps=2000"]
     assert [lane["horizon"] for lane in found["lanes"]] == [2, 6, 7]
     assert [lane["pca99"] for lane in found["lanes"]] == [1, 3, 4]
