@@ -218,6 +218,7 @@ def test_the_rate_is_that_of_a_product_that_outlasts_its_dispatch(tiny, monkeypa
     assert next(seconds, None) is None
 
 
+@pytest.mark.slow
 @pytest.mark.measured
 def test_a_short_text_in_the_passes_of_a_long_one_can_be_read_again(tmp_path, monkeypatch):
     """One wide bucket pads a text of a few tokens many times over, as on a GPU whose passes start slowly."""
