@@ -50,6 +50,7 @@ def settings_for(rates, cap):
     return CramSettings(learning_rates=rates, token_budget=4, stages=StageSettings(max_steps_per_token=cap))
 
 
+@pytest.mark.slow
 def test_on_a_random_model(tiny, samples):
     assert_same_as_plain(tiny, samples, settings_for((0.1, 1.0), 150))
 
