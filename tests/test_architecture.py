@@ -69,7 +69,6 @@ ONLY = {
     "lm_eval": {"evaluate.lm_eval"},
     "matplotlib": {
         *(
-            "cli.analyse",
             "cli.drawing",
             "cli.evaluate",
             "cli.knockout",
@@ -93,8 +92,8 @@ ONLY = {
     "orbax": {"results.checkpoint"},
     "safetensors": {"models.port", "models.tensors"},
     "scipy": {
-        *("analysis.capacity", "analysis.interval", "analysis.jumps", "analysis.landscape"),
-        *("analysis.solutions", "analysis.surprisal", "analysis.walk"),
+        *("analysis.interval", "analysis.jumps", "analysis.landscape", "analysis.solutions"),
+        *("analysis.spread", "analysis.surprisal"),
         "evaluate.attention",
     },
     "torch": set(),
@@ -155,6 +154,10 @@ def loaded(statement: str, slow: set[str] = SLOW) -> set[str]:
 
 def test_importing_the_package_loads_nothing_slow():
     assert loaded("import jaxcram") == set()
+
+
+def test_the_interface_loads_nothing_that_only_some_calls_need():
+    assert loaded("import jaxcram.api", {"datasets", "matplotlib", "pandas", "transformers"}) == set()
 
 
 def test_listing_the_programs_does_not_load_absl():

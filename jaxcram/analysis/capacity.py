@@ -11,9 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import stats
 
-from jaxcram.analysis.spread import Spread, finite
+from jaxcram.analysis.spread import Line, Spread, finite
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,11 +44,8 @@ def capacities(rows: pa.Table) -> list[dict[str, Any]]:
 def _capacity(lane: tuple[Any, ...], stages: list[dict[str, Any]]) -> dict[str, Any]:
     exact = sorted((row for row in stages if row["exact"]), key=lambda row: row["stage_seq_len"])
     last = exact[-1] if exact else {"stage_seq_len": 0, "steps_taken": 0, "information_gain_bits": 0.0}
-    surprisals, gain, steps = (
-        [row["surprisal_bits"] for row in exact],
-        last["information_gain_bits"],
-        last["steps_taken"],
-    )
+    surprisals = [row["surprisal_bits"] for row in exact]
+    gain, steps = last["information_gain_bits"], last["steps_taken"]
     bits = None if None in surprisals else finite(sum(surprisals))
     return {
         **dict(zip(_LANE, lane, strict=True)),
@@ -60,20 +56,6 @@ def _capacity(lane: tuple[Any, ...], stages: list[dict[str, Any]]) -> dict[str, 
         "information_gain_bits": finite(gain),
         "gain_share": finite(gain / bits) if bits and gain is not None else None,
     }
-
-
-@dataclasses.dataclass(frozen=True)
-class Line:
-    """A least-squares line through the lanes.
-
-    Attributes:
-        slope, intercept: of the line.
-        r2: share of the variance that it explains.
-    """
-
-    slope: float
-    intercept: float
-    r2: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,9 +78,5 @@ def capacity(lanes: Sequence[Mapping[str, Any]]) -> Capacity:
     names = ("horizon_bits", "bits_per_step", "gain_share")
     known = [lane for lane in lanes if lane["information_gain_bits"] is not None]
     x, y = (np.array([lane[name] for lane in known], float) for name in ("horizon", "information_gain_bits"))
-    line = None
-    if len(x) > 2 and np.ptp(x) > 0 and np.ptp(y) > 0:
-        fit = stats.linregress(x, y)
-        line = Line(float(fit.slope), float(fit.intercept), float(fit.rvalue**2))
     bits, per_step, share = (Spread.of(lane[name] for lane in lanes) for name in names)
-    return Capacity(bits, per_step, share, line)
+    return Capacity(bits, per_step, share, Line.of(x, y))

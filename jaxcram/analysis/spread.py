@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy import stats
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +34,28 @@ class Spread:
             float(known.std(ddof=1)) if len(known) > 1 else None,
             len(known),
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """A least-squares line.
+
+    Attributes:
+        slope, intercept: of the line.
+        r2: share of the variance that it explains.
+    """
+
+    slope: float
+    intercept: float
+    r2: float
+
+    @classmethod
+    def of(cls, x_R: np.ndarray, y_R: np.ndarray) -> Line | None:
+        """Through points; None for fewer than three, or where either value does not vary."""
+        if len(x_R) < 3 or np.ptp(x_R) == 0 or np.ptp(y_R) == 0:
+            return None
+        fit = stats.linregress(x_R, y_R)
+        return cls(float(fit.slope), float(fit.intercept), float(fit.rvalue) ** 2)
 
 
 class Column(NamedTuple):

@@ -14,10 +14,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from jaxcram.analysis.jumps import LEAST, jumps
-from jaxcram.analysis.spread import Spread
+from jaxcram.analysis.spread import Line, Spread
 from jaxcram.analysis.trajectory import components, grid, lengths, principal, random_walk
 
 Row = dict[str, Any]
@@ -60,8 +59,8 @@ def walk(
     null = None
     if finite and len(points) > LEAST:
         null = random_walk(np.diff(lengths(points)), points[0].size, seed=seed)
-    shape = _shape(points, tokens, steps, None, seed)
-    published = _shape(points_RxKxD, tokens_R, steps_R, max(_pca99(points_RxKxD) or 0, 2), seed)
+    shape = _shape(points, tokens, steps, seed)
+    published = _shape(points_RxKxD, tokens_R, steps_R, seed, in_components=True)
     return {
         "walk": {
             **shape,
@@ -76,32 +75,32 @@ def walk(
     }
 
 
-def _pca99(points_RxKxD: np.ndarray) -> int | None:
-    return components(points_RxKxD) if np.all(np.isfinite(points_RxKxD)) else None
-
-
 def _shape(
-    points_RxKxD: np.ndarray, tokens_R: np.ndarray, steps_R: np.ndarray, within: int | None, seed: int
+    points_RxKxD: np.ndarray,
+    tokens_R: np.ndarray,
+    steps_R: np.ndarray,
+    seed: int,
+    *,
+    in_components: bool = False,
 ) -> Row:
-    """Of these stages; distances are measured in so many components, or in all numbers of the points."""
+    """Of these stages; jumps are measured in all numbers of the points, or in the components of PCA 99%."""
     row: Row = dict.fromkeys((*NUMBERS, *DWELLS))
     row |= {"horizon": int(tokens_R[-1]) if len(tokens_R) else 0, "stages": len(tokens_R)}
     series = {"step": steps_R[1:]}
     if np.all(np.isfinite(points_RxKxD)):
         length_R = lengths(points_RxKxD)
         row |= {"trajectory_length": float(length_R[-1]) if len(length_R) else 0.0}
-        row |= {"pca99": components(points_RxKxD)}
-        if row["pca99"]:
-            row["first_two"] = float(np.sum(principal(points_RxKxD).shares_C))
-        series["distance"] = np.diff(
-            length_R if within is None else lengths(principal(points_RxKxD, within).coordinates_RxC)
-        )
+        row |= {"pca99": (pca99 := components(points_RxKxD))}
+        found = principal(points_RxKxD, max(pca99, 2))
+        if pca99:
+            row["first_two"] = float(np.sum(found.shares_C[:2]))
+        series["distance"] = np.diff(lengths(found.coordinates_RxC) if in_components else length_R)
     for kind, sizes in series.items():
-        if (found := jumps(sizes, seed=seed)) is not None:
-            row |= {f"{kind}_gap_ratio": found.gap_ratio, f"{kind}_autocorrelation": found.autocorrelation}
-            if found.shuffled is not None:
-                row |= {f"{kind}_shuffled": found.shuffled.mean, f"{kind}_shuffled_95": found.shuffled.high}
-            row[f"{kind}_dwells"] = found.dwells
+        if (jumped := jumps(sizes, seed=seed)) is not None:
+            row |= {f"{kind}_gap_ratio": jumped.gap_ratio, f"{kind}_autocorrelation": jumped.autocorrelation}
+            if jumped.shuffled is not None:
+                row |= {f"{kind}_shuffled": jumped.shuffled.mean, f"{kind}_shuffled_95": jumped.shuffled.high}
+            row[f"{kind}_dwells"] = jumped.dwells
     return row
 
 
@@ -175,10 +174,8 @@ def _points(growth: Iterable[Mapping[str, Any]]) -> np.ndarray:
 
 def _fit(points_Px2: np.ndarray, scale: Any) -> Row | None:
     tokens, counts = points_Px2.T
-    if len(tokens) < 3 or np.ptp(tokens) == 0 or np.ptp(counts) == 0:
-        return None
-    line = stats.linregress(scale(tokens), counts)
-    return {"a": float(line.intercept), "b": float(line.slope), "r2": float(line.rvalue) ** 2}
+    line = Line.of(scale(tokens), counts)
+    return None if line is None else {"a": line.intercept, "b": line.slope, "r2": line.r2}
 
 
 def mean_growth(growths: Sequence[Sequence[Mapping[str, Any]]]) -> list[Row]:

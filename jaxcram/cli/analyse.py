@@ -1,6 +1,7 @@
 """`jaxcram analyse`: the geometry of the paths, surprisal and capacity of one or several runs."""
 
 import dataclasses
+import functools
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,8 +11,6 @@ from jaxcram.cli.flags import Doc, positional
 from jaxcram.errors import UserError
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from jaxcram.api import Findings
 
 FORMATS = ("table", "csv", "json")
@@ -75,13 +74,9 @@ def _files(found: "Findings", out: Path) -> list[str]:
     """Draws all figures and writes the other files; returns a line for each."""
     from jaxcram.results import disk
 
-    def line(name: str) -> str:
-        def draw() -> "Figure":
-            return found.figure(name)
-
-        return f"figure    {drawing.keep(out, name, draw)}"
-
-    lines = [line(name) for name in found.drawn()]
+    lines = []
+    for name in found.drawn():
+        lines.append(f"figure    {drawing.keep(out, name, functools.partial(found.figure, name))}")
     for name, content in found.files().items():
         disk.replace(out / name, content)
         lines.append(f"file      {out / name}")

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset
 
 from jaxcram.cram.rows import Outcome, vector_norm, with_trajectory
 from jaxcram.cram.verify import lane_summary

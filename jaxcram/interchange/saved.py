@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.dataset
 
 from jaxcram import hub
 from jaxcram.errors import UserError
@@ -30,17 +29,19 @@ def open_all(source: str, split: str) -> list[tuple[str, pa.dataset.Dataset]]:
     Raises:
         UserError: there is no such source, it is damaged, or it has no such split.
     """
+    from pyarrow import dataset  # it imports pandas, a third of a second
+
     path = hub.local("source", source)
     if path is None:
-        return [(source, pa.dataset.dataset(_of_hub(source, split)))]
+        return [(source, dataset.dataset(_of_hub(source, split)))]
     if path.is_dir() and (saved := _saved(path, split)):
-        return [(str(folder), pa.dataset.dataset(_of_folder(folder))) for folder in saved]
+        return [(str(folder), dataset.dataset(_of_folder(folder))) for folder in saved]
     files = [path] if path.is_file() else sorted(path.rglob("*.parquet"))
     files = [file for file in files if file.name.startswith(f"{split}-")] or files
     if not files:
         raise UserError(f"{source}: neither a saved data set nor Parquet files in it; check the path")
     try:
-        return [(source, pa.dataset.dataset([str(file) for file in files], format="parquet"))]
+        return [(source, dataset.dataset([str(file) for file in files], format="parquet"))]
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{source}: not readable as Parquet ({first_line(error)}); write it again") from error
 

@@ -75,11 +75,9 @@ def surprisal_lines(summary: Mapping[str, Any]) -> Lines:
 
 
 def _correlation_lines(summary: Mapping[str, Any], which: str) -> Lines:
-    interval = summary["interval"]
-    within = "" if interval is None else f" [{number(interval[0])}, {number(interval[1])}]"
     return [
         (f"stages{which}", str(summary["stages"])),
-        (f"Spearman{which}", number(summary["spearman"]) + within),
+        (f"Spearman{which}", within(summary["spearman"], summary["interval"])),
         (f"given the position{which}", number(summary["partial"])),
         (f"per lane{which}", mean_std(summary["lanes"], 2)),
         (f"lanes above 0{which}", number(summary["positive_share"], ".0%")),
@@ -104,21 +102,21 @@ def reconstruction_lines(summary: Mapping[str, Any]) -> Lines:
     return [
         ("components with 99%", number(at_99.get("components"), ".1f")),
         *(
-            (label, _within(at_99.get(name), at_99.get(f"{name}_interval")))
+            (label, within(at_99.get(name), at_99.get(f"{name}_interval")))
             for label, name in (
                 ("accuracy there, teacher-forced", "tf_accuracy"),
                 ("accuracy there, greedy", "exact_accuracy"),
                 ("token 0 wrong there (share of lanes)", "first_wrong"),
             )
         ),
-        ("components for accuracy 0.98", _within(nearly.get("components"), nearly.get("interval"), ".1f")),
+        ("components for accuracy 0.98", within(nearly.get("components"), nearly.get("interval"), ".1f")),
     ]
 
 
 def landscape_lines(summary: Mapping[str, Any]) -> Lines:
     """The basins of the first and the last stage, and how they shrink."""
     shares = summary.get("basin_share", [None])
-    decades = _within(summary.get("decades"), summary.get("interval"))
+    decades = within(summary.get("decades"), summary.get("interval"))
     return [
         ("basin of the first stage (share)", number(shares[0], ".4f")),
         ("basin of the last stage (share)", number(shares[-1], ".4f")),
@@ -126,7 +124,7 @@ def landscape_lines(summary: Mapping[str, Any]) -> Lines:
     ]
 
 
-def _within(value: float | None, interval: Sequence[float] | None, form: str = ".2f") -> str:
+def within(value: float | None, interval: Sequence[float] | None, form: str = ".2f") -> str:
     """A value with its interval, if it has one."""
     ends = "" if interval is None else f" [{number(interval[0], form)}, {number(interval[1], form)}]"
     return number(value, form) + ends

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from jaxcram.report.analysis import Lines, mean_std, number
+from jaxcram.report.analysis import Lines, mean_std, number, within
 
 _SQUARED = "R\N{SUPERSCRIPT TWO}"
 
@@ -53,9 +53,7 @@ def _solutions(summary: Mapping[str, Any], which: str) -> Lines:
 
 def _median(measure: Mapping[str, Any], form: str) -> str:
     """The median over groups, and in brackets the interval of the mean over texts."""
-    interval = measure["interval"]
-    within = "" if interval is None else f" [{number(interval[0], form)}, {number(interval[1], form)}]"
-    return number(measure["median"], form) + within
+    return within(measure["median"], measure["interval"], form)
 
 
 def lines_lines(summary: Mapping[str, Any]) -> Lines:
