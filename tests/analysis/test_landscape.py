@@ -22,6 +22,7 @@ def lane(tiny):  # noqa: F811
     return points, greedy_text(tiny, points[-1], 12)
 
 
+@pytest.mark.slow
 def test_every_mesh_point_is_the_stage_moved_along_two_components(tiny, lane):  # noqa: F811
     points, target = lane
     found = landscape.measure(tiny, points, LENGTHS, target, Grid(stages=3, size=5, margin=0.25))

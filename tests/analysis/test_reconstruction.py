@@ -9,6 +9,7 @@ from tests.analysis.test_basis import covariance_axes
 from tests.cram.conftest import tiny  # noqa: F401
 
 
+@pytest.mark.slow
 def test_each_number_of_components_gives_the_text_that_the_plain_model_gives(tiny):  # noqa: F811
     rng = np.random.default_rng(7)
     steps = rng.normal(0, 0.5, (9, 2, tiny.config.width)) * np.linspace(1, 0.2, 9)[:, None, None]

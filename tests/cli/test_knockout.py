@@ -16,6 +16,7 @@ def swept(evaluated, tmp_path_factory):
     return found
 
 
+@pytest.mark.slow
 def test_the_second_start_and_show_print_the_table_and_the_files(evaluated, swept, capsys):
     assert main(["knockout", str(evaluated), f"--out={swept}", "--own_row"]) == 0
     printed = capsys.readouterr().out
