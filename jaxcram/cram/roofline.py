@@ -14,6 +14,7 @@ from jaxcram.cram.lanes import Bucket, Lanes, PassSettings, Problem, init_pool
 from jaxcram.cram.plan import PassTime
 from jaxcram.devices import mesh, processes
 from jaxcram.models.decoder import Decoder
+from jaxcram.models.layers import project
 
 SECONDS = 0.5  # of repetitions of one measurement; the fastest counts
 # Rows of the product that measures the rate of arithmetic: the first count that takes several times as long
@@ -70,7 +71,7 @@ def guessed(model: Decoder) -> PassTime:
 def _product_s(rows: int, weight_FxD: jax.Array) -> float:
     """Seconds of a product of so many rows with a matrix, as fast as it gets, with its dispatch."""
     x_RxD = jnp.ones((rows, weight_FxD.shape[1]), weight_FxD.dtype)
-    product = jax.jit(lambda x_RxD, weight_FxD: jnp.einsum("rd,fd->rf", x_RxD, weight_FxD))
+    product = jax.jit(project)
     product(x_RxD, weight_FxD).block_until_ready()  # compiles
 
     def once() -> float:

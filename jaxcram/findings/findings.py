@@ -183,8 +183,8 @@ class Findings:
         return header
 
     def drawn(self) -> list[str]:
-        """The names of the figures."""
-        return [name for analysis in self.analyses for name in analysis.figures]
+        """The names of the figures that have something to show."""
+        return [name for one in self.analyses if self.rows[one.name] for name in one.figures]
 
     def figure(self, name: str) -> Figure:
         """A figure by its name.

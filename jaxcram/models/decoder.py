@@ -23,7 +23,7 @@ from jaxcram.models import kinds, splash
 from jaxcram.models.cache import Cache
 from jaxcram.models.config import Block, DecoderConfig
 from jaxcram.models.head import Head
-from jaxcram.models.layers import attend, attention_weights, causal_mask
+from jaxcram.models.layers import PRODUCT, attend, attention_weights, causal_mask
 
 # Limits for unrolling. The 30 layers of SmolLM2-135M compile in 3 s, scanned in 1.5 s, but small passes take
 # up to 100 ms less of 110 to 290 ms. Unrolled passes take up to three times the device memory, so layers with
@@ -56,8 +56,8 @@ def keep_products(primitive: Any, *args: Any, **params: Any) -> bool:
     """
     policies = jax.checkpoint_policies
     with_weights = policies.dots_with_no_batch_dims_saveable(primitive, *args, **params)
-    splashed = policies.save_only_these_names(splash.KEPT)(primitive, *args, **params)
-    return with_weights or splashed or primitive.name.startswith("dot_product_attention")
+    named = policies.save_only_these_names(splash.KEPT, PRODUCT)(primitive, *args, **params)
+    return with_weights or named or primitive.name.startswith("dot_product_attention")
 
 
 def _run_layers(layers: Any, step: Callable[..., Any], carry: Any, xs_L: Any) -> Any:

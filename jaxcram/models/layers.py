@@ -8,9 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 
 from jaxcram.devices.mesh import on_each_device
 from jaxcram.models import splash
+
+PRODUCT = "product"  # checkpoint name of a product with weights, for the backward pass
 
 
 class Linear(nnx.Module):
@@ -23,8 +26,41 @@ class Linear(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [..., in] to [..., out]."""
-        y = jnp.einsum("...i,oi->...o", x, self.weight[...])
+        y = project(x, self.weight[...])
         return y if self.bias is None else y + self.bias[...]
+
+
+def project(x: jax.Array, weight_OxI: jax.Array) -> jax.Array:
+    """The product W x, [..., I] to [..., O], accumulated in fp32 and rounded to their dtype."""
+    if jax.default_backend() == "cpu" and x.dtype == weight_OxI.dtype == jnp.bfloat16:
+        return checkpoint_name(_project_bf16(x, weight_OxI), PRODUCT)
+    return jnp.einsum("...i,oi->...o", x, weight_OxI)
+
+
+@jax.custom_vjp
+def _project_bf16(x: jax.Array, weight_OxI: jax.Array) -> jax.Array:
+    """`project` for CPUs: XLA has kernels for products of bf16 where their result is fp32, and only there.
+
+    The gradient's products are of bf16 arrays too: JAX would widen one factor, and leave the fast kernels.
+    """
+    return _rounded("...i,oi->...o", x, weight_OxI)
+
+
+def _rounded(spec: str, *factors: jax.Array) -> jax.Array:
+    return jnp.einsum(spec, *factors, preferred_element_type=jnp.float32).astype(jnp.bfloat16)
+
+
+def _project_bf16_backward(
+    factors: tuple[jax.Array, jax.Array], grad: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    x, weight_OxI = factors
+    rows_RxI, grad_RxO = x.reshape(-1, x.shape[-1]), grad.reshape(-1, grad.shape[-1])
+    return _rounded("...o,oi->...i", grad, weight_OxI), _rounded("ro,ri->oi", grad_RxO, rows_RxI)
+
+
+_project_bf16.defvjp(
+    lambda x, weight_OxI: (_project_bf16(x, weight_OxI), (x, weight_OxI)), _project_bf16_backward
+)
 
 
 class RMSNorm(nnx.Module):
