@@ -16,11 +16,10 @@ from matplotlib.ticker import FuncFormatter
 
 from jaxcram.analysis import landscape
 from jaxcram.analysis.landscape import THRESHOLD, Landscape, Stage
-from jaxcram.figures.style import plain
+from jaxcram.figures.style import column_styles, plain
 
 _SHADES = "cividis"  # lighter is more accurate, in grey too, and for the colour-blind
 _COLUMNS = 4
-_LINES = (("#0072b2", "o", "-"), ("#e69f00", "s", "--"), ("#000000", "^", ":"), ("#009e73", "D", "-."))
 
 
 def landscape_figure(around: Landscape, title: str = "") -> Figure:
@@ -61,13 +60,14 @@ def basins_figure(
     with plain():
         figure = Figure(figsize=(7.5, 4.6), layout="constrained")
         axes = figure.add_subplot()
-        for (label, lanes), (color, marker, line) in zip(groups.items(), cycle(_LINES), strict=False):
+        for (label, lanes), style in zip(groups.items(), column_styles(len(groups)), strict=True):
+            thin = {"color": style["color"], "linewidth": 0.6, "alpha": 0.5}
             for lane in lanes:
                 shares = _positive([row["basin_share"] for row in lane])
-                axes.plot([row["position"] for row in lane], shares, color=color, linewidth=0.6, alpha=0.5)
+                axes.plot([row["position"] for row in lane], shares, **thin)
             mean = landscape.summarise(lanes)
-            style: dict[str, Any] = {"color": color, "marker": marker, "linestyle": line, "linewidth": 2}
-            axes.plot(mean["position"], _positive(mean["basin_share"]), label=label, zorder=3, **style)
+            shares = _positive(mean["basin_share"])
+            axes.plot(mean["position"], shares, label=label, linewidth=2, zorder=3, **style)
         for (label, points), line in zip(
             (published or {}).items(), cycle(("-", "--", ":", "-.")), strict=False
         ):
@@ -154,7 +154,9 @@ def _draw_shares(axes: Axes, around: Landscape, index: int) -> None:
     axes.clear()
     axes.plot([row["position"] for row in rows], shares, alpha=0)  # for the limits
     so_far = sum(row["stage_index"] <= index for row in rows)
-    axes.plot([row["position"] for row in rows[:so_far]], shares[:so_far], "o-", color=_LINES[0][0])
+    axes.plot(
+        [row["position"] for row in rows[:so_far]], shares[:so_far], "o-", color=column_styles(1)[0]["color"]
+    )
     _share_axis(axes)
     axes.set_xlabel("position on the trajectory (0: first, 1: last)")
 
