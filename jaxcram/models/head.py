@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxcram.models.layers import capped
+from jaxcram.models.layers import capped, project_wide
 
 # Logits of one chunk: 2**27 fp32 numbers are half a gigabyte.
 CHUNK_LOGITS = 2**27
@@ -25,7 +25,7 @@ class Head:
 
     def logits(self, hidden: jax.Array) -> jax.Array:
         """Logits [..., V] of hidden states [..., D], accumulated and returned in fp32."""
-        logits = jnp.einsum("...d,vd->...v", hidden, self.weight, preferred_element_type=jnp.float32)
+        logits = project_wide(hidden, self.weight)
         return logits if self.cap is None else capped(logits, self.cap)
 
     def pull_back(self, grad_RxV: jax.Array, logits_RxV: jax.Array) -> jax.Array:

@@ -32,22 +32,31 @@ class Linear(nnx.Module):
 
 def project(x: jax.Array, weight_OxI: jax.Array) -> jax.Array:
     """The product W x, [..., I] to [..., O], accumulated in fp32 and rounded to their dtype."""
-    if jax.default_backend() == "cpu" and x.dtype == weight_OxI.dtype == jnp.bfloat16:
+    if _is_bf16_on_cpu(x, weight_OxI):
         return checkpoint_name(_project_bf16(x, weight_OxI), PRODUCT)
     return jnp.einsum("...i,oi->...o", x, weight_OxI)
 
 
+def project_wide(x: jax.Array, weight_OxI: jax.Array) -> jax.Array:
+    """The product W x, [..., I] to [..., O], in fp32."""
+    if _is_bf16_on_cpu(x, weight_OxI) and x.size == x.shape[-1]:
+        # XLA has no fast kernel for a matrix and one vector of bf16: two vectors take an eighth of the time.
+        twice_2xI = jnp.concatenate([x.reshape(1, -1)] * 2)
+        return project_wide(twice_2xI, weight_OxI)[0].reshape(*x.shape[:-1], -1)
+    return jnp.einsum("...i,oi->...o", x, weight_OxI, preferred_element_type=jnp.float32)
+
+
+def _is_bf16_on_cpu(x: jax.Array, weight_OxI: jax.Array) -> bool:
+    return jax.default_backend() == "cpu" and x.dtype == weight_OxI.dtype == jnp.bfloat16
+
+
 @jax.custom_vjp
 def _project_bf16(x: jax.Array, weight_OxI: jax.Array) -> jax.Array:
-    """`project` for CPUs: XLA has kernels for products of bf16 where their result is fp32, and only there.
+    """`project` for CPUs: XLA has fast kernels for products of bf16 only where their result is fp32.
 
     The gradient's products are of bf16 arrays too: JAX would widen one factor, and leave the fast kernels.
     """
-    return _rounded("...i,oi->...o", x, weight_OxI)
-
-
-def _rounded(spec: str, *factors: jax.Array) -> jax.Array:
-    return jnp.einsum(spec, *factors, preferred_element_type=jnp.float32).astype(jnp.bfloat16)
+    return project_wide(x, weight_OxI).astype(jnp.bfloat16)
 
 
 def _project_bf16_backward(
@@ -55,7 +64,10 @@ def _project_bf16_backward(
 ) -> tuple[jax.Array, jax.Array]:
     x, weight_OxI = factors
     rows_RxI, grad_RxO = x.reshape(-1, x.shape[-1]), grad.reshape(-1, grad.shape[-1])
-    return _rounded("...o,oi->...i", grad, weight_OxI), _rounded("ro,ri->oi", grad_RxO, rows_RxI)
+    return (
+        jnp.einsum("...o,oi->...i", grad, weight_OxI, preferred_element_type=jnp.float32).astype(grad.dtype),
+        jnp.einsum("ro,ri->oi", grad_RxO, rows_RxI, preferred_element_type=jnp.float32).astype(grad.dtype),
+    )
 
 
 _project_bf16.defvjp(

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcram.models.layers import project
+from jaxcram.models.layers import project, project_wide
 
 HALF_ULP = 2**-8  # the most that rounding to bf16 changes a number, as a share of it
 
@@ -46,3 +46,15 @@ def test_fp32_stays_one_plain_product():
     x, weight = normal(4, 32).astype(jnp.float32), normal(16, 32).astype(jnp.float32)
     jaxpr = jax.make_jaxpr(project)(x, weight)
     assert [equation.primitive.name for equation in jaxpr.eqns] == ["dot_general"]
+
+
+@pytest.mark.parametrize("shape", [(16,), (1, 16), (1, 1, 16)])
+def test_one_row_is_multiplied_as_two_are(shape):
+    x, weight = normal(*shape), normal(30, 16)
+    wide = jax.jit(project_wide)
+    text = wide.lower(x, weight).as_text()
+    assert "tensor<2x16xbf16>, tensor<30x16xbf16>" in text
+    found = wide(x, weight)
+    assert (found.dtype, found.shape) == (jnp.float32, (*shape[:-1], 30))
+    expected = weight.astype(jnp.float32) @ x.reshape(-1).astype(jnp.float32)
+    np.testing.assert_allclose(found.reshape(-1), expected, rtol=1e-5, atol=1e-5)
