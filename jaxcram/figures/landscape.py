@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -47,14 +46,12 @@ def landscape_figure(around: Landscape, title: str = "") -> Figure:
 
 def basins_figure(
     groups: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]],
-    published: Mapping[str, Sequence[tuple[float, float]]] | None = None,
     title: str = "",
 ) -> Figure:
     """Basin shares along the trajectories, on a logarithmic axis: lanes thin, the mean of each group bold.
 
     Args:
         groups: by label, `jaxcram.analysis.landscape.rows` of each lane.
-        published: by label, (position, mean basin share) of others, to compare with: grey lines.
         title: of the figure.
     """
     with plain():
@@ -68,10 +65,6 @@ def basins_figure(
             mean = landscape.summarise(lanes)
             shares = _positive(mean["basin_share"])
             axes.plot(mean["position"], shares, label=label, linewidth=2, zorder=3, **style)
-        for (label, points), line in zip(
-            (published or {}).items(), cycle(("-", "--", ":", "-.")), strict=False
-        ):
-            axes.plot(*zip(*points, strict=True), color="0.55", linestyle=line, label=f"{label}, published")
         _share_axis(axes)
         axes.set_xlabel("position of the stage on its trajectory (0: first, 1: last)")
         axes.legend(fontsize=9)

@@ -35,18 +35,15 @@ def test_each_panel_has_its_mesh_and_the_walk_so_far(around):
     assert pdf(figure) == pdf(landscape_figure(around, "mini$llama$"))
 
 
-def test_basins_are_drawn_by_lane_by_group_and_as_published(around):
-    figure = basins_figure(
-        {"a$b$": [rows(around)] * 2, "c": [rows(around)]}, {"d": [(0.0, 0.5), (1.0, 0.01)]}
-    )
+def test_basins_are_drawn_by_lane_and_by_group(around):
+    figure = basins_figure({"a$b$": [rows(around)] * 2, "c": [rows(around)]})
     (axes,) = figure.axes
     share = [1.0, 9 / 35, np.nan]
-    for line in axes.lines[:-1]:
+    for line in axes.lines:
         np.testing.assert_allclose(line.get_xdata(), [0, 0.4, 1])
         np.testing.assert_allclose(line.get_ydata(), share)
-    np.testing.assert_array_equal(axes.lines[-1].get_xydata(), [(0.0, 0.5), (1.0, 0.01)])
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert (labels, axes.get_yscale(), len(axes.lines)) == (["a$b$", "c", "d, published"], "log", 6)
+    assert (labels, axes.get_yscale(), len(axes.lines)) == (["a$b$", "c"], "log", 5)
 
 
 def test_the_animation_has_a_frame_for_every_mesh_and_some_between_and_stays_at_the_end(around):
