@@ -4,6 +4,7 @@ from unittest import mock
 
 import jax
 import pytest
+from flax import nnx
 from jax.errors import JaxRuntimeError
 
 from jaxcram import api
@@ -14,7 +15,10 @@ from jaxcram.cram.groups import DeviceGroups
 from jaxcram.cram.lanes import Bucket, PassSettings
 from jaxcram.cram.plan import PassTime, Plan, Work
 from jaxcram.cram.settings import CramSettings, StageSettings
+from jaxcram.cram.stages import Stop
 from jaxcram.devices import device_memory, mesh
+from jaxcram.models.decoder import Decoder
+from jaxcram.models.llama import LlamaConfig
 
 LENGTHS = [12] * 6
 SETTINGS = CramSettings(learning_rates=(0.1,))
@@ -178,6 +182,41 @@ def test_a_real_pass_is_timed_with_the_program_of_the_run(tiny):
     seconds = roofline.measured(groups, (1, tiny.config.width), bucket, PassSettings.of(settings, False))
     assert chunk.run_chunk._cache_size() == before + 1
     assert 0 < seconds < 5
+
+
+@pytest.mark.measured
+def test_what_is_timed_are_whole_chunks_of_lanes_that_step(monkeypatch):
+    """Gradients of many norms from an embedding of zeros are not finite: such a lane would end at once."""
+    sizes = {"vocab_size": 20, "width": 8, "num_layers": 30, "mlp_width": 8, "max_positions": 16}
+    heads = {"num_heads": 1, "num_kv_heads": 1, "head_size": 8, "tied_head": True, "norm_eps": 1e-5}
+    deep = Decoder(LlamaConfig(**sizes, **heads), rngs=nnx.Rngs(0))
+    settings = CramSettings(stages=StageSettings(max_steps=50), chunk_passes=4)
+    groups, run, ran = DeviceGroups(deep), DeviceGroups._run, []
+
+    def spied(*arguments):
+        result = run(*arguments)
+        ran.append((int(result.passes.max()), {Stop(stop) for stop in result.state.progress.stop}))
+        return result
+
+    monkeypatch.setattr(DeviceGroups, "_run", spied)
+    roofline.measured(groups, (1, 8), Bucket(5, 2), PassSettings.of(settings, False))
+    assert {passes for passes, _ in ran} >= {1}
+    assert ran[-1][0] in (roofline.SEVERAL, 4)
+    assert all(stops == {Stop.SAMPLE_CAP} for _, stops in ran)
+
+
+@pytest.mark.measured
+def test_what_a_chunk_starts_with_is_shared_by_its_passes(tiny, monkeypatch):
+    """Passes of 2 s after a start of 0.8 s: too long to run a chunk of 16."""
+
+    def seconds(groups, lanes, bucket, settings):
+        passes = settings.stages.max_steps + 1 - int(lanes(1).progress.total_steps[0])
+        return 2 + 0.8 / passes
+
+    monkeypatch.setattr(DeviceGroups, "seconds", seconds)
+    settings = PassSettings.of(CramSettings(chunk_passes=16), False)
+    found = roofline.measured(DeviceGroups(tiny), (1, tiny.config.width), Bucket(5, 2), settings)
+    assert found == pytest.approx(2 + 0.8 / 16)
 
 
 @pytest.mark.measured
