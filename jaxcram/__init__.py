@@ -61,3 +61,15 @@ A lane is one optimisation: a text, a learning rate and a seed. A pass is one fo
 the B lanes of a bucket, and a bucket is a padded shape (T, B). A chunk is a loop of passes on the device. The
 memory is the trained input embeddings of a lane; what devices have is device memory.
 """
+
+
+def __getattr__(name: str) -> str:
+    """`jaxcram.__version__`, which is read only when asked for."""
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("jaxcram")
+    except PackageNotFoundError:
+        return "not installed"  # the sources are on the path

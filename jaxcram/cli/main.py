@@ -21,6 +21,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
 
+import jaxcram
 from jaxcram.cli import streams
 from jaxcram.devices import environment
 from jaxcram.errors import Interrupted, UserError
@@ -73,9 +74,7 @@ def _run(name: str, arguments: list[str]) -> int:
         print(_overview())
         return 0
     if name == "--version":
-        from importlib.metadata import version
-
-        print(f"jaxcram {version('jaxcram')}")
+        print(f"jaxcram {jaxcram.__version__}")
         return 0
     if name not in PROGRAMS:
         raise UserError(f"unknown program {name!r}; choose one of {', '.join(PROGRAMS)}{_nearest(name)}")

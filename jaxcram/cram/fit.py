@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import importlib.metadata
 import json
 import math
 import time
@@ -20,6 +19,7 @@ from typing import Any
 import jax
 from jax.errors import JaxRuntimeError
 
+import jaxcram
 from jaxcram.cram import pass_bytes, roofline
 from jaxcram.cram.groups import DeviceGroups
 from jaxcram.cram.lanes import PassSettings
@@ -221,7 +221,7 @@ class _Run:
             self.settings.num_memory,
             self.memory[0],
             jax.__version__,
-            importlib.metadata.version("jaxcram"),
+            jaxcram.__version__,
         ]
         key = hashlib.sha256(repr(identity).encode()).hexdigest()[:16]
         return None if directory is None else directory / f"pass_time_{key}.json"

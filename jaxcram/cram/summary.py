@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
+import jaxcram
 from jaxcram.cram import verify
 from jaxcram.cram.rows import Outcome, Row
 from jaxcram.results.reading import load_log, load_rows
@@ -149,9 +150,10 @@ def compare(
 
 def versions() -> dict[str, str]:
     """Of Python and the packages that numbers depend on."""
-    packages = ("jaxcram", "jax", "jaxlib", "flax", "optax", "numpy")
+    packages = ("jax", "jaxlib", "flax", "optax", "numpy")
     return {
         "python": platform.python_version(),
+        "jaxcram": jaxcram.__version__,
         **{name: importlib.metadata.version(name) for name in packages},
     }
 

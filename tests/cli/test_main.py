@@ -1,5 +1,6 @@
 """`jaxcram` finds its programs, and exits with 0, 2 or 130 and one line."""
 
+import importlib.metadata
 import os
 import signal
 import subprocess
@@ -8,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+import jaxcram
 from jaxcram.cli import generate, main
+from jaxcram.cram import summary
 from jaxcram.errors import Interrupted, StoppedError
 
 
@@ -24,6 +27,21 @@ def test_help_lists_every_program_on_its_own_line(capsys):
 def test_version(capsys):
     assert main.main(["--version"]) == 0
     assert capsys.readouterr().out == "jaxcram 0.1.0\n"
+
+
+def test_sources_on_the_path_that_are_not_installed_have_no_version(monkeypatch):
+    """What is measured and written down names the version, and must not fail for want of one."""
+    installed = importlib.metadata.version
+
+    def version(name):
+        if name == "jaxcram":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return installed(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    assert jaxcram.__version__ == summary.versions()["jaxcram"] == "not installed"
+    with pytest.raises(AttributeError, match="'__versions__'"):
+        _ = jaxcram.__versions__
 
 
 @pytest.mark.parametrize(
@@ -142,7 +160,9 @@ def test_an_external_cause_is_one_line_and_exit_code_75(capsys, monkeypatch):
 
 BUSY = """
 import signal, sys, time
+import jaxcram
 from jaxcram.cli import generate, main
+from jaxcram.cram import summary
 from jaxcram.errors import Interrupted, StoppedError
 
 def busy(command):
