@@ -72,4 +72,4 @@ def __getattr__(name: str) -> str:
     try:
         return version("jaxcram")
     except PackageNotFoundError:
-        return "not installed"  # the sources are on the path
+        return "(sources)"  # on the path without being installed

@@ -27,7 +27,7 @@ CACHED = 2**24  # bytes of weights that stay in a processor's cache
 # To start the kernels of a layer and for the host's work: of the bundled model's four 0.24 ms a pass.
 LAYER_S = 6e-5
 SEVERAL = 3  # passes of a chunk that is measured, where a whole one would take too long
-_TOKENS = 16  # fewer than any vocabulary has
+_TOKENS = 16  # ids that every vocabulary has
 
 
 def at_once(model: Decoder) -> int:
@@ -105,10 +105,13 @@ def measured(
     once = seconds(1)
     if not processes.from_first(lambda: settings.chunk_passes * once > SECONDS):
         return fastest(lambda: seconds(settings.chunk_passes), SECONDS)
+    passes, once = min(SEVERAL, settings.chunk_passes), min(once, seconds(1))
+    if passes == 1:
+        return once
     # A whole chunk would take too long; what its start costs, such as another layout of the weights, shows in
     # the difference between a chunk of one pass and one of several.
-    once, several = min(once, seconds(1)), min(seconds(SEVERAL), seconds(SEVERAL))
-    start_s = max(0.0, (once - several) * SEVERAL / (SEVERAL - 1))
+    several = min(seconds(passes), seconds(passes))
+    start_s = min(once, max(0.0, (once - several) * passes / (passes - 1)))
     return once - start_s + start_s / settings.chunk_passes
 
 
@@ -128,8 +131,8 @@ def _ending(
 ) -> Lanes:
     """Lanes that reach their cap on steps after so many passes, as numpy arrays.
 
-    Random ones: from an embedding of zeros the norms of many layers make a gradient that is not finite, which
-    ends a lane, and so does a text that the model reproduces, as it may one token repeated.
+    Memory and tokens are random. From zeros the gradient through the norms of many layers is not finite, and
+    one token repeated may be reproduced: either would end a lane early.
     """
     rng = np.random.default_rng(0)
     problem = Problem(

@@ -39,7 +39,7 @@ def test_sources_on_the_path_that_are_not_installed_have_no_version(monkeypatch)
         return installed(name)
 
     monkeypatch.setattr(importlib.metadata, "version", version)
-    assert jaxcram.__version__ == summary.versions()["jaxcram"] == "not installed"
+    assert jaxcram.__version__ == summary.versions()["jaxcram"] == "(sources)"
     with pytest.raises(AttributeError, match="'__versions__'"):
         _ = jaxcram.__versions__
 
@@ -160,9 +160,7 @@ def test_an_external_cause_is_one_line_and_exit_code_75(capsys, monkeypatch):
 
 BUSY = """
 import signal, sys, time
-import jaxcram
 from jaxcram.cli import generate, main
-from jaxcram.cram import summary
 from jaxcram.errors import Interrupted, StoppedError
 
 def busy(command):

@@ -16,7 +16,7 @@ from jaxcram.cram.lanes import Bucket, PassSettings
 from jaxcram.cram.plan import PassTime, Plan, Work
 from jaxcram.cram.settings import CramSettings, StageSettings
 from jaxcram.cram.stages import Stop
-from jaxcram.devices import device_memory, mesh
+from jaxcram.devices import device_memory, mesh, processes
 from jaxcram.models.decoder import Decoder
 from jaxcram.models.llama import LlamaConfig
 
@@ -185,7 +185,8 @@ def test_a_real_pass_is_timed_with_the_program_of_the_run(tiny):
 
 
 @pytest.mark.measured
-def test_what_is_timed_are_whole_chunks_of_lanes_that_step(monkeypatch):
+@pytest.mark.parametrize(("at_most_s", "passes"), [(0.0, [1, 1, 1, 3, 3]), (1e9, [1, 1, 4, 4, 4])])
+def test_what_is_timed_are_chunks_of_lanes_that_step(monkeypatch, at_most_s, passes):
     """Gradients of many norms from an embedding of zeros are not finite: such a lane would end at once."""
     sizes = {"vocab_size": 20, "width": 8, "num_layers": 30, "mlp_width": 8, "max_positions": 16}
     heads = {"num_heads": 1, "num_kv_heads": 1, "head_size": 8, "tied_head": True, "norm_eps": 1e-5}
@@ -199,24 +200,34 @@ def test_what_is_timed_are_whole_chunks_of_lanes_that_step(monkeypatch):
         return result
 
     monkeypatch.setattr(DeviceGroups, "_run", spied)
+    monkeypatch.setattr(roofline, "SECONDS", at_most_s)
+    monkeypatch.setattr(processes, "count", lambda: 2)  # which measure a fixed number of times
+    monkeypatch.setattr(processes, "from_first", lambda ask: ask())
     roofline.measured(groups, (1, 8), Bucket(5, 2), PassSettings.of(settings, False))
-    assert {passes for passes, _ in ran} >= {1}
-    assert ran[-1][0] in (roofline.SEVERAL, 4)
-    assert all(stops == {Stop.SAMPLE_CAP} for _, stops in ran)
+    assert ran == [(count, {Stop.SAMPLE_CAP}) for count in passes for _ in range(len(groups))]
 
 
 @pytest.mark.measured
-def test_what_a_chunk_starts_with_is_shared_by_its_passes(tiny, monkeypatch):
-    """Passes of 2 s after a start of 0.8 s: too long to run a chunk of 16."""
+@pytest.mark.parametrize(
+    ("chunk_passes", "chunks_s", "pass_s"),
+    [
+        (16, {1: 2.8, 3: 2 + 0.8 / 3}, 2 + 0.8 / 16),
+        (2, {1: 2.8, 2: 2.4}, 2.4),
+        (1, {1: 2.8}, 2.8),
+        (16, {1: 4.0, 3: 1.0}, 4 / 16),  # a busy machine: no pass takes less than its share of one chunk
+        (16, {1: 2.0, 3: 2.5}, 2.0),
+    ],
+)
+def test_what_a_chunk_starts_with_is_shared_by_its_passes(tiny, monkeypatch, chunk_passes, chunks_s, pass_s):
+    """A chunk of all its passes would take too long; seconds a pass in chunks of one and of several."""
 
     def seconds(groups, lanes, bucket, settings):
-        passes = settings.stages.max_steps + 1 - int(lanes(1).progress.total_steps[0])
-        return 2 + 0.8 / passes
+        return chunks_s[settings.stages.max_steps + 1 - int(lanes(1).progress.total_steps[0])]
 
     monkeypatch.setattr(DeviceGroups, "seconds", seconds)
-    settings = PassSettings.of(CramSettings(chunk_passes=16), False)
+    settings = PassSettings.of(CramSettings(chunk_passes=chunk_passes), False)
     found = roofline.measured(DeviceGroups(tiny), (1, tiny.config.width), Bucket(5, 2), settings)
-    assert found == pytest.approx(2 + 0.8 / 16)
+    assert found == pytest.approx(pass_s)
 
 
 @pytest.mark.measured

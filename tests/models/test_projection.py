@@ -58,3 +58,11 @@ def test_one_row_is_multiplied_as_two_are(shape):
     assert (found.dtype, found.shape) == (jnp.float32, (*shape[:-1], 30))
     expected = weight.astype(jnp.float32) @ x.reshape(-1).astype(jnp.float32)
     np.testing.assert_allclose(found.reshape(-1), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("backend", "dtype"), [("cpu", jnp.float32), ("gpu", jnp.bfloat16)])
+def test_elsewhere_and_in_fp32_one_row_is_one(monkeypatch, backend, dtype):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    x, weight = normal(1, 16).astype(dtype), normal(30, 16).astype(dtype)
+    jaxpr = jax.make_jaxpr(lambda *factors: project_wide(*factors))(x, weight)
+    assert [equation.primitive.name for equation in jaxpr.eqns] == ["dot_general"]
