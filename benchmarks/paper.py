@@ -2,33 +2,35 @@
 
     python benchmarks/paper.py --model=DIR --texts=paragraphs.jsonl --tasks=DIR --out=runs/paper
 
-Each experiment is a `jaxcram` command with a directory of its own in --out, and its progress is shown. Any
-can be interrupted: the same command goes on from there, and --only=NAMES runs some of them. One that is
-finished is only read again, so remove its directory where a record shall say what this commit finds.
+Each experiment is a `jaxcram` command with a directory of its own in --out, and shows its progress. Interrupt
+it whenever you like: the same command goes on from there. Runs that are finished are only read again, and
+analyses are made again. --only=NAMES chooses experiments.
 
     cram                   texts progressively into one vector: capacity
     path                   the geometry of their trajectories
     around                 principal components, and the landscape around three lanes
-    rates                  fewer texts at four learning rates, and
-    solutions              how far apart their solutions of the same prefixes are
+    rates                  fewer texts at four learning rates
+    solutions              how far apart the solutions of these rates are
     reconstruct            up to 0.99 of the tokens, in full, progressively: what greedy decoding makes of it
     hellaswag, hellaswag_progressive, arc_easy        answers with the context crammed
     mmlu_few_shot, mmlu_random, mmlu_full_prefix      generated answers
     knockout               the items of hellaswag, with the vector hidden from layers
 
 A record has the experiment, its command, and `found`: the summary of the run, or the columns of the analysis.
-Absolute paths are cut to their last part.
+Absolute paths are cut to their last part. Machine and commit are those of this start: for records of one
+commit, begin with a new directory.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -58,24 +60,41 @@ class Command:
     json: str | None = None
 
     def __post_init__(self) -> None:
-        if unknown := [name for name in self.only if name not in experiments(self)]:
-            raise UserError(f"--only: {unknown[0]!r} is unknown; choose from {', '.join(experiments(self))}")
+        for name, least in {"num_samples": 1, "max_tokens": 1, "items": 1, "grid": 2}.items():
+            if (value := getattr(self, name)) < least:
+                raise UserError(f"--{name}={value}: at least {least} is needed")
+        for name in ("out", "tasks", "json"):
+            if (path := getattr(self, name)) is not None:
+                object.__setattr__(self, name, os.path.expanduser(path))
+        names = list(experiments(self))
+        if unknown := [name for name in self.only if name not in names]:
+            raise UserError(f"--only: {unknown[0]!r} is unknown; choose from {', '.join(names)}")
+
+    @property
+    def chosen(self) -> list[str]:
+        """The names of the experiments to run, in order."""
+        return [name for name in experiments(self) if not self.only or name in self.only]
+
+    def directory(self, name: str) -> Path:
+        """Where an experiment is."""
+        return Path(self.out) / name
 
     def of_task(self, name: str) -> list[str]:
         """The flags of a task: its file in --tasks, or what the Hub has."""
-        return [f"--task={name}", *self.file("data", f"{name}_*" if name != "mmlu" else "mmlu_test*")]
+        return [f"--task={name}", *self.file("data", "mmlu_test*" if name == "mmlu" else f"{name}_*")]
 
     def file(self, flag: str, pattern: str) -> list[str]:
         """The flag that names a file of --tasks; none without them.
 
         Raises:
-            UserError: there is no such file.
+            UserError: there is no such file, or more than one.
         """
         if self.tasks is None:
             return []
         found = sorted(Path(self.tasks).glob(f"{pattern}.jsonl"))
-        if not found:
-            raise UserError(f"--tasks={self.tasks}: there is no {pattern}.jsonl")
+        if len(found) != 1:
+            names = ", ".join(path.name for path in found) or "none"
+            raise UserError(f"--tasks={self.tasks}: one file {pattern}.jsonl is needed; there is {names}")
         return [f"--{flag}={found[0]}"]
 
 
@@ -92,7 +111,9 @@ TOPICS = {
     "Experiments": {
         "out": Doc("Where their directories are"),
         "only": Doc("Names of experiments", unset="all of them"),
-        "num_samples": Doc("How many texts; a third of them at four learning rates", "texts"),
+        "num_samples": Doc(
+            "How many texts; a third of them at four learning rates, at most 16 to reconstruct", "texts"
+        ),
         "max_tokens": Doc("Cut the targets to this length", "tokens"),
         "learning_rate": Doc("Of all but `rates`"),
         "items": Doc("How many items of each task; a sixteenth of them for mmlu_full_prefix", "items"),
@@ -102,95 +123,104 @@ TOPICS = {
 }
 
 
+OF = {"path": "cram", "around": "cram", "solutions": "rates", "knockout": "hellaswag"}
+
+
 def experiments(command: Command) -> dict[str, Callable[[], list[str]]]:
     """What makes the arguments of `jaxcram` for each experiment, in their order; without --out."""
-    out = Path(command.out)
     dtype = [] if command.dtype is None else [f"--dtype={command.dtype}"]
     model = [*([] if command.model is None else [f"--model={command.model}"]), *dtype]
     texts = [*model, f"--texts={command.texts}", f"--max_tokens={command.max_tokens}"]
-    rate = f"--learning_rates={command.learning_rate}"
-    items, few = f"--limit={command.items}", f"--limit={max(1, command.items // 16)}"
-    third = max(1, command.num_samples // 3)
+    rate, items = f"--learning_rates={command.learning_rate}", f"--limit={command.items}"
+    some, few, sixteenth = command.num_samples, max(1, command.num_samples // 3), max(1, command.items // 16)
+    grid = f"--grid={command.grid}"
+
+    def of(name: str) -> str:
+        return str(command.directory(OF[name]))
+
+    def evaluated(task: str, *more: str) -> list[str]:
+        return ["evaluate", *model, rate, *command.of_task(task), *more]
+
+    def generated(mode: str, limit: str) -> list[str]:
+        shots = command.file("shots_data", "mmlu_dev*")
+        return evaluated("mmlu", f"--generative={mode}", *shots, limit)
+
     return {
-        "cram": lambda: ["cram", *texts, f"--num_samples={command.num_samples}", rate],
-        "path": lambda: ["analyse", str(out / "cram")],
-        "around": lambda: [
-            *("analyse", str(out / "cram"), "--analyses=reconstruction,landscape"),
-            f"--grid={command.grid}",
+        "cram": lambda: ["cram", *texts, f"--num_samples={some}", rate],
+        "path": lambda: ["analyse", of("path")],
+        "around": lambda: ["analyse", of("around"), "--analyses=reconstruction,landscape", grid],
+        "rates": lambda: ["cram", *texts, f"--num_samples={few}", f"--learning_rates={RATES}"],
+        "solutions": lambda: ["analyse", of("solutions"), "--analyses=solutions,lines"],
+        "reconstruct": lambda: [
+            *("reconstruct", *texts, f"--num_samples={min(16, some)}", "--num_memory=16", rate)
         ],
-        "rates": lambda: ["cram", *texts, f"--num_samples={third}", f"--learning_rates={RATES}"],
-        "solutions": lambda: ["analyse", str(out / "rates"), "--analyses=solutions,lines"],
-        "reconstruct": lambda: ["reconstruct", *texts, "--num_samples=16", "--num_memory=16", rate],
-        "hellaswag": lambda: ["evaluate", *model, rate, *command.of_task("hellaswag"), items],
-        "hellaswag_progressive": lambda: [
-            *("evaluate", *model, rate, *command.of_task("hellaswag"), items, "--mode=progressive"),
-        ],
-        "arc_easy": lambda: ["evaluate", *model, rate, *command.of_task("arc_easy"), items],
-        **{
-            f"mmlu_{mode}": lambda mode=mode: [
-                *("evaluate", *model, rate, *command.of_task("mmlu"), f"--generative={mode}"),
-                *command.file("shots_data", "mmlu_dev*"),
-                few if mode == "full_prefix" else items,
-            ]
-            for mode in ("few_shot", "random", "full_prefix")
-        },
-        "knockout": lambda: ["knockout", str(out / "hellaswag"), *dtype, items],
+        "hellaswag": lambda: evaluated("hellaswag", items),
+        "hellaswag_progressive": lambda: evaluated("hellaswag", items, "--mode=progressive"),
+        "arc_easy": lambda: evaluated("arc_easy", items),
+        "mmlu_few_shot": lambda: generated("few_shot", items),
+        "mmlu_random": lambda: generated("random", items),
+        "mmlu_full_prefix": lambda: generated("full_prefix", f"--limit={sixteenth}"),
+        "knockout": lambda: ["knockout", of("knockout"), *dtype, items],
     }
 
 
-def run(arguments: list[str]) -> float:
-    """Seconds that a command of jaxcram takes, shown as it runs; it ends by itself when it is interrupted.
+def run(arguments: list[str]) -> None:
+    """Run a command of jaxcram and show it; signals reach it, and it ends by itself.
 
     Raises:
-        UserError: it failed; it has said why.
+        SystemExit: it did not end well, with its exit code; it has said why.
     """
-    code = "import sys; from jaxcram.cli.main import main; sys.exit(main(sys.argv[1:]))"
     print(f"\njaxcram {shlex.join(arguments)}", flush=True)
-    start = time.perf_counter()
-    with subprocess.Popen([sys.executable, "-c", code, *arguments]) as child:
+    with subprocess.Popen([*program.JAXCRAM, *arguments]) as child:
+        before = signal.signal(signal.SIGTERM, lambda *_: child.terminate())
         while child.returncode is None:
             try:
                 child.wait()
-            except KeyboardInterrupt:  # the child has it too, and saves its lanes
+            except KeyboardInterrupt:  # which the terminal has sent to the command too
                 continue
+        signal.signal(signal.SIGTERM, before)
     if child.returncode:
-        raise UserError(f"jaxcram {arguments[0]} ended with {child.returncode}; the same command goes on")
-    return time.perf_counter() - start
+        sys.exit(child.returncode)
 
 
 def found(directory: Path) -> dict[str, Any]:
     """What an experiment wrote: the summary of a run without its lanes, or the columns of an analysis."""
     if (analysis := directory / "analysis.json").exists():
-        return _short({"columns": json.loads(analysis.read_text())["columns"]})
+        return short({"columns": json.loads(analysis.read_text())["columns"]})
     summary = json.loads((directory / "summary.json").read_text())
-    return _short({name: value for name, value in summary.items() if name not in ("lanes", "example")})
+    return short({name: value for name, value in summary.items() if name not in ("lanes", "example")})
 
 
-def _short(value: Any) -> Any:
+def short(value: Any) -> Any:
     """The value, with absolute paths and those of flags cut to their last part."""
     if isinstance(value, Mapping):
-        return {name: _short(one) for name, one in value.items()}
+        return {name: short(one) for name, one in value.items()}
     if isinstance(value, list):
-        return [_short(one) for one in value]
-    return re.sub(r"^(--\w+=|)/.*/", r"\1", value) if isinstance(value, str) else value
+        return [short(one) for one in value]
+    return re.sub(r"^(--\w+=|)/.*?([^/]*)/*$", r"\1\2", value) if isinstance(value, str) else value
+
+
+def machine() -> dict[str, Any]:
+    """`program.machine` as another process sees it: here it would keep the accelerator from the commands."""
+    code = "import json; from common import program; print(json.dumps(program.machine()))"
+    here = Path(__file__).resolve().parent
+    told = subprocess.run([sys.executable, "-c", code], cwd=here, check=True, capture_output=True, text=True)
+    return json.loads(told.stdout.splitlines()[-1])
 
 
 def main(command: Command) -> None:
-    records = []
-    commands = {
-        name: [*make(), f"--out={Path(command.out) / name}"]
-        for name, make in experiments(command).items()
-        if name in (command.only or (name,))
-    }
-    for name, arguments in commands.items():
-        seconds = run(arguments)
-        result = found(Path(command.out) / name)
-        told = [_short(word) for word in arguments]
-        records.append({"experiment": name, "command": told, "wall_s": seconds, "found": result})
-    machine = program.machine()
-    print(f"\n{machine}")
-    print(program.table(records, {"experiment": "", "wall_s": ".0f"}))
-    program.write_records(command.json, records, benchmark="paper", machine=machine)
+    for name in command.chosen:
+        of = OF.get(name, name)
+        if of not in command.chosen and not (command.directory(of) / "summary.json").exists():
+            raise UserError(f"--only: {name} needs the experiment {of}, which is not finished; add it")
+    made = {name: make() for name, make in experiments(command).items() if name in command.chosen}
+    program.write_records(command.json, [])  # or a path that cannot be written would be found out in the end
+    measured_on = machine()
+    print(measured_on)
+    for name, arguments in made.items():
+        run([*arguments, f"--out={command.directory(name)}"])
+        record = {"experiment": name, "command": short(arguments), "found": found(command.directory(name))}
+        program.write_records(command.json, [record], benchmark="paper", machine=measured_on)
 
 
 if __name__ == "__main__":

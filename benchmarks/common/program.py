@@ -28,6 +28,8 @@ from jaxcram.text.tokens import Sample, load_texts, load_tokenizer, tokenize
 T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parents[2]
+_MAIN = "import sys; from jaxcram.cli.main import main; sys.exit(main(sys.argv[1:]))"
+JAXCRAM = (sys.executable, "-P", "-c", _MAIN)  # jaxcram as this process has it, wherever that is run
 LOAD_BEFORE = round(os.getloadavg()[0], 2)  # before this program has computed anything
 
 
@@ -181,10 +183,17 @@ def _commit() -> str | None:
 
 
 def write_records(path: str | None, records: Sequence[Mapping[str, Any]], **common: Any) -> None:
-    """Append one JSON line a record to `path`, the `common` fields first; nothing where `path` is unset."""
+    """Append one JSON line a record to `path`, the `common` fields first; nothing where `path` is unset.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
     if path:
-        with open(path, "a", encoding="utf-8") as file:
-            file.writelines(json.dumps(common | dict(one), default=_plain) + "\n" for one in records)
+        try:
+            with open(path, "a", encoding="utf-8") as file:
+                file.writelines(json.dumps(common | dict(one), default=_plain) + "\n" for one in records)
+        except OSError as error:
+            raise UserError(f"--json={path}: {error.strerror or error}; name another file") from error
 
 
 def _plain(value: Any) -> Any:
@@ -218,8 +227,7 @@ def time_command(arguments: Sequence[str], directory: Path, cache: Path) -> floa
     """
     environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
     environment.pop("JAX_COMPILATION_CACHE_DIR", None)
-    code = "import sys; from jaxcram.cli.main import main; sys.exit(main(sys.argv[1:]))"
-    command = [sys.executable, "-c", code, *arguments]
+    command = [*JAXCRAM, *arguments]
     start = time.perf_counter()
     done = subprocess.run(command, cwd=directory, env=environment, capture_output=True, check=False)
     seconds = time.perf_counter() - start

@@ -1,8 +1,12 @@
-"""The experiments of the paper in one command: their flags, what is kept, interruption."""
+"""The experiments of the paper in one command: their flags, what is kept, mistakes, interruption."""
 
 import json
+import os
 import re
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +18,7 @@ from jaxcram.cli.main import program_of
 from jaxcram.errors import UserError
 
 TASKS = ("hellaswag_9.jsonl", "arc_easy_9.jsonl", "mmlu_test_9.jsonl", "mmlu_dev.jsonl")
+TINY = ["--num_samples=2", "--max_tokens=4", "--learning_rate=1.0"]
 
 
 @pytest.fixture
@@ -38,29 +43,76 @@ def test_every_experiment_is_a_command_that_its_program_takes(tasks):
     assert without == ["evaluate", "--learning_rates=0.1", "--task=mmlu", "--generative=random", "--limit=64"]
 
 
-def test_a_mistake_ends_it_before_anything_runs(tasks):
-    with pytest.raises(UserError, match="--only: 'hellaswog' is unknown; choose from cram, path, "):
-        paper.Command(only=("hellaswog",))
-    (Path(tasks) / TASKS[1]).unlink()
-    with pytest.raises(UserError, match=r"--tasks=.*: there is no arc_easy_\*.jsonl"):
-        paper.main(paper.Command(tasks=tasks))
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        ({"only": ("hellaswog",)}, "--only: 'hellaswog' is unknown; choose from cram, path, around, rates, "),
+        ({"items": 0}, "--items=0: at least 1 is needed"),
+        ({"grid": 1}, "--grid=1: at least 2 is needed"),
+        (
+            {"only": ("solutions", "cram")},
+            "--only: solutions needs the experiment rates, which is not finished",
+        ),
+        ({"without": "arc_easy_9.jsonl"}, r"one file arc_easy_\*.jsonl is needed; there is none"),
+        (
+            {"with": "mmlu_dev_2.jsonl"},
+            r"one file mmlu_dev\*.jsonl is needed; there is mmlu_dev.jsonl, mmlu_dev_2",
+        ),
+        (
+            {"json": "missing/records.jsonl"},
+            "--json=.*missing/records.jsonl: No such file or directory; name ",
+        ),
+    ],
+)
+def test_a_mistake_ends_it_before_anything_runs(monkeypatch, tasks, flags, line):
+    monkeypatch.setattr(paper.subprocess, "Popen", None)
+    monkeypatch.setattr(paper.subprocess, "run", None)
+    if name := flags.pop("without", None):
+        (Path(tasks) / name).unlink()
+    if name := flags.pop("with", None):
+        (Path(tasks) / name).touch()
+    if "json" in flags:
+        flags["json"] = f"{tasks}/{flags['json']}"
+    with pytest.raises(UserError, match=line):
+        paper.main(paper.Command(**{"tasks": tasks, "out": f"{tasks}/out", **flags}))
 
 
-def test_a_command_that_fails_ends_it(capfd):
-    with pytest.raises(UserError, match="jaxcram cram ended with 2; the same command goes on"):
+def test_a_home_directory_is_found(monkeypatch, tasks):
+    monkeypatch.setenv("HOME", tasks)
+    command = paper.Command(out="~/out", tasks="~", json="~/records.jsonl")
+    assert (command.out, command.tasks, command.json) == (f"{tasks}/out", tasks, f"{tasks}/records.jsonl")
+
+
+def test_a_command_that_fails_ends_it_with_its_exit_code(capfd):
+    with pytest.raises(SystemExit) as ended:
         paper.run(["cram", "--num_samples=0"])
+    assert ended.value.code == 2
     assert "num_samples" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("--model=/data/models/one/", "--model=one"),
+        ("/data/run", "run"),
+        ("runs/paper/cram", "runs/paper/cram"),
+        ("--only=path", "--only=path"),
+        ({"runs": ["/a/b/c"], "share": 0.5}, {"runs": ["c"], "share": 0.5}),
+    ],
+)
+def test_records_have_the_last_part_of_absolute_paths(value, shown):
+    assert paper.short(value) == shown
+
+
 @pytest.mark.slow
-def test_what_is_found_is_kept_as_records_and_read_again(tmp_path, monkeypatch, capfd):
+def test_what_is_found_is_kept_as_records_and_read_again(tmp_path, monkeypatch):
     out, records = tmp_path / "out", tmp_path / "records.jsonl"
-    command = ["--num_samples=2", "--max_tokens=4", "--learning_rate=1.0", "--only=path,cram"]
-    monkeypatch.setattr(sys, "argv", ["paper.py", *command, f"--out={out}", f"--json={records}"])
+    command = [*TINY, "--only=path,cram", f"--out={out}", f"--json={records}"]
+    monkeypatch.setattr(sys, "argv", ["paper.py", *command])
     program.start(paper.Command, paper.TOPICS, paper.main, paper.__doc__)
     cram, path = map(json.loads, records.read_text().splitlines())
     assert (cram["benchmark"], cram["experiment"], path["experiment"]) == ("paper", "cram", "path")
-    assert path["command"] == ["analyse", "cram", "--out=path"]
+    assert path["command"] == ["analyse", "cram"]
     assert cram["found"]["mode"] == "progressive"
     assert "lanes" not in cram["found"]
     column = next(one for one in path["found"]["columns"] if one["learning_rate"] == 1.0)
@@ -72,3 +124,23 @@ def test_what_is_found_is_kept_as_records_and_read_again(tmp_path, monkeypatch, 
     program.start(paper.Command, paper.TOPICS, paper.main, paper.__doc__)
     again = json.loads(records.read_text().splitlines()[2])
     assert again["found"] == cram["found"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_experiment_saves_itself_and_goes_on(tmp_path, kind, code):
+    """A terminal sends SIGINT to the command too; SIGTERM is passed on."""
+    out = tmp_path / "out"
+    command = [sys.executable, paper.__file__, "--num_samples=2", "--only=cram", f"--out={out}"]
+    with subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True) as child:
+        end = time.monotonic() + 120
+        log = out / "cram" / "log.jsonl"
+        while not (log.exists() and '"progress"' in log.read_text()):
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        (os.killpg if kind == signal.SIGINT else os.kill)(child.pid, kind)
+        told = child.communicate(timeout=60)[1]
+    assert child.returncode == code
+    assert "resume with: jaxcram cram" in told
+    assert "Traceback" not in told
+    assert list((out / "cram" / "checkpoints" / "state").iterdir())
