@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
+from jaxcram.analysis import interval
 from jaxcram.analysis.spread import finite
 from jaxcram.analysis.trajectory import components, grid
 from jaxcram.results.table import Job
@@ -23,7 +24,6 @@ Row = dict[str, Any]
 
 ACROSS = ("learning_rate", "seed")
 MEASURES = ("gain_cv", "distance", "cosine")
-_RESAMPLES = 1000
 
 
 class Solution(NamedTuple):
@@ -158,11 +158,12 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> Row:
     """What `groups` say together.
 
     Returns:
-        `groups` and `texts`, how many; for `gain_cv`, `distance` and `cosine` a dict with `mean`, `median`,
-        `quartiles` over the groups, and `interval`, the 95% interval of the mean of the texts' means
-        (bootstrap over texts; None for fewer than two); `displacement_ratio`, the mean displacement of the
-        largest learning rate (or seed) over that of the smallest, with `of` (the two), `ratio` and `groups`
-        (those that have both), or None; and `as_published`, the same of the groups that are complete.
+        `groups` and `texts`, how many; for `gain_cv`, `distance` and `cosine` a dict with `mean`, `median`
+        and `quartiles` over the groups, and `interval`, the 95% interval of the mean (bootstrap over texts,
+        whose groups are resampled together; None for fewer than two); `displacement_ratio`, the mean
+        displacement of the largest learning rate (or seed) over that of the smallest, with `of` (the two),
+        `ratio` and `groups` (those that have both), or None; and `as_published`, the same of the groups that
+        are complete.
     """
     found = _together(rows)
     return found | {"as_published": _together([row for row in rows if row["complete"]])}
@@ -181,25 +182,14 @@ def _measure(rows: Sequence[Mapping[str, Any]], name: str) -> Row:
     known = [(row["sample_id"], row[name]) for row in rows if row[name] is not None]
     if not known:
         return {"mean": None, "median": None, "quartiles": None, "interval": None}
-    texts, values = (np.array(column) for column in zip(*known, strict=True))
-    means = np.array([values[texts == text].mean() for text in np.unique(texts)])
+    texts, values = zip(*known, strict=True)
     low, high = np.quantile(values, (0.25, 0.75))
     return {
-        "mean": float(values.mean()),
+        "mean": float(np.mean(values)),
         "median": float(np.median(values)),
         "quartiles": (float(low), float(high)),
-        "interval": _interval(means),
+        "interval": interval.of_mean(values, texts),
     }
-
-
-def _interval(values: np.ndarray) -> tuple[float, float] | None:
-    """The 95% interval of a mean."""
-    if len(values) < 2:
-        return None
-    if np.ptp(values) == 0:
-        return float(values[0]), float(values[0])
-    found = stats.bootstrap((values,), np.mean, n_resamples=_RESAMPLES, method="percentile", random_state=0)
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
 def _displacement_ratio(rows: Sequence[Mapping[str, Any]]) -> Row | None:
