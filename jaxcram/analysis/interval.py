@@ -1,4 +1,4 @@
-"""Intervals of means over lanes."""
+"""Intervals of means over lanes, and of medians."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 from scipy import stats
 
 RESAMPLES = 9_999
+MEDIAN_RESAMPLES = 2_000
 
 
 def of_mean(values: Sequence[float], texts: Sequence[Hashable] | None = None) -> list[float] | None:
@@ -37,3 +38,24 @@ def of_mean(values: Sequence[float], texts: Sequence[Hashable] | None = None) ->
         random_state=np.random.default_rng(0),
     )
     return [float(end) for end in found.confidence_interval]
+
+
+def of_median(values: Sequence[float], texts: Sequence[Hashable]) -> list[float] | None:
+    """The 95% interval [low, high] of a median, from percentiles of a bootstrap over texts.
+
+    Args:
+        values: of anything that has a text.
+        texts: what each value is of; the values of a text are resampled together.
+
+    Returns:
+        None for fewer than two texts.
+    """
+    by_text: dict[Hashable, list[float]] = {}
+    for text, value in zip(texts, values, strict=True):
+        by_text.setdefault(text, []).append(value)
+    if len(by_text) < 2:
+        return None
+    of_texts = [np.array(one) for one in by_text.values()]
+    drawn = np.random.default_rng(0).integers(len(of_texts), size=(MEDIAN_RESAMPLES, len(of_texts)))
+    medians = [np.median(np.concatenate([of_texts[text] for text in row])) for row in drawn]
+    return [float(end) for end in np.percentile(medians, (2.5, 97.5))]

@@ -159,7 +159,7 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> Row:
 
     Returns:
         `groups` and `texts`, how many; for `gain_cv`, `distance` and `cosine` a dict with `mean`, `median`
-        and `quartiles` over the groups, and `interval`, the 95% interval of the mean (bootstrap over texts,
+        and `quartiles` over the groups, and `interval`, the 95% interval of the median (bootstrap over texts,
         whose groups are resampled together; None for fewer than two); `displacement_ratio`, the mean
         displacement of the largest learning rate (or seed) over that of the smallest, with `of` (the two),
         `ratio` and `groups` (those that have both), or None; and `as_published`, the same of the groups that
@@ -188,7 +188,7 @@ def _measure(rows: Sequence[Mapping[str, Any]], name: str) -> Row:
         "mean": float(np.mean(values)),
         "median": float(np.median(values)),
         "quartiles": (float(low), float(high)),
-        "interval": interval.of_mean(values, texts),
+        "interval": interval.of_median(values, texts),
     }
 
 

@@ -44,16 +44,16 @@ def _solutions(summary: Mapping[str, Any], which: str) -> Lines:
     ratio = summary["displacement_ratio"]
     return [
         (f"prefixes of texts{which}", f"{summary['groups']} of {summary['texts']}"),
-        (f"information gain, CV{which}", _mean(summary["gain_cv"], ".1%")),
-        (f"distance over displacement{which}", _mean(summary["distance"], ".2f")),
-        (f"cosine of displacements{which}", _mean(summary["cosine"], "+.2f")),
+        (f"information gain, CV{which}", _median(summary["gain_cv"], ".1%")),
+        (f"distance over displacement{which}", _median(summary["distance"], ".2f")),
+        (f"cosine of displacements{which}", _median(summary["cosine"], "+.2f")),
         (f"displacement, largest rate over smallest{which}", number(ratio and ratio["ratio"], ".1f")),
     ]
 
 
-def _mean(measure: Mapping[str, Any], form: str) -> str:
-    """The mean over groups, and in brackets its interval."""
-    return within(measure["mean"], measure["interval"], form)
+def _median(measure: Mapping[str, Any], form: str) -> str:
+    """The median over groups, and in brackets its interval: a gain near 0 bits would decide a mean."""
+    return within(measure["median"], measure["interval"], form)
 
 
 def lines_lines(summary: Mapping[str, Any]) -> Lines:

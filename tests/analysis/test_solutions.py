@@ -5,7 +5,6 @@ import itertools
 import numpy as np
 import pytest
 
-from jaxcram.analysis import interval
 from jaxcram.analysis.lines import lines, segment
 from jaxcram.analysis.solutions import Solution, groups, of_lane, summary, wideness
 from jaxcram.results.table import Job
@@ -116,18 +115,21 @@ def test_the_summary_is_over_groups_its_interval_over_texts():
     assert (published["distance"]["interval"], published["displacement_ratio"]["ratio"]) == (None, 4.0)
 
 
-def test_the_interval_is_that_of_the_mean_over_groups():
-    """Twenty texts, the first with most of the prefixes: weighed by text the interval would miss the mean."""
-    many = [(0, 9.0)] * 200 + [(text, 0.1 * text) for text in range(1, 20)]
+def test_the_interval_is_that_of_the_median_over_groups():
+    """Of three texts the first has most of the prefixes: drawn once in three it decides the median."""
+    values = [(0, 9.0)] * 5 + [(1, 1.0)] + [(2, 2.0)]
     rows = [
         {**groups(CORNER)[0], "sample_id": text, "distance": value, "tokens": place}
-        for place, (text, value) in enumerate(many)
+        for place, (text, value) in enumerate(values)
     ]
     found = summary(rows)["distance"]
-    assert found["mean"] == pytest.approx(np.mean([value for _, value in many]))
-    expected = interval.of_mean([value for _, value in many], [text for text, _ in many])
-    assert found["interval"] == expected
-    assert expected[1] > found["mean"] > np.mean([9.0, *(0.1 * text for text in range(1, 20))])
+    draws = [
+        np.median([value for text in drawn for of, value in values if of == text])
+        for drawn in itertools.product(range(3), repeat=3)
+    ]  # all 27 are equally likely
+    assert found["median"] == 9.0
+    assert found["interval"] == pytest.approx(np.percentile(draws, (2.5, 97.5)))
+    assert found["interval"][0] == 1.0
 
 
 def test_a_set_of_seeds_is_wide_where_its_trajectories_are_thin():
