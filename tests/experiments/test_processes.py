@@ -10,6 +10,9 @@ from tests.experiments.conftest import OPTIONS
 
 pytestmark = pytest.mark.slow
 
+# Passes of one lane: planned by time, they would have other shapes, and round otherwise, in every run.
+PLANNED = {**OPTIONS, "token_budget": 8}
+
 
 def started(arguments):
     shared = joined(2)
@@ -20,14 +23,14 @@ def same_but_for_rounding(ours, theirs):
     for row, other in zip(ours.to_pylist(), theirs.to_pylist(), strict=True):
         for name, value in row.items():
             if name in ("log_prob", "log_probs", "memory_mass", "bos_mass"):
-                np.testing.assert_allclose(value, other[name], atol=1e-5)
+                np.testing.assert_allclose(value, other[name], rtol=1e-6, atol=1e-5)
             else:
                 assert value == other[name], name
 
 
 def test_two_processes_evaluate_and_sweep_as_one(tiny_model, data, tmp_path):  # noqa: F811
-    alone = api.evaluate(tiny_model, "cloze", data=data, out=tmp_path / "alone", verbose=False, **OPTIONS)
-    flags = [f"--{name}={value}" for name, value in OPTIONS.items()]
+    alone = api.evaluate(tiny_model, "cloze", data=data, out=tmp_path / "alone", verbose=False, **PLANNED)
+    flags = [f"--{name}={value}" for name, value in PLANNED.items()]
     command = ["evaluate", f"--model={tiny_model}", "--task=cloze", f"--data={data}", *flags]
     (code, printed, _), (other_code, other, _) = ends(started([*command, f"--out={tmp_path / 'two'}"]))
     assert (code, other_code) == (0, 0)
