@@ -71,5 +71,5 @@ def _draw_lanes(
     middle, interval = column.summary["spearman"], column.summary["interval"]
     if middle is not None:
         low, high = interval or (middle, middle)
-        errors = [[middle - low], [high - middle]]
+        errors = [[max(0.0, middle - low)], [max(0.0, high - middle)]]  # rounding puts -1 beyond its interval
         axes.errorbar(number + 0.2, middle, yerr=errors, fmt=marker, color=color, capsize=4, markersize=7)
