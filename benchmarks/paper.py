@@ -123,6 +123,7 @@ TOPICS = {
 }
 
 
+# The experiment whose directory another one reads.
 OF = {"path": "cram", "around": "cram", "solutions": "rates", "knockout": "hellaswag"}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from jaxcram.figures.style import plain
+from jaxcram.figures.style import error_bars, plain
 
 _BY = {"sum": ("s", "0.65"), "token": ("o", "#0072b2"), "character": ("^", "#e69f00")}
 _APART = 0.22  # between the normalisations of one score
@@ -29,12 +29,10 @@ def evaluation_figure(summary: Mapping[str, Any], title: str) -> Figure:
             shown = [(i, x) for i, x in enumerate(entries) if x["accuracy"] is not None]
             places = [i + (number - 1) * _APART for i, _ in shown]
             means = [x["accuracy"] for _, x in shown]
-            below = [x["accuracy"] - x["interval"][0] for _, x in shown]
-            above = [x["interval"][1] - x["accuracy"] for _, x in shown]
             axes.errorbar(
                 means,
                 places,
-                xerr=[below, above],
+                xerr=error_bars(means, [x["interval"] for _, x in shown]),
                 fmt=marker,
                 color=color,
                 markersize=6,

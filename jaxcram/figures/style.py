@@ -1,7 +1,7 @@
 """The style of all figures."""
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -64,6 +64,12 @@ def rate_handles(colors: dict[float, str]) -> list[Line2D]:
         Line2D([], [], linestyle="", label="learning rate"),
         *(Line2D([], [], color=color, label=f"{rate:g}", **patch) for rate, color in shown),
     ]
+
+
+def error_bars(values: Sequence[float], intervals: Sequence[Sequence[float]]) -> np.ndarray:
+    """How far N intervals reach below and above their values, [2, N]; rounding may put a value outside."""
+    low_N, high_N = np.array(intervals, float).reshape(-1, 2).T
+    return np.maximum(0.0, [np.asarray(values) - low_N, high_N - np.asarray(values)])
 
 
 def logarithmic(axes: Axes, which: str = "x") -> None:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from jaxcram.analysis.spread import Column
-from jaxcram.figures.style import column_styles, columns_legend, plain
+from jaxcram.figures.style import column_styles, columns_legend, error_bars, plain
 
 _BINS = 8  # of surprisal, with equally many stages
 
@@ -70,6 +70,5 @@ def _draw_lanes(
     axes.plot(places, values, marker, color=color, alpha=0.6, markersize=4, markeredgewidth=0)
     middle, interval = column.summary["spearman"], column.summary["interval"]
     if middle is not None:
-        low, high = interval or (middle, middle)
-        errors = [[max(0.0, middle - low)], [max(0.0, high - middle)]]  # rounding puts -1 beyond its interval
+        errors = error_bars([middle], [interval or (middle, middle)])
         axes.errorbar(number + 0.2, middle, yerr=errors, fmt=marker, color=color, capsize=4, markersize=7)

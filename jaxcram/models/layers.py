@@ -64,10 +64,9 @@ def _project_bf16_backward(
 ) -> tuple[jax.Array, jax.Array]:
     x, weight_OxI = factors
     rows_RxI, grad_RxO = x.reshape(-1, x.shape[-1]), grad.reshape(-1, grad.shape[-1])
-    return (
-        jnp.einsum("...o,oi->...i", grad, weight_OxI, preferred_element_type=jnp.float32).astype(grad.dtype),
-        jnp.einsum("ro,ri->oi", grad_RxO, rows_RxI, preferred_element_type=jnp.float32).astype(grad.dtype),
-    )
+    wide = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
+    grad_x, grad_weight_OxI = wide("...o,oi->...i", grad, weight_OxI), wide("ro,ri->oi", grad_RxO, rows_RxI)
+    return grad_x.astype(grad.dtype), grad_weight_OxI.astype(grad.dtype)
 
 
 _project_bf16.defvjp(
