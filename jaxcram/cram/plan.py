@@ -20,8 +20,9 @@ from jaxcram.cram.settings import StageSettings
 # Expected optimiser steps for each token of a prefix. Stages near the horizon take hundreds, and nobody knows
 # before where that is; lanes of the bundled model took 80 for each token of theirs, of SmolLM2-135M 75.
 STEPS_PER_TOKEN = 100
-# Half-empty passes of a bucket that drains, as a multiple of the passes of one lane (`benchmarks/NOTES.md`).
-DRAINS = 4.0
+# Half-empty passes of a bucket that drains, as a multiple of the passes of one lane (`benchmarks/NOTES.md`):
+# while lanes come one by one from shorter buckets, and if all of them wait from the first step on.
+DRAINS_GROWING, DRAINS_FULL = 4.0, 1.0
 # To compile a bucket's program, s; a constant, so that a full compilation cache does not change the plan.
 COMPILE_S = 4.0
 # With so few tokens XLA computes several lanes in one vector on CPU, and since JAX 0.12 it rounds those
@@ -80,6 +81,11 @@ class Work:
         steps = min(STEPS_PER_TOKEN * step, stages.max_steps_per_stage)
         return cls(ending_N[::-1].cumsum()[::-1], steps * visited_N, growing=True)
 
+    @property
+    def drains(self) -> float:
+        """Half-empty passes of a bucket, as a multiple of the passes of one of its lanes."""
+        return DRAINS_GROWING if self.growing else DRAINS_FULL
+
     def between(self, low: int, high: int) -> tuple[int, float]:
         """Lanes with stages of more than `low` and at most `high` tokens, and their mean steps there."""
         lanes_N, steps_N = self.lanes_N[low + 1 : high + 1], self.steps_N[low + 1 : high + 1]
@@ -122,11 +128,10 @@ class Plan:
         for high in lengths:
             options = []
             for low, (before_s, buckets) in zip([0, *lengths], best, strict=False):
-                lanes, steps = work.between(low, high)
-                if not lanes:
+                if not work.between(low, high)[0]:
                     options.append((before_s, buckets))
                     continue
-                bucket, seconds = _widest(lanes, steps, high, time, at_once, most_tokens)
+                bucket, seconds = _widest(work, (low, high), time, at_once, most_tokens)
                 options.append((before_s + seconds + COMPILE_S, (*buckets, bucket)))
             best.append(min(options, key=lambda option: option[0]))
         return cls(best[-1][1], at_once, time, best[-1][0])
@@ -198,21 +203,22 @@ def _candidates(longest: int, max_positions: int) -> list[int]:
 
 
 def _widest(
-    lanes: int, steps: float, length: int, time: PassTime, at_once: int, most_tokens: float
+    work: Work, between: tuple[int, int], time: PassTime, at_once: int, most_tokens: float
 ) -> tuple[Bucket, float]:
-    """The best number of lanes in passes of `length` tokens, and the seconds that the bucket takes.
+    """The best bucket for prefixes in this range (`Work.between`), and the seconds that it takes.
 
     N lanes of W steps in R passes of B lanes at once take N W / (R B) full passes, and E W half-empty ones
-    while the bucket drains (`DRAINS`). With a + b B T seconds a pass the sum is least at
+    while the bucket drains (`Work.drains`). With a + b B T seconds a pass the sum is least at
     B^2 = N a / (R E b T).
     """
+    (lanes, steps), length = work.between(*between), between[1]
     own = length + time.before
     most = max(1, int(min(-(-lanes // at_once), most_tokens / own)))
-    root = math.sqrt(lanes * time.fixed_s / (at_once * DRAINS * time.token_s * own))
+    root = math.sqrt(lanes * time.fixed_s / (at_once * work.drains * time.token_s * own))
     options = []
     for width in (math.floor(root), math.ceil(root)):
         bucket = Bucket(length, _seats(min(max(1, width), most), length))
-        passes = steps * (lanes / (at_once * bucket.lanes) + DRAINS)
+        passes = steps * (lanes / (at_once * bucket.lanes) + work.drains)
         options.append((passes * time(bucket), bucket))
     seconds, bucket = min(options)
     return bucket, seconds
