@@ -23,13 +23,11 @@ def of_mean(values: Sequence[float], texts: Sequence[Hashable] | None = None) ->
     Returns:
         None for fewer than two texts.
     """
-    texts = range(len(values)) if texts is None else texts
-    places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
-    if len(places) < 2:
+    of_texts = _of_texts(values, range(len(values)) if texts is None else texts)
+    if len(of_texts) < 2:
         return None
-    text_L = [places[text] for text in texts]
     found = stats.bootstrap(
-        (np.bincount(text_L, values), np.bincount(text_L)),
+        ([one.sum() for one in of_texts], [len(one) for one in of_texts]),
         lambda sums, counts, axis: sums.sum(axis) / counts.sum(axis),
         n_resamples=RESAMPLES,
         paired=True,
@@ -50,12 +48,17 @@ def of_median(values: Sequence[float], texts: Sequence[Hashable]) -> list[float]
     Returns:
         None for fewer than two texts.
     """
-    by_text: dict[Hashable, list[float]] = {}
-    for text, value in zip(texts, values, strict=True):
-        by_text.setdefault(text, []).append(value)
-    if len(by_text) < 2:
+    of_texts = _of_texts(values, texts)
+    if len(of_texts) < 2:
         return None
-    of_texts = [np.array(one) for one in by_text.values()]
     drawn = np.random.default_rng(0).integers(len(of_texts), size=(MEDIAN_RESAMPLES, len(of_texts)))
     medians = [np.median(np.concatenate([of_texts[text] for text in row])) for row in drawn]
     return [float(end) for end in np.percentile(medians, (2.5, 97.5))]
+
+
+def _of_texts(values: Sequence[float], texts: Sequence[Hashable]) -> list[np.ndarray]:
+    """The values of each text."""
+    by_text: dict[Hashable, list[float]] = {}
+    for text, value in zip(texts, values, strict=True):
+        by_text.setdefault(text, []).append(value)
+    return [np.array(one, float) for one in by_text.values()]

@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from common import program
 from jaxcram.cli import flags
 from jaxcram.cli.main import program_of
 from jaxcram.errors import UserError
+from tests.waiting import wait_until
 
 TASKS = ("hellaswag_9.jsonl", "arc_easy_9.jsonl", "mmlu_test_9.jsonl", "mmlu_dev.jsonl")
 TINY = ["--num_samples=2", "--max_tokens=4", "--learning_rate=1.0"]
@@ -133,11 +133,8 @@ def test_an_interrupted_experiment_saves_itself_and_goes_on(tmp_path, kind, code
     out = tmp_path / "out"
     command = [sys.executable, paper.__file__, "--num_samples=2", "--only=cram", f"--out={out}"]
     with subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True) as child:
-        end = time.monotonic() + 120
         log = out / "cram" / "log.jsonl"
-        while not (log.exists() and '"progress"' in log.read_text()):
-            assert time.monotonic() < end
-            time.sleep(0.1)
+        wait_until(lambda: log.exists() and '"progress"' in log.read_text(), seconds=120)
         (os.killpg if kind == signal.SIGINT else os.kill)(child.pid, kind)
         told = child.communicate(timeout=60)[1]
     assert child.returncode == code

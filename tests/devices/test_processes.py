@@ -20,6 +20,7 @@ from jaxcram.api import load_reconstructions
 from jaxcram.cram.fit import HOST_S
 from jaxcram.results.reading import load_curves, load_rows, load_summary
 from tests.cli.conftest import tiny_model  # noqa: F401
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -95,11 +96,10 @@ def ends(started: list[subprocess.Popen]) -> list[tuple[int, str, str]]:
 
 def wait_for_progress(out: Path, starts: int = 1) -> None:
     """Waits until the run in `out` has completed a chunk since its last start."""
-    log, deadline = out / "log.jsonl", time.monotonic() + 300
-    last = '"event": "start"'
-    while not (log.exists() and "progress" in (log.read_text().split(last) + [""] * starts)[starts]):
-        assert time.monotonic() < deadline, "the run has not started"
-        time.sleep(0.05)
+    log, last = out / "log.jsonl", '"event": "start"'
+    wait_until(
+        lambda: log.exists() and "progress" in (log.read_text().split(last) + [""] * starts)[starts], 300
+    )
 
 
 def rows(out: Path) -> list[dict[str, Any]]:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import wait_until
+
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "launch" / "slurm.sbatch"
 
@@ -119,10 +121,7 @@ def test_sigterm_to_the_batch_shell_waits_for_the_processes(slurm, stub, monkeyp
     monkeypatch.setenv("REQUEUED", str(slurm / "requeued"))
     stub("jaxcram-stub", 'touch "$STUBS/ready"; while [[ ! -f $STUBS/end ]]; do sleep 0.05; done; exit 143')
     shell = subprocess.Popen([SCRIPT, "jaxcram-stub"], stdout=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 30
-    while not (slurm / "ready").exists():
-        assert time.monotonic() < deadline, "the program has not started"
-        time.sleep(0.05)
+    wait_until((slurm / "ready").exists)
     shell.send_signal(signal.SIGTERM)
     time.sleep(0.3)
     assert shell.poll() is None

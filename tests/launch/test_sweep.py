@@ -5,10 +5,11 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ("--models=smollm2_135m", "--learning_rates=0.5", "--dry_run")
@@ -274,10 +275,7 @@ def test_a_signal_reaches_the_runs_and_nothing_new_starts(stub, tmp_path):
         stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
     )  # fmt: skip
     first = root / "bundled-progressive-lr0.1"
-    deadline = time.monotonic() + 60
-    while not (first / "ready").exists():
-        assert time.monotonic() < deadline, "the run has not started"
-        time.sleep(0.05)
+    wait_until((first / "ready").exists)
     sweeping.send_signal(signal.SIGTERM)
     _, err = sweeping.communicate(timeout=30)
     assert sweeping.returncode == 128 + signal.SIGTERM

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import wait_until
+
 ROOT = Path(__file__).resolve().parents[2]
 
 GCLOUD = """
@@ -236,8 +238,7 @@ def test_another_run_on_the_slice_is_not_joined(checkout, cloud):
         [checkout / "launch" / "tpu_pod.sh", *FLAGS, "--keep", "--", "--out=runs/y"],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=checkout.parent,
     )  # fmt: skip
-    while not all((folder / "slice" / f"worker{i}" / "ready").exists() for i in (0, 1)):
-        assert other.poll() is None
+    wait_until(lambda: all((folder / "slice" / f"worker{i}" / "ready").exists() for i in (0, 1)))
     done = launch(checkout, *FLAGS, *RUN)
     (folder / "end").touch()
     assert other.wait(timeout=60) == 0

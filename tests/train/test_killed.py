@@ -4,12 +4,12 @@ import dataclasses
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.train.tiny import TINY
+from tests.waiting import wait_until
 
 PROGRAM = "import sys; from jaxcram.cli.main import main; sys.exit(main())"
 
@@ -26,9 +26,9 @@ def command(out: str) -> list[str]:
 def signalled(out: Path, checkpoint: int, number: signal.Signals) -> tuple[int, str]:
     """Exit code and last line of a start that gets a signal once it has made a checkpoint."""
     program = subprocess.Popen(command(out.name), cwd=out.parent, stderr=subprocess.PIPE, text=True)
-    while not (out / "checkpoints" / "state" / str(checkpoint)).exists():
-        time.sleep(0.01)
-        assert program.poll() is None
+    saved = out / "checkpoints" / "state" / str(checkpoint)
+    wait_until(lambda: saved.exists() or program.poll() is not None, seconds=300)
+    assert program.poll() is None
     program.send_signal(number)
     told = program.communicate()[1]
     return program.returncode, told.splitlines()[-1]
