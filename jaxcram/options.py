@@ -72,7 +72,7 @@ class EvaluationOptions(ProcedureOptions, total=False):
     limit: int | None
     samples: Sequence[int] | None
     shots_data: str | None
-    num_shots: int
+    num_shots: int | None
     bos: bool | None
     generative: str | None
 

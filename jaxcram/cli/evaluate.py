@@ -8,6 +8,7 @@ from jaxcram.cli.flags import Doc
 from jaxcram.cli.spread import TOPIC, Spread
 from jaxcram.cram.settings import CramSettings
 from jaxcram.evaluate.settings import CRAM, TaskSettings
+from jaxcram.evaluate.tasks.registry import TASKS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 RESUMES = procedure.RESUMES
 
 TASK = {
-    "task": Doc("hellaswag, arc_easy, arc_challenge, mmlu, or cloze, which is bundled"),
+    "task": Doc(f"One of {', '.join(TASKS)}; cloze is bundled"),
     "data": Doc(
         "Items in the columns of the task's Hub data set: a .jsonl, .json, .csv, .tsv or .parquet file, or "
         "another Hub data set as NAME or NAME:CONFIG",
@@ -26,7 +27,7 @@ TASK = {
     "limit": Doc("Number of items, from the first", "items", "all"),
     "samples": Doc("Ids of the items to take instead, comma-separated row numbers from 0", unset="all"),
     "shots_data": Doc("Where the solved questions of mmlu come from, as --data", unset="the task's own"),
-    "num_shots": Doc("Solved questions before each one", "questions"),
+    "num_shots": Doc("Solved questions before each one, with --generative", "questions", unset="5"),
     "generative": Doc(
         "Generate the answers of mmlu, after its solved questions: few_shot crams those, full_prefix the "
         "question too, random puts a random vector in their place, none leaves all as text",

@@ -279,6 +279,8 @@ class _Values(flags.ArgumentParser):
         if not isinstance(argument, str):  # a default
             return argument
         if self._many:
+            if argument == "" and self._kind is str:
+                return ()
             return tuple(map(self._one, argument.split(",")))
         return self._one(argument)
 

@@ -47,7 +47,8 @@ TOPICS = {
     },
     "Conditions": {
         "protocols": Doc(
-            "single (each layer alone), forward (layers 0 to k), reverse (k to the last), comma-separated"
+            "single (each layer alone), forward (layers 0 to k), reverse (k to the last), comma-separated; "
+            "empty where --layers says all"
         ),
         "layers": Doc("Further sets of layers, as 0-3,7; several separated by semicolons", unset="none"),
         "own_row": Doc(
@@ -112,6 +113,8 @@ def _check(command: Command) -> None:
     for name, value in dataclasses.asdict(given).items():
         if value != getattr(TaskSettings(), name):
             raise UserError(f"--{name}: the items are those of {command.run}; leave it out, or the run")
+    if command.checkpoint_minutes != Command.checkpoint_minutes:
+        raise UserError(f"--checkpoint_minutes: {command.run} was crammed already; leave it out")
     if command.settings != CRAM:
         raise UserError(f"{command.run} was crammed already; leave out the settings of the procedure")
 

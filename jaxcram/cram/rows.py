@@ -242,14 +242,15 @@ class Outcome:
 
     @classmethod
     def of_table(cls, table: pa.Table, mode: str) -> Outcome:
-        """The outcome of a lane from its stored rows; only the answering embedding becomes Python numbers."""
+        """The outcome of a lane from its stored rows, with the answering embedding as an array [K, D]."""
         rows = table.drop_columns(["embedding", "initialization_embedding"]).to_pylist()
         earlier = "trajectory_length" not in table.column_names  # of a version without that column
         if earlier and mode == "progressive" and not table["embedding"].null_count:
             rows = with_trajectory(rows, stack_embeddings(table["embedding"]))
         outcome = cls.of(rows, mode)
         if outcome.row is not None:
-            outcome.row["embedding"] = table["embedding"][outcome.row["stage_index"]].as_py()
+            of_stage = table["embedding"].slice(outcome.row["stage_index"], 1)
+            outcome.row["embedding"] = None if of_stage.null_count else stack_embeddings(of_stage)[0]
         return outcome
 
     @classmethod

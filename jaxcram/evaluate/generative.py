@@ -122,8 +122,8 @@ def encode_prompts(
 
     Returns:
         The samples to cram, one for all items with the same shots (few_shot), one for each item
-        (full_prefix), or none; the id of a sample is that of the first item that needs it. And a prompt for
-        each item, in their order.
+        (full_prefix), or none; the id of a sample is `Item.shots_id` or the item's, whichever other items
+        there are. And a prompt for each item, in their order.
 
     Raises:
         UserError: the mode is unknown, an item has no shots, a text is too long for the model, or the
@@ -143,7 +143,8 @@ def encode_prompts(
         if crammed is not None and crammed not in crams:
             target = np.asarray(tokenizer.encode(crammed, bos), np.int32)
             _require_room(item, len(target), num_memory, max_positions)
-            crams[crammed] = Sample(item.id, crammed, target)
+            of_shots = item.shots_id if mode == "few_shot" else None
+            crams[crammed] = Sample(item.id if of_shots is None else of_shots, crammed, target)
         tokens, start = encode_pair(tokenizer, item.shots, item.context, bos)
         start = {"full_prefix": len(tokens), BASE_MODE: 0}.get(mode, start)
         text = np.asarray(tokens[start:], np.int32)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import operator
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from jaxcram.cram.settings import CramSettings, StageSettings
 from jaxcram.errors import UserError
 
+NUM_SHOTS = 5  # as published ([P])
 BASE_MODE = "none"
 MODES = ("few_shot", "full_prefix", "random", BASE_MODE)  # of generation (`jaxcram.evaluate.generative`)
 
@@ -23,7 +25,7 @@ class TaskSettings:
         limit: the first so many items; None takes all.
         samples: ids of the items to take instead.
         shots_data: where solved questions come from, for tasks that are answered after some; as `data`.
-        num_shots: solved questions before each one.
+        num_shots: solved questions before each one; None is `NUM_SHOTS`.
         bos: whether texts begin with BOS; None follows the tokenizer.
         generative: generate the answers of tasks with shots, in one of `MODES`; None scores the endings.
     """
@@ -33,13 +35,21 @@ class TaskSettings:
     limit: int | None = None
     samples: tuple[int, ...] | None = None
     shots_data: str | None = None
-    num_shots: int = 5
+    num_shots: int | None = None
     bos: bool | None = None
     generative: str | None = None
 
     def __post_init__(self) -> None:
         if self.generative is not None and self.generative not in MODES:
             raise UserError(f"generative={self.generative}: no such mode; choose one of {', '.join(MODES)}")
+        if self.samples is not None:
+            object.__setattr__(self, "samples", tuple(map(operator.index, self.samples)))
+        for name in ("num_shots", "shots_data"):
+            if self.generative is None and (value := getattr(self, name)) is not None:
+                raise UserError(
+                    f"{name}={value}: endings are scored without solved questions; leave it out, or give "
+                    "generative"
+                )
 
 
 # As published: one vector for each context, 1,000 steps. Only the embedding that is used is stored.
@@ -49,10 +59,13 @@ CRAM = CramSettings(
 
 
 def taken(options: Mapping[str, Any], kind: type) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The options that are fields of a class of settings, and the others; lists become tuples."""
+    """The options that are fields of a class of settings, and the others; sequences become tuples."""
     names = {field.name for field in dataclasses.fields(kind)}
     own = {name: value for name, value in options.items() if name in names}
-    own = {name: tuple(value) if isinstance(value, list) else value for name, value in own.items()}
+    own = {
+        name: tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else value
+        for name, value in own.items()
+    }
     return own, {name: value for name, value in options.items() if name not in names}
 
 

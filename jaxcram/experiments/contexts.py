@@ -14,7 +14,7 @@ from jaxcram.cram.settings import CramSettings
 from jaxcram.cramming import Prepared, carry_out, prepare
 from jaxcram.errors import UserError
 from jaxcram.evaluate.choices import Choices, encode_items
-from jaxcram.evaluate.settings import TaskSettings
+from jaxcram.evaluate.settings import NUM_SHOTS, TaskSettings
 from jaxcram.evaluate.tasks.registry import find_task, load_items
 from jaxcram.evaluate.tasks.task import Item
 from jaxcram.loading import Model
@@ -47,7 +47,9 @@ def load(task: TaskSettings, model: Model, num_memory: int) -> Items:
     Raises:
         UserError: they cannot be read, or do not fit the model.
     """
-    items = load_items(find_task(task.task), data=task.data, limit=task.limit, samples=task.samples)
+    items = load_items(
+        find_task(task.task), data=task.data, limit=task.limit, samples=task.samples, num_shots=0
+    )
     choices = encode_items(
         items,
         model.tokenizer,
@@ -61,7 +63,7 @@ def load(task: TaskSettings, model: Model, num_memory: int) -> Items:
                 f"item {item.id}: its context has fewer than 2 tokens ({len(item.context)}), so there is "
                 "nothing to cram; choose other samples"
             )
-        for text in item.texts:
+        for text in (item.context, *item.texts):
             model.decoder.config.require_ids(text, f"item {item.id}")
     return Items(task, items, choices)
 
@@ -72,7 +74,7 @@ class Crammed:
 
     Attributes:
         jobs: the lane of each.
-        mem_IxKxD: fp32; zeros for an item whose lane left none that is finite.
+        mem_IxKxD: fp32; zeros for an item without one: nothing of it became exact, or its lane diverged.
         usable_I: whether there is one.
         converged_I: whether it reproduces the whole context.
     """
@@ -131,29 +133,22 @@ def embeddings(run: Run, model: Model, ids: Sequence[int]) -> Crammed:
     """The embedding of each of I samples of a run that has one lane a sample.
 
     Raises:
-        UserError: the run was made with another model, a sample has no lane, no prefix became exact, or no
-            embedding was stored.
+        UserError: the run was made with another model, a sample has no lane, or no embedding was stored.
     """
-    return of_outcomes(run, stored_outcomes(run, model).outcomes, ids)
+    return of_outcomes(run, model, stored_outcomes(run, model).outcomes, ids)
 
 
-def of_outcomes(run: Run, outcomes: Iterable[Outcome], ids: Sequence[int]) -> Crammed:
+def of_outcomes(run: Run, model: Model, outcomes: Iterable[Outcome], ids: Sequence[int]) -> Crammed:
     """As `embeddings`, from the run's outcomes."""
     by_id = {outcome.job.sample_id: outcome for outcome in outcomes}
     if missing := set(ids) - by_id.keys():
         raise UserError(f"{run.path}: sample {min(missing)} has no lane; give samples that were crammed")
     chosen = [by_id[i] for i in ids]
-    rows = [None if outcome.row is None else outcome.row["embedding"] for outcome in chosen]
-    arrays = [None if row is None else np.asarray(row, np.float32) for row in rows]
-    shape = next((array.shape for array in arrays if array is not None), None)
-    if shape is None and all(outcome.row is None for outcome in chosen):
-        raise UserError(
-            f"{run.path}: not one token of any text became exact, so there is no embedding; start again "
-            "in a new directory with more max_steps or other learning_rates"
-        )
-    if shape is None:
+    arrays = [None if outcome.row is None else outcome.row["embedding"] for outcome in chosen]
+    if any(outcome.row is not None for outcome in chosen) and all(array is None for array in arrays):
         raise UserError(f"{run.path}: no embedding was stored; cram with trajectory=horizon")
     usable_I = np.asarray([array is not None and bool(np.isfinite(array).all()) for array in arrays])
+    shape = (run.settings["num_memory"], model.decoder.config.width)
     mem_IxKxD = np.zeros((len(ids), *shape), np.float32)
     for number in np.flatnonzero(usable_I):
         mem_IxKxD[number] = arrays[number]
@@ -197,5 +192,6 @@ def recorded_settings(
         **dataclasses.asdict(task),
         "data": None if task.data is None else recorded(task.data),
         "shots_data": None if task.shots_data is None else recorded(task.shots_data),
+        "num_shots": NUM_SHOTS if task.num_shots is None else task.num_shots,
         identity.CONTENTS: contents,
     }

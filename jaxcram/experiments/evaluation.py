@@ -72,7 +72,7 @@ class Evaluation(Experiment):
 
     def __repr__(self) -> str:
         of = "{task}, {items} items".format(**self.summary)
-        if "converged" in self.summary:  # not where nothing was crammed
+        if self.summary.get("converged") is not None:  # not where nothing was crammed
             of += f", {self.summary['converged']} converged"
         return f"Evaluation({str(self.path)!r}: {of})"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -55,7 +56,7 @@ class Grouping(NamedTuple):
 
     Attributes:
         tables: an item that has rows in all of them is done.
-        size: how many neighbouring ids are measured together, and share a file of each table.
+        size: how many items are measured together, and share a file of each table until all are done.
         done: what the items are then, such as "scored"; names the event in the log.
     """
 
@@ -71,7 +72,7 @@ def by_group(
     measure: Callable[[list[int]], Mapping[ShardFormat, Rows]],
     tell: Callable[[str], None],
 ) -> None:
-    """Measures the items that have no rows yet, group by group, and writes their rows.
+    """Measures the items that have no rows yet, group by group, and writes their rows; at last to one file.
 
     Args:
         directory: of the experiment.
@@ -100,12 +101,11 @@ def by_group(
         seconds = (time.monotonic() - start) / count * (len(ids) - number)
         directory.log({"event": done, "items": number, "left_s": seconds})
         tell(f"{number}/{len(ids)} items {done}, {report.duration(seconds)} left")
+    for table in tables:
+        processes.from_first(functools.partial(directory.compact, table))
 
 
 def groups(ids: Sequence[int], done: set[int], size: int) -> list[list[int]]:
-    """Positions of the items that are not done, those of `size` neighbouring ids together."""
-    found: dict[int, list[int]] = {}
-    for position, i in enumerate(ids):
-        if i not in done:
-            found.setdefault(i // size, []).append(position)
-    return [found[number] for number in sorted(found)]
+    """Positions of the items that are not done, `size` of them together."""
+    left = [position for position, i in enumerate(ids) if i not in done]
+    return [left[start : start + size] for start in range(0, len(left), size)]

@@ -18,7 +18,7 @@ from jaxcram.cramming import prepare
 from jaxcram.devices import processes
 from jaxcram.evaluate import generative_summary
 from jaxcram.evaluate.generative import Answer, Prompt, Prompts, encode_prompts, generate, random_memory
-from jaxcram.evaluate.settings import BASE_MODE, TaskSettings, cram_settings
+from jaxcram.evaluate.settings import BASE_MODE, NUM_SHOTS, TaskSettings, cram_settings
 from jaxcram.evaluate.tasks.registry import find_task, load_items
 from jaxcram.experiments.contexts import cost_of_crams, cram_below, embeddings, recorded_settings, source_of
 from jaxcram.experiments.experiment import Grouping, Rows, by_group
@@ -68,7 +68,7 @@ def questions(
             limit=task.limit,
             samples=task.samples,
             shots_data=task.shots_data,
-            num_shots=task.num_shots,
+            num_shots=NUM_SHOTS if task.num_shots is None else task.num_shots,
         )
 
         def encoded(mode: str) -> Prompts:
@@ -163,9 +163,11 @@ def _summary(directory: RunDirectory, asked: Questions) -> dict[str, Any]:
     others = [answer for answer in answers if answer.mode != BASE_MODE]
     found = generative_summary.summarise(others or base, base, converged if others and converged else None)
     found["generative"] = found.pop("mode")
-    if others:
-        found["crammed_accuracy"] = found["accuracy"]
-        found["crammed_accuracy_interval"] = found["accuracy_interval"]
+    scores = {answer.mode: found["accuracy"] for answer in answers} | {BASE_MODE: found["base_accuracy"]}
+    # The names that evaluations of endings have; null where nothing was crammed.
+    names = ("accuracy", "accuracy_interval", "accuracy_converged", "accuracy_converged_interval")
+    crammed = {f"crammed_{name}": found.get(name) if others else None for name in names}
+    found = {"converged": None} | found | crammed | {"scores": scores}
     return {
         "task": asked.task.task,
         "model": asked.model.name,

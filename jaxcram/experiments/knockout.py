@@ -39,6 +39,7 @@ from jaxcram.results.directory import RunDirectory
 from jaxcram.results.shards import ShardFormat
 from jaxcram.results.sweeps import MASSES, SWEEP
 from jaxcram.results.table import Job, Row
+from jaxcram.runs import Run
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -76,7 +77,7 @@ load_knockout = Knockout.load
 @configuration.pinned()
 def knockout(
     model: Model | str | os.PathLike[str] | None = None,
-    run: str | os.PathLike[str] | None = None,
+    run: Run | Experiment | str | os.PathLike[str] | None = None,
     *,
     task: str | TaskSettings | None = None,
     conditions: KnockoutSettings = KnockoutSettings(),  # noqa: B008 (frozen)
@@ -93,7 +94,8 @@ def knockout(
 
     Args:
         model: a loaded model, its directory or Hub name; None is that of `run`, or the bundled one.
-        run: a finished evaluation, or a run of cram, of which only the reconstruction is measured.
+        run: a finished evaluation, or a run of cram, of which only the reconstruction is measured; or its
+            directory.
         task: name of a task or its settings, whose contexts are crammed first; give this or `run`.
         conditions: under which layers are barred.
         out: the directory; None makes a fresh one under `runs/`.
@@ -119,6 +121,8 @@ def knockout(
         subjects = _of_run(run, model, rest)
     wanted = sweep(subjects.model.decoder.config.num_layers, conditions.protocols, conditions.sets)
     recorded = {**subjects.recorded, **documents.plain(dataclasses.asdict(conditions))}
+    if subjects.crammed is not None:
+        _require_usable(subjects.recorded["run"], subjects.crammed)
     with open_experiment(path, recorded, KNOCKOUT) as directory:
         crammed = subjects.embeddings(directory, verbose=verbose, checkpoint_minutes=checkpoint_minutes)
         with report.Bar(verbose and processes.number() == 0) as bar:
@@ -127,7 +131,7 @@ def knockout(
 
 
 def _of_run(
-    run: str | os.PathLike[str] | None,
+    run: Run | Experiment | str | os.PathLike[str] | None,
     model: Model | str | os.PathLike[str] | None,
     options: Mapping[str, Any],
 ) -> Subjects:
@@ -135,6 +139,14 @@ def _of_run(
     if other := options.keys() - {"limit", "samples"}:
         raise UserError(f"{min(other)}: {run} was crammed already; leave it out, or give a task")
     return of_run(run, model, **options)
+
+
+def _require_usable(run: str | os.PathLike[str], crammed: Crammed) -> None:
+    if not crammed.usable_I.any():
+        raise UserError(
+            f"{run}: no sample has an embedding to knock out: nothing of any became exact, or all lanes "
+            "diverged; cram again with more max_steps or other learning_rates"
+        )
 
 
 def _measure(
@@ -147,10 +159,8 @@ def _measure(
     """Measures the items that have no rows yet, group by group, and writes the summary."""
     conditions, settings = wanted
     usable = np.flatnonzero(crammed.usable_I)
-    if lost := sorted(subjects.ids[i] for i in np.flatnonzero(~crammed.usable_I)):
-        bar.tell(f"left out, since their lanes diverged: samples {', '.join(map(str, lost))}")
-    if not len(usable):
-        raise UserError(f"{directory.path}: no sample has a finite embedding; choose other learning_rates")
+    _require_usable(directory.path / "crams", crammed)
+    left_out = sorted(subjects.ids[i] for i in np.flatnonzero(~crammed.usable_I))
 
     def rows(members: list[int]) -> dict[ShardFormat, Rows]:
         return _rows(subjects, crammed, usable[members].tolist(), conditions, settings)
@@ -158,7 +168,9 @@ def _measure(
     size = max(1, _GROUP_ROWS // len(conditions.names))
     ids = [subjects.ids[i] for i in usable]
     by_group(directory, ids, Grouping((MASSES, SWEEP), size, "measured"), rows, bar.tell)
-    processes.from_first(lambda: directory.write_summary(_summary(directory, subjects, *wanted)))
+    processes.from_first(
+        lambda: directory.write_summary({**_summary(directory, subjects, *wanted), "left_out": left_out})
+    )
 
 
 def _rows(

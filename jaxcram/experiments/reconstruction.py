@@ -185,10 +185,21 @@ class _Chosen:
     Attributes:
         limit: the first so many; None takes all.
         samples: those with these ids; None takes all.
+
+    Raises:
+        UserError: no id is given, or one twice.
     """
 
     limit: int | None
     samples: tuple[int, ...] | None
+
+    def __post_init__(self) -> None:
+        if self.samples is None:
+            return
+        if not self.samples:
+            raise UserError("samples: no id; give at least one")
+        if twice := [i for i in self.samples if self.samples.count(i) > 1]:
+            raise UserError(f"samples: {twice[0]} is given twice; give it once")
 
     def of(self, ids: Collection[int], where: str) -> set[int]:
         """Those of some ids; UserError if one is not there."""

@@ -19,6 +19,7 @@ from jaxcram.errors import UserError
 from jaxcram.evaluate.choices import Choices
 from jaxcram.evaluate.settings import TaskSettings, cram_settings
 from jaxcram.experiments.contexts import Crammed, Items, cram_contexts, load, of_outcomes, settings_of
+from jaxcram.experiments.experiment import Experiment
 from jaxcram.experiments.lanes import finished, with_models
 from jaxcram.loading import Model, load_model
 from jaxcram.results import identity
@@ -105,7 +106,7 @@ def of_task(
 
 
 def of_run(
-    run: str | os.PathLike[str],
+    run: Run | Experiment | str | os.PathLike[str],
     model: Model | str | os.PathLike[str] | None,
     *,
     limit: int | None = None,
@@ -114,7 +115,7 @@ def of_run(
     """The crammed items of a finished evaluation, or the crammed texts of a run.
 
     Args:
-        run: its directory.
+        run: itself, or its directory.
         model: the run's model, or None, which loads it by the recorded name.
         limit: the first so many; samples: ids of those to take instead; None takes all.
 
@@ -123,14 +124,15 @@ def of_run(
             or there are no such ids.
     """
     with processes.together():
-        path, program, crams = expanded(run), program_of(run), crams_of(run)
+        path = run.path if isinstance(run, Run | Experiment) else expanded(run)
+        program, crams = program_of(path), crams_of(path)
     ((_, loaded),) = with_models([crams], model)
     with processes.together():
         outcomes, targets, _ = stored_outcomes(crams, loaded)
         found = None if program == "cram" else _items_again(path, loaded, crams.settings["num_memory"])
         _require_one_lane_each(crams, outcomes)
         ids = _chosen(crams.path, sorted(targets), limit, samples)
-        crammed = of_outcomes(crams, outcomes, ids)
+        crammed = of_outcomes(crams, loaded, outcomes, ids)
     by_id = {} if found is None else {choices.id: choices for choices in found.choices}
     digests = {
         i: (hashlib.sha256(mem_KxD.tobytes()).hexdigest(), targets[i])
@@ -169,10 +171,8 @@ def crams_of(run: str | os.PathLike[str]) -> Run:
 def _items_again(path: Path, model: Model, num_memory: int) -> Items:
     """The items of an evaluation, read again and compared with what it recorded."""
     settings = load_settings(path)
-    names = [field.name for field in dataclasses.fields(TaskSettings)]
+    names = ("task", "data", "limit", "samples", "bos")
     values = {name: settings[name] for name in names if name in settings}
-    if values.get("samples") is not None:
-        values["samples"] = tuple(values["samples"])
     found = load(TaskSettings(**values), model, num_memory)
     now = settings_of(model, found.task, CramSettings(), found)[identity.CONTENTS]
     before = settings.get(identity.CONTENTS, {}).get("texts", {})
@@ -199,6 +199,8 @@ def _chosen(path: Path, ids: list[int], limit: int | None, samples: Sequence[int
     if limit is not None and samples is not None:
         raise UserError("limit and samples: both say which items to take; give one of them")
     if samples is not None:
+        if not samples:
+            raise UserError("samples: no id; give at least one")
         if missing := set(samples) - set(ids):
             raise UserError(f"samples: {path} has no sample {min(missing)}; it has {ids[0]} to {ids[-1]}")
         return sorted(set(samples))

@@ -48,7 +48,7 @@ def generation(summary: Mapping[str, Any]) -> str:
         summary: of a generative evaluation (see `jaxcram.evaluate.generative_summary.summarise`).
     """
     first = f"{summary['task']}, generative, {summary['generative']}: {summary['items']} items"
-    if "converged" in summary:
+    if converged := summary.get("converged") is not None:
         first += f", of which the crammed text converged for {summary['converged']}"
     rows = [["", "accuracy", "valid"]]
     columns = {"plain text": "base_", summary["generative"]: ""}
@@ -57,7 +57,7 @@ def generation(summary: Mapping[str, Any]) -> str:
     for name, prefix in columns.items():
         cells = [f"{prefix}accuracy", f"{prefix}valid_share"]
         rows.append([name, *(with_interval(summary[x], summary[f"{x}_interval"]) for x in cells)])
-    if "converged" in summary:
+    if converged:
         cells = ["accuracy_converged", "valid_share_converged"]
         rows.append(["... converged", *(with_interval(summary[x], summary[f"{x}_interval"]) for x in cells)])
     lines = [first, "", *aligned(rows)]

@@ -19,6 +19,8 @@ def knockout(summary: Mapping[str, Any]) -> str:
     of_items = summary["base_accuracy"] is not None
     what = f"{summary['task']}: {summary['items']} items" if of_items else f"{summary['items']} texts"
     lines = [f"{what}, {summary['converged']} converged, {summary['num_layers']} layers"]
+    if left_out := summary.get("left_out"):
+        lines += [f"left out, without an embedding: samples {', '.join(map(str, left_out))}"]
     if of_items:
         lines += [
             "accuracy  base "

@@ -24,7 +24,10 @@ from jaxcram.results.table import Job
 FREE = {"token_budget", "remat", "log_every"}  # may change: they do not affect the procedure
 GROWING = {"learning_rates", "seeds"}  # lists to which values may be added
 # Replaced by digests of contents.
-SOURCES = {"model", "texts", "split", "column", "num_samples", "offset", "data", "limit", "samples", "run"}
+SOURCES = {
+    *("model", "texts", "split", "column", "num_samples", "offset"),
+    *("data", "shots_data", "limit", "samples", "run"),
+}
 PATHS = {"model", "texts"}  # earlier versions recorded them as given, not as absolute paths
 CONTENTS = "contents"
 _SHOWN = 40  # characters of a text that are shown to identify it

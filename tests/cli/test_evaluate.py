@@ -58,3 +58,17 @@ def test_show_and_decode_say_where_the_crams_of_an_evaluation_are(evaluated, cap
     assert main(["show", str(evaluated), "--per_text"]) == 2
     assert "--per_text" in capsys.readouterr().err
     assert main(["show", str(evaluated / "crams"), "--per_text"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--task=mmlu", "--num_shots=5"], "num_shots=5: endings are scored without solved questions"),
+        (["--shots_data=a.jsonl"], "shots_data=a.jsonl: endings are scored without solved questions"),
+    ],
+)
+def test_solved_questions_that_nothing_would_read_are_refused(arguments, message, tmp_path, capsys):
+    assert main(["evaluate", f"--out={tmp_path / 'run'}", *arguments]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"jaxcram evaluate: error: {message}; leave it out, or give generative"
+    assert not (tmp_path / "run").exists()

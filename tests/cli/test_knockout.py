@@ -45,7 +45,8 @@ def test_the_second_start_and_show_print_the_table_and_the_files(evaluated, swep
         (["--task=mmlu"], "--task: the items are those of {run}; leave it out, or the run"),
         (["--max_steps=3"], "{run} was crammed already; leave out the settings of the procedure"),
         (["--scored=base"], "scored=base must be one of memory, memory_ending, memory_edge"),
-        (["--protocols=", "--samples=1"], "protocol '' must be one of single, forward, reverse"),
+        (["--protocols="], "protocols and layers: no condition is named; give one of them"),
+        (["--checkpoint_minutes=3"], "--checkpoint_minutes: {run} was crammed already; leave it out"),
     ],
 )
 def test_bad_flags_end_in_one_line_and_leave_nothing(evaluated, tmp_path, capsys, arguments, message):

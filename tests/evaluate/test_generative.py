@@ -86,14 +86,15 @@ def prompts_of(items, mode, bos=True):
 
 
 def test_the_shots_of_a_subject_are_crammed_once(mmlu):
+    """With the row of the first shot as their id, whichever items are asked."""
     crams, prompts = prompts_of(mmlu, "few_shot")
     history = LAW.replace("law.", "us history.").replace("l0", "u0").replace("l1", "u1")
     history = history.replace("l2", "u2").replace("l3", "u3")
-    assert crams == [(0, LAW, "<s>" + LAW), (1, history, "<s>" + history)]
+    assert crams == [(2, LAW, "<s>" + LAW), (0, history, "<s>" + history)]
     assert prompts == [
-        (0, "few_shot", 0, "\n\n" + ONE),
-        (1, "few_shot", 1, "\n\n" + ONE.replace("One", "Two").replace("O", "T")),
-        (2, "few_shot", 0, "\n\n" + ONE.replace("One", "Six").replace("O", "S")),
+        (0, "few_shot", 2, "\n\n" + ONE),
+        (1, "few_shot", 0, "\n\n" + ONE.replace("One", "Two").replace("O", "T")),
+        (2, "few_shot", 2, "\n\n" + ONE.replace("One", "Six").replace("O", "S")),
     ]
 
 

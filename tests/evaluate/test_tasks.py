@@ -79,6 +79,7 @@ BAD = [
     ("hellaswag", {"label": ""}, "column 'label' is empty, not a number from 0 to 3; correct it, or remove"),
     ("hellaswag", {"label": None}, "column 'label' is empty, not a number from 0 to 3"),
     ("hellaswag", {"label": "4"}, "column 'label' is '4', not a number from 0 to 3"),
+    ("hellaswag", {"label": "9" * 5_000}, f"column 'label' is '{'9' * 59}, not a number from 0 to 3"),
     ("hellaswag", {"label": -1}, "column 'label' is -1, not a number from 0 to 3"),
     ("hellaswag", {"label": True}, "column 'label' is True, not a number from 0 to 3"),
     ("hellaswag", {"ctx": " "}, "column 'ctx' is empty; correct it, or remove the row"),

@@ -7,6 +7,7 @@ import pytest
 
 from jaxcram import api
 from jaxcram.errors import UserError
+from jaxcram.evaluate import multiple_choice
 from jaxcram.evaluate.settings import CRAM, TaskSettings
 from jaxcram.experiments import contexts, evaluation
 from jaxcram.experiments.experiment import groups
@@ -82,14 +83,27 @@ def test_the_summary_counts_decisions_of_the_rows(whole):
     assert summary["crammed_accuracy_converged"] == pytest.approx(expected)
 
 
-def test_an_evaluation_is_extended_by_items_and_repeats_nothing(model, data, whole, tmp_path):
+class Scored:
+    """Scores, and keeps which items it was asked for."""
+
+    def __init__(self):
+        self.items = []
+
+    def __call__(self, decoder, choices, *memory):
+        self.items += [item.id for item in choices]
+        return multiple_choice.score(decoder, choices, *memory)
+
+
+def test_an_evaluation_is_extended_by_items_and_repeats_nothing(model, data, whole, tmp_path, monkeypatch):
     grown = api.evaluate(model, "cloze", data=data, samples=[4, 1], out=tmp_path, verbose=False, **OPTIONS)
     assert grown.summary["items"] == 2
-    first = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "scores").iterdir()}
-    grown = api.evaluate(model, "cloze", data=data, out=tmp_path, verbose=False, **OPTIONS)
-    second = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "scores").iterdir()}
-    assert first.items() <= second.items()
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluation, "score", scored := Scored())
+        patch.setattr(evaluation, "_SCORED", evaluation._SCORED._replace(size=3))
+        grown = api.evaluate(model, "cloze", data=data, out=tmp_path, verbose=False, **OPTIONS)
+    assert scored.items == [0, 2, 3, 5]
     assert grown.summary["items"] == 6
+    assert len(list((tmp_path / "scores").iterdir())) == 1
     ours, theirs = grown.scores().to_pylist(), whole.scores().to_pylist()
     names = [name for name in COLUMNS if name != "log_prob"]
     assert [[row[name] for name in names] for row in ours] == [
@@ -161,16 +175,28 @@ def test_progressive_crams_answer_with_their_horizon(model, data, tmp_path):
     assert found.summary["mode"] == "progressive"
 
 
-def test_crams_without_any_exact_prefix_say_what_to_change(model, data, tmp_path):
+def test_items_of_which_nothing_became_exact_are_wrong_and_their_base_is_scored(model, data, whole, tmp_path):
+    """And there is nothing to knock out."""
     options = OPTIONS | {"max_steps": 1, "warmup_steps": 0}
-    with pytest.raises(UserError) as error:
-        api.evaluate(
-            model, "cloze", data=data, limit=2, out=tmp_path, verbose=False, mode="progressive", **options
-        )
-    assert str(error.value) == (
-        f"{tmp_path / 'crams'}: not one token of any text became exact, so there is no embedding; start "
-        "again in a new directory with more max_steps or other learning_rates"
+    found = api.evaluate(
+        model, "cloze", data=data, limit=2, out=tmp_path / "run", verbose=False, mode="progressive", **options
     )
+    assert {lane["horizon"] for lane in found.crams.summary["lanes"]} == {0}
+    summary = found.summary
+    assert (summary["items"], summary["converged"], summary["crammed_accuracy"]) == (2, 0, 0.0)
+    assert {row["score"] for row in found.scores().to_pylist()} == {"base", "base_ending"}
+    theirs = {(row["sample_id"], row["ending"]): row["log_prob"] for row in whole.scores().to_pylist()
+              if row["score"] == "base"}  # fmt: skip
+    for row in found.scores().to_pylist():
+        if row["score"] == "base":
+            assert row["log_prob"] == pytest.approx(theirs[row["sample_id"], row["ending"]], abs=1e-5)
+    with pytest.raises(UserError) as error:
+        api.knockout(model, found, out=tmp_path / "knockout", verbose=False)
+    assert str(error.value) == (
+        f"{tmp_path / 'run'}: no sample has an embedding to knock out: nothing of any became exact, or all "
+        "lanes diverged; cram again with more max_steps or other learning_rates"
+    )
+    assert not (tmp_path / "knockout").exists()
 
 
 def test_items_without_a_usable_embedding_are_wrong_with_one(model, data, whole):
@@ -181,7 +207,7 @@ def test_items_without_a_usable_embedding_are_wrong_with_one(model, data, whole)
     assert [job.sample_id for job in crammed.jobs] == list(range(6))
     with pytest.raises(UserError, match="sample 7 has no lane"):
         contexts.embeddings(whole.crams, model, [0, 7])
-    assert groups([0, 3, 64, 65, 200], {3}, 64) == [[0], [2, 3], [4]]
+    assert groups([0, 3, 64, 65, 200, 201], {3}, 2) == [[0, 2], [3, 4], [5]]
     assert [item.id for item in found.items] == list(range(6))
 
 

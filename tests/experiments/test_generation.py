@@ -1,6 +1,7 @@
 """Generative evaluations on disk: what is crammed in each mode, answers, resuming, refusals."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from jaxcram import api
 from jaxcram.errors import UserError
 from jaxcram.evaluate.generative import encode_prompts, generate, random_memory
 from jaxcram.evaluate.tasks.registry import find_task, load_items
+from jaxcram.experiments import generation
 from tests.cli.conftest import tiny_model  # noqa: F401
 from tests.experiments.conftest import lively_model
 
@@ -59,13 +61,13 @@ def check(rows, answers):
         assert (row["right"], row["valid"], row["subject"]) == (answer.right, answer.valid, answer.subject)
 
 
-@pytest.mark.parametrize(("mode", "crams"), [("few_shot", [0, 2]), ("full_prefix", [0, 1, 2])])
+@pytest.mark.parametrize(("mode", "crams"), [("few_shot", [0, 1]), ("full_prefix", [0, 1, 2])])
 def test_answers_follow_the_embeddings_of_what_the_mode_crams(model, files, tmp_path, mode, crams):
     found = evaluate(model, files, tmp_path, mode)
     rows = found.answers().to_pylist()
     lanes = {row["sample_id"]: row for row in found.crams.rows().to_pylist()}
     assert sorted(lanes) == crams
-    of_item = {0: 0, 1: 0 if mode == "few_shot" else 1, 2: 2}
+    of_item = {0: 0, 1: 0, 2: 1} if mode == "few_shot" else {0: 0, 1: 1, 2: 2}  # by row of the shots
     memory = np.asarray([lanes[of_item[i]]["embedding"] for i in range(3)], np.float32)
     check([row for row in rows if row["mode"] == mode], expected(model, files, mode, memory))
     check([row for row in rows if row["mode"] == "none"], expected(model, files, "none"))
@@ -73,7 +75,9 @@ def test_answers_follow_the_embeddings_of_what_the_mode_crams(model, files, tmp_
     summary = found.summary
     assert (summary["generative"], summary["items"], summary["task"]) == (mode, 3, "mmlu")
     right = [row["right"] for row in rows if row["mode"] == mode]
-    assert summary["crammed_accuracy"] == pytest.approx(np.mean(right))
+    assert summary["crammed_accuracy"] == summary["scores"][mode] == pytest.approx(np.mean(right))
+    assert summary["scores"]["none"] == summary["base_accuracy"]
+    assert summary["crammed_accuracy_converged"] == summary["accuracy_converged"]
     assert found.table().startswith(f"mmlu, generative, {mode}: 3 items, of which the crammed text converged")
 
 
@@ -85,19 +89,33 @@ def test_a_random_vector_and_plain_text_need_no_cram(model, files, tmp_path):
     plain = evaluate(model, files, tmp_path / "none", "none")
     check(plain.answers().to_pylist(), expected(model, files, "none"))
     assert plain.summary["accuracy"] == found.summary["base_accuracy"]
+    names = ("converged", "crammed_accuracy", "crammed_accuracy_converged", "scores")
+    base = {"none": found.summary["base_accuracy"]}
+    assert [plain.summary[name] for name in names] == [None, None, None, base]
+    accuracy = found.summary["accuracy"]
+    assert [found.summary[name] for name in names] == [None, accuracy, None, base | {"random": accuracy}]
     assert plain.table().startswith("mmlu, generative, none: 3 items\n")
     assert repr(plain) == f"Evaluation('{tmp_path / 'none'}': mmlu, 3 items)"
     with pytest.raises(UserError, match=r"its answers were generated \(random\), no endings scored"):
         api.knockout(model, found.path, out=tmp_path / "knockout")
 
 
-def test_an_evaluation_is_extended_by_items_and_repeats_nothing(model, files, tmp_path):
-    first = evaluate(model, files, tmp_path, "few_shot", limit=1)
-    before = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "answers").iterdir()}
-    whole = evaluate(model, files, tmp_path, "few_shot")
-    after = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "answers").iterdir()}
-    assert before.items() <= after.items()
+def test_an_evaluation_is_extended_by_items_and_repeats_nothing(model, files, tmp_path, monkeypatch):
+    """Also by items before those that are there, of the same subject; and after the shots have moved."""
+    first = evaluate(model, files, tmp_path, "few_shot", samples=[1])
+    moved = files["shots_data"].replace("shots.jsonl", "moved.jsonl")
+    shutil.copy(files["shots_data"], moved)
+    asked = []
+
+    def answers(decoder, tokenizer, prompts, *memory):
+        asked.extend((prompt.item.id, prompt.mode) for prompt in prompts)
+        return generate(decoder, tokenizer, prompts, *memory)
+
+    monkeypatch.setattr(generation, "generate", answers)
+    whole = evaluate(model, files | {"shots_data": moved}, tmp_path, "few_shot")
+    assert sorted(asked) == [(0, "few_shot"), (0, "none"), (2, "few_shot"), (2, "none")]
     assert (first.summary["items"], whole.summary["items"]) == (1, 3)
+    assert len(list((tmp_path / "answers").iterdir())) == 1
     with pytest.raises(UserError, match='generative: was "few_shot", is "random"'):
         evaluate(model, files, tmp_path, "random")
 

@@ -8,7 +8,8 @@ import pytest
 from jaxcram import api
 from jaxcram.errors import UserError
 from jaxcram.evaluate.knockout import sweep
-from jaxcram.experiments import subjects
+from jaxcram.evaluate.knockout_effects import effects
+from jaxcram.experiments import knockout, subjects
 from tests.cli.conftest import tiny_model  # noqa: F401
 from tests.experiments.conftest import ITEMS, OPTIONS, lively_model
 
@@ -99,16 +100,21 @@ def test_masses_are_means_over_items(model, evaluation, found):
     assert found.summary["single"][2]["attention_mass"] == found.summary["attention_mass"]["memory"][1]
 
 
-def test_a_sweep_is_extended_by_items_and_repeats_nothing(model, evaluation, found, tmp_path):
+def test_a_sweep_is_extended_by_items_and_repeats_nothing(model, evaluation, found, tmp_path, monkeypatch):
     options = {"out": tmp_path, "layers": "0,2;1", "own_row": True, "verbose": False}
     part = api.knockout(model, evaluation.path, samples=[1, 4], **options)
     assert part.summary["items"] == 2
-    first = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "sweep").iterdir()}
-    whole = api.knockout(model, evaluation.path, **options)
-    assert (
-        first.items()
-        <= {file.name: file.stat().st_mtime_ns for file in (tmp_path / "sweep").iterdir()}.items()
-    )
+    measured = []
+
+    def some(decoder, choices, *rest, **options):
+        measured.extend(item.id for item in choices)
+        return effects(decoder, choices, *rest, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(knockout, "effects", some)
+        whole = api.knockout(model, evaluation, **options)
+    assert sorted(measured) == [0, 0, 2, 2, 3, 3, 5, 5]  # with own_row and without
+    assert [len(list((tmp_path / table).iterdir())) for table in ("sweep", "masses")] == [1, 1]
     assert whole.summary["items"] == 6
     for ours, theirs in zip(whole.sweep().to_pylist(), found.sweep().to_pylist(), strict=True):
         np.testing.assert_allclose(ours.pop("log_probs"), theirs.pop("log_probs"), atol=1e-5)
@@ -145,6 +151,15 @@ def test_of_texts_only_the_reconstruction_is_measured(model, tmp_path):
     assert found.table().startswith("2 texts, ")
 
 
+def test_texts_without_an_embedding_are_left_out_and_named(model, tmp_path):
+    options = {"learning_rates": 0.1, "warmup_steps": 1, "max_steps_per_token": 5, "verbose": False}
+    run = api.cram(model, ["abc", "de"], out=tmp_path / "crams", **options)
+    assert {lane["sample_id"]: lane["horizon"] for lane in run.summary["lanes"]} == {0: 1, 1: 0}
+    found = api.knockout(model, run, out=tmp_path / "run", verbose=False)
+    assert (found.summary["items"], found.summary["left_out"]) == (1, [1])
+    assert found.table().splitlines()[1] == "left out, without an embedding: samples 1"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -153,6 +168,7 @@ def test_of_texts_only_the_reconstruction_is_measured(model, tmp_path):
         ({"protocols": ["single", "sideways"]}, "protocol 'sideways' must be one of"),
         ({"scored": "base"}, "scored=base must be one of"),
         ({"samples": [9]}, "has no sample 9; it has 0 to 5"),
+        ({"samples": []}, "samples: no id; give at least one"),
         ({"limit": 7}, "limit=7: .* has 6 samples"),
         ({"max_steps": 3}, "max_steps: .* was crammed already"),
         ({"task": "cloze"}, "a run or a task; give one of them"),

@@ -178,6 +178,8 @@ def test_a_run_without_embeddings_is_refused(unfit, model):
             {"texts": "passages", "samples": [1, 99]},
             "samples: 99 is not an id of texts=passages; ids are from 0 to 23",
         ),
+        ({"texts": "passages", "samples": []}, "samples: no id; give at least one"),
+        ({"texts": "passages", "samples": [0, 1, 0]}, "samples: 0 is given twice; give it once"),
     ],
 )
 def test_mistakes_are_refused_before_anything_is_written(wrong, message, model, tmp_path):

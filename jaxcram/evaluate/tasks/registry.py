@@ -99,16 +99,20 @@ def _chosen(
 def _with_shots(items: list[Item], task: Task, source: str, num_shots: int) -> list[Item]:
     """The items, each after the first shots of its subject."""
     assert task.shot is not None
-    shots: dict[str | None, list[str]] = defaultdict(list)
+    solved: dict[str | None, list[Item]] = defaultdict(list)
     for item in _items("shots_data", source, task, task.shots_split):
-        shots[item.subject].append(task.shot(item))
+        solved[item.subject].append(item)
     for item in items:
-        if len(found := shots[item.subject]) < num_shots:
+        if len(found := solved[item.subject]) < num_shots:
             raise UserError(
                 f"num_shots={num_shots}: shots_data={source} has only {len(found)} of subject "
                 f"{item.subject!r}; lower it, or give more"
             )
-    before = {
-        subject: task.preamble(subject) + "".join(found[:num_shots]) for subject, found in shots.items()
+    shots = {
+        subject: task.preamble(subject) + "".join(map(task.shot, found[:num_shots]))
+        for subject, found in solved.items()
     }
-    return [dataclasses.replace(item, shots=before[item.subject]) for item in items]
+    return [
+        dataclasses.replace(item, shots=shots[item.subject], shots_id=solved[item.subject][0].id)
+        for item in items
+    ]

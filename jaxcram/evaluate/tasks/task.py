@@ -22,6 +22,7 @@ class Item:
         label: index of the right ending.
         subject: which part of the task it belongs to; None if the task has no parts.
         shots: solved questions, for generation; they end where the context begins. "" if there are none.
+        shots_id: index of the first one's row in their source: the same for all items that have these shots.
     """
 
     id: int
@@ -30,6 +31,7 @@ class Item:
     label: int
     subject: str | None = None
     shots: str = ""
+    shots_id: int | None = None
 
     @property
     def prompt(self) -> str:
@@ -70,7 +72,8 @@ class Row:
     def index(self, column: str, count: int) -> int:
         """A number from 0, below `count`: a number, or digits as text."""
         value = self.cells[column]
-        number = int(value) if isinstance(value, str) and value.isdecimal() else value
+        digits = isinstance(value, str) and value.isdecimal() and len(value) < 20
+        number = int(value) if digits else value
         if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < count:
             self._refuse_label(column, value, f"a number from 0 to {count - 1}")
         return number
@@ -88,7 +91,7 @@ class Row:
         raise UserError(f"{self.where}: {what}; correct it, or remove the row")
 
     def _refuse_label(self, column: str, value: Any, wanted: str) -> NoReturn:
-        what = "is empty" if value is None or value == "" else f"is {value!r}"
+        what = "is empty" if value is None or value == "" else f"is {value!r:.60}"
         self.refuse(f"column {column!r} {what}, not {wanted}")
 
     def _parsed(self, column: str) -> Any:
