@@ -88,16 +88,15 @@ def present(found: "Evaluation") -> None:
     """Prints the table of an evaluation, draws its figure, and lists its files."""
 
     def figure() -> "Figure":
-        from jaxcram.figures.evaluation import evaluation_figure
+        from jaxcram.figures.evaluation import evaluation_figure, generation_figure
 
-        summary = found.summary
-        model = drawing.model_name(summary["model"])
-        return evaluation_figure(summary, f"{summary['task']}, {summary['mode']} cramming, {model}")
+        summary, draw = found.summary, generation_figure if found.generative else evaluation_figure
+        how = f", {summary['mode']} cramming" if "mode" in summary else ""
+        return draw(summary, f"{summary['task']}{how}, {drawing.model_name(summary['model'])}")
 
     print(found.table())
     print()
-    if not found.generative:
-        print(f"figure    {drawing.keep(found.path, 'figure', figure)}")
+    print(f"figure    {drawing.keep(found.path, 'figure', figure)}")
     if (found.path / "crams").exists():
         print(f"crams     {found.path / 'crams'} (a run of jaxcram cram)")
     if found.generative:

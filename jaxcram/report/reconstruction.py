@@ -8,11 +8,12 @@ from typing import Any
 
 _DECODING = {"tf": "TF", "exact": "exact", "cached": "cached"}
 _HEADER = (
-    *("setup", "lr", "conv.", "tokens", "decoding", "accuracy", "after miss"),
+    *("setup", "lr", "conv.", "tokens", "margin", "decoding", "accuracy", "after miss"),
     *("no miss", "<=1", "<=2", "@0", "@1", "@2"),
 )
 _NOTES = (
     "conv.: lanes with as many tokens right as were asked for, in progressive mode the whole text",
+    "margin: least logit of a right token minus the largest other one, up to the first miss; of all lanes",
     "accuracy: share of the tokens under teacher forcing (TF) and from two greedy decoders, in the shapes",
     "    of cramming (exact) and with a key-value cache (cached), with 95% intervals (bootstrap over lanes)",
     "after miss: share of the tokens after the first wrong one",
@@ -34,12 +35,13 @@ def reconstruction(setups: Sequence[Mapping[str, Any]]) -> str:
         first = [
             *(name, f"{one['learning_rate']:g}"),
             *(f"{one['converged']}/{one['lanes']}", f"{one['tokens']:.1f}"),
+            "-" if one["least_margin"] is None else f"{one['least_margin']:.3g}",
         ]
         for decoder, label in _DECODING.items():
             lines.append([*first, label, *_cells(one["decoders"][decoder], one["lanes"] - one["empty"])])
             first = [""] * len(first)
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
-    left = {0, 4}
+    left = {0, 5}
     aligned = [
         "  ".join(
             cell.ljust(width) if column in left else cell.rjust(width)

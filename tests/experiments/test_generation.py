@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jaxcram import api
+from jaxcram.cli.evaluate import present
 from jaxcram.errors import UserError
 from jaxcram.evaluate.generative import encode_prompts, generate, random_memory
 from jaxcram.evaluate.tasks.registry import find_task, load_items
@@ -81,11 +82,19 @@ def test_answers_follow_the_embeddings_of_what_the_mode_crams(model, files, tmp_
     assert found.table().startswith(f"mmlu, generative, {mode}: 3 items, of which the crammed text converged")
 
 
-def test_a_random_vector_and_plain_text_need_no_cram(model, files, tmp_path):
+def test_a_random_vector_and_plain_text_need_no_cram(model, files, tmp_path, capsys):
     found = evaluate(model, files, tmp_path / "random", "random")
     rows = found.answers().to_pylist()
     check([row for row in rows if row["mode"] == "random"], expected(model, files, "random"))
     assert not (tmp_path / "random" / "crams").exists()
+    present(found)
+    assert capsys.readouterr().out == (
+        f"{found.table()}\n\n"
+        f"figure    {tmp_path / 'random' / 'figure.png'} (and .pdf)\n"
+        f"answers   {tmp_path / 'random' / 'answers'} (Parquet, one row per item and mode)\n"
+        f"summary   {tmp_path / 'random' / 'summary.json'}\n"
+        f"settings  {tmp_path / 'random' / 'settings.json'}\n"
+    )
     plain = evaluate(model, files, tmp_path / "none", "none")
     check(plain.answers().to_pylist(), expected(model, files, "none"))
     assert plain.summary["accuracy"] == found.summary["base_accuracy"]

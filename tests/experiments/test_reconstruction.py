@@ -103,7 +103,7 @@ def test_a_threshold_that_asks_for_all_tokens_has_no_result_after_the_first_miss
 def test_the_table_has_three_lines_a_setup(whole):
     lines = whole.table().splitlines()
     assert lines[0].split() == [
-        *("setup", "lr", "conv.", "tokens", "decoding", "accuracy", "after", "miss", "no", "miss"),
+        *("setup", "lr", "conv.", "tokens", "margin", "decoding", "accuracy", "after", "miss", "no", "miss"),
         *("<=1", "<=2", "@0", "@1", "@2"),
     ]
     assert [line.split()[0] for line in lines[1:10]] == [
@@ -112,7 +112,8 @@ def test_the_table_has_three_lines_a_setup(whole):
     early = whole.summary["setups"][0]["decoders"]["tf"]
     mismatch = [f"{100 * rate:.0f}" for rate in early["mismatch"][:3]]
     cells = lines[1].split()
-    assert cells[:5] == ["full_0.6", "0.1", "3/3", "5.0", "TF"]
+    margin = whole.summary["setups"][0]["least_margin"]
+    assert cells[:6] == ["full_0.6", "0.1", "3/3", "5.0", f"{margin:.3g}", "TF"]
     assert cells[-6:] == [*(f"{count}/3" for count in early["within"][:3]), *mismatch]
     assert max(map(len, lines)) <= 110
 
