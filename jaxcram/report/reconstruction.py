@@ -8,7 +8,7 @@ from typing import Any
 
 _DECODING = {"tf": "TF", "exact": "exact", "cached": "cached"}
 _HEADER = (
-    *("setup", "lr", "conv.", "tokens", "margin", "decoding", "accuracy", "after miss"),
+    *("setup", "lr", "conv.", "tokens", "margin", "decoding", "accuracy", "after"),
     *("no miss", "<=1", "<=2", "@0", "@1", "@2"),
 )
 _NOTES = (
@@ -16,7 +16,7 @@ _NOTES = (
     "margin: least logit of a right token minus the largest other one, up to the first miss; of all lanes",
     "accuracy: share of the tokens under teacher forcing (TF) and from two greedy decoders, in the shapes",
     "    of cramming (exact) and with a key-value cache (cached), with 95% intervals (bootstrap over lanes)",
-    "after miss: share of the tokens after the first wrong one",
+    "after: share of the tokens after the first wrong one that are right",
     "no miss, <=1, <=2: lanes with so many wrong tokens; @0, @1, @2: lanes wrong at that position, in %",
 )
 

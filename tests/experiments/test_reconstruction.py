@@ -103,7 +103,7 @@ def test_a_threshold_that_asks_for_all_tokens_has_no_result_after_the_first_miss
 def test_the_table_has_three_lines_a_setup(whole):
     lines = whole.table().splitlines()
     assert lines[0].split() == [
-        *("setup", "lr", "conv.", "tokens", "margin", "decoding", "accuracy", "after", "miss", "no", "miss"),
+        *("setup", "lr", "conv.", "tokens", "margin", "decoding", "accuracy", "after", "no", "miss"),
         *("<=1", "<=2", "@0", "@1", "@2"),
     ]
     assert [line.split()[0] for line in lines[1:10]] == [
