@@ -20,7 +20,7 @@ from jaxcram.evaluate.tasks.registry import find_task, load_items
 from jaxcram.evaluate.tasks.task import Item
 from jaxcram.forward import predict
 from jaxcram.models import port
-from jaxcram.text.tokenizer import Tokenizer
+from jaxcram.text.tokenizer import Tokenizer, load_tokenizer
 from tests.cram.conftest import tiny  # noqa: F401
 from tests.evaluate.test_choices import tokenizer as bytes_tokenizer
 
@@ -103,6 +103,23 @@ def test_shots_and_question_are_crammed_and_no_text_is_left(mmlu):
     assert crams == [(0, f"{LAW}\n\n{ONE}", f"<s>{LAW}\n\n{ONE}")]
     assert prompts == [(0, "full_prefix", 0, "")]
     assert [sample_id for sample_id, *_ in prompts_of(mmlu, "full_prefix")[0]] == [0, 1, 2]
+
+
+def test_prompts_are_those_of_transformers(mmlu):
+    """Texts written out here, in the tokens of another implementation."""
+    from transformers import AutoTokenizer
+
+    directory = port.bundled_model()
+    ours, theirs = load_tokenizer(directory), AutoTokenizer.from_pretrained(directory)
+    whole = theirs(f"{LAW}\n\n{ONE}")["input_ids"]
+    crammed = theirs(LAW)["input_ids"]
+    found = {mode: encode_prompts(mmlu[:1], mode, ours, max_positions=1000) for mode in ("none", *MODES)}
+    for mode, text in {"none": whole, "few_shot": whole[len(crammed) :], "full_prefix": []}.items():
+        (prompt,) = found[mode].prompts
+        assert prompt.tokens.tolist() == text
+    for mode, tokens in {"few_shot": crammed, "full_prefix": whole}.items():
+        (sample,) = found[mode].crams
+        assert sample.tokens.tolist() == tokens
 
 
 def test_nothing_is_crammed_for_the_others(mmlu):

@@ -127,6 +127,10 @@ def test_effects_are_those_of_torch(case, own_row):
     conditions = sweep(model.config.num_layers)
     found = effects(model, items(), MEM, conditions, own_row=own_row)
     assert_effects(found, expected_effects(logits, items(), conditions))
+    # Positions are rotations, so a memory that no layer shows only moves the text along.
+    base, barred_from_all = ([one for one in found if one.condition == name] for name in (BASE, "all"))
+    for one, other in zip(base, barred_from_all, strict=True):
+        np.testing.assert_allclose(one.log_probs, other.log_probs, atol=1e-4)
 
 
 @OWN_ROW

@@ -235,6 +235,7 @@ def test_what_cannot_be_answered_is_refused(lm_eval, model, tokenizer):
         (lambda: lm.loglikelihood(requests(("a", long))), "more than the 38 that the model can read"),
         (lambda: lm.generate_until(requests(("a", {"do_sample": True}))), "only greedy generation"),
         (lambda: lm.generate_until(requests(("a", {"temperature": 0.5}))), "only greedy generation"),
+        (lambda: lm.generate_until(requests(("a", {"max_gen_toks": 0}))), "max_gen_toks=0 must be at least"),
         (
             lambda: lm.generate_until(requests(("a", {"repetition_penalty": 2.0}))),
             "repetition_penalty=2.0: only greedy generation is supported; leave it out",
