@@ -249,8 +249,9 @@ def _new_tokens(options: Mapping[str, Any]) -> int:
     if others := options.keys() - {*_LENGTHS, *_NO_MATTER}:
         name = min(others)
         raise UserError(f"{name}={options[name]!r}: only greedy generation is supported; leave it out")
-    name = next((name for name in _LENGTHS if options.get(name) is not None), None)
-    if (count := NEW_TOKENS if name is None else int(options[name])) < 1:
+    given = {name: int(options[name]) for name in _LENGTHS if options.get(name) is not None}
+    name, count = next(iter(given.items()), ("", NEW_TOKENS))
+    if count < 1:
         raise UserError(f"{name}={count} must be at least 1")
     return count
 
