@@ -11,6 +11,8 @@ analyses are made again. --only=NAMES chooses experiments.
     around                 principal components, and the landscape around three lanes
     rates                  fewer texts at four learning rates
     solutions              how far apart the solutions of these rates are
+    seeds                  two texts from 32 seeds: by far the most lanes of all
+    set_of_seeds           the components of their solutions, against those of a trajectory
     reconstruct            up to 0.99 of the tokens, in full, progressively: what greedy decoding makes of it
     hellaswag, hellaswag_progressive, arc_easy        answers with the context crammed
     mmlu_few_shot, mmlu_random, mmlu_full_prefix      generated answers
@@ -40,6 +42,7 @@ from jaxcram.cli.flags import Doc
 from jaxcram.errors import UserError
 
 RATES = "0.01,0.1,0.5,1.0"
+SEEDS = ",".join(map(str, range(32)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +115,8 @@ TOPICS = {
         "out": Doc("Where their directories are"),
         "only": Doc("Names of experiments", unset="all of them"),
         "num_samples": Doc(
-            "How many texts; a third of them at four learning rates, at most 16 to reconstruct", "texts"
+            "How many texts; a third of them at four learning rates, at most 16 to reconstruct, 2 from seeds",
+            "texts",
         ),
         "max_tokens": Doc("Cut the targets to this length", "tokens"),
         "learning_rate": Doc("Of all but `rates`"),
@@ -124,7 +128,10 @@ TOPICS = {
 
 
 # The experiment whose directory another one reads.
-OF = {"path": "cram", "around": "cram", "solutions": "rates", "knockout": "hellaswag"}
+OF = {
+    **{"path": "cram", "around": "cram", "solutions": "rates", "set_of_seeds": "seeds"},
+    "knockout": "hellaswag",
+}
 
 
 def experiments(command: Command) -> dict[str, Callable[[], list[str]]]:
@@ -152,6 +159,8 @@ def experiments(command: Command) -> dict[str, Callable[[], list[str]]]:
         "around": lambda: ["analyse", of("around"), "--analyses=reconstruction,landscape", grid],
         "rates": lambda: ["cram", *texts, f"--num_samples={few}", f"--learning_rates={RATES}"],
         "solutions": lambda: ["analyse", of("solutions"), "--analyses=solutions,lines"],
+        "seeds": lambda: ["cram", *texts, f"--num_samples={min(2, some)}", rate, f"--seeds={SEEDS}"],
+        "set_of_seeds": lambda: ["analyse", of("set_of_seeds"), "--analyses=seeds"],
         "reconstruct": lambda: [
             *("reconstruct", *texts, f"--num_samples={min(16, some)}", "--num_memory=16", rate)
         ],
