@@ -17,6 +17,7 @@ from jaxcram.devices import configuration, processes
 from jaxcram.errors import UserError
 from jaxcram.experiments.evaluation import Evaluation, evaluate, load_evaluation
 from jaxcram.experiments.knockout import Knockout, knockout, load_knockout
+from jaxcram.experiments.lanes import with_models
 from jaxcram.experiments.reconstruction import Reconstructions, load_reconstructions, reconstruct
 from jaxcram.experiments.subjects import crams_of
 from jaxcram.findings.findings import Findings
@@ -131,7 +132,12 @@ def outline(
     return "\n".join(report.outline(planned))
 
 
-def analyse(*runs: Run | str | Path, analyses: Sequence[str] = (), grid: int = 60) -> Findings:
+def analyse(
+    *runs: Run | str | Path,
+    analyses: Sequence[str] = (),
+    grid: int = 60,
+    model: Model | str | os.PathLike[str] | None = None,
+) -> Findings:
     """Analyse one or several runs of progressive cramming, finished or not.
 
         found = api.analyse("runs/smollm2", "runs/gemma")
@@ -141,15 +147,23 @@ def analyse(*runs: Run | str | Path, analyses: Sequence[str] = (), grid: int = 6
         runs: the runs or their directories; each learning rate of each is a column.
         analyses: names from `jaxcram.findings.registry`; none are all that take seconds.
         grid: points of a landscape's mesh along each of its sides, 2 to 512; time grows with its square.
+        model: that of all the runs, or its directory or Hub name; None loads each run's by its recorded name
+            where an analysis asks it.
 
     Raises:
-        UserError: a run of full cramming, the same run twice, an unknown analysis, a grid out of range, or
-            damaged rows.
+        UserError: a run of full cramming, the same run twice, an unknown analysis, a grid out of range,
+            another model than a run was made with, or damaged rows.
     """
     if not 2 <= grid <= 512:
         raise UserError(f"grid={grid} should be from 2 to 512 points; the published landscapes have 60")
     loaded = [run if isinstance(run, Run) else load_run(run) for run in runs]
-    return Findings([dataclasses.replace(run.source(), grid=grid) for run in loaded], analyses)
+    sources = [dataclasses.replace(run.source(), grid=grid) for run in loaded]
+    if model is not None:
+        given = [one for _, one in with_models(loaded, model)]
+        sources = [dataclasses.replace(one, given=of) for one, of in zip(sources, given, strict=True)]
+        for source in sources:
+            source.model()  # refuses another one before anything is computed
+    return Findings(sources, analyses)
 
 
 def _prepare(

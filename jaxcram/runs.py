@@ -100,12 +100,7 @@ class Run(Analysed):
 
     def require_model(self, model: Model) -> None:
         """Raises UserError unless a model is the one that the run was made with."""
-        made_with = self.settings.get(identity.CONTENTS, {}).get("model", {})
-        if others := list(identity.model_differs(made_with, model.contents)):
-            raise UserError(
-                f"{self.path}: {model.name} is not the model that the run was made with "
-                f"({'; '.join(others)}); give that one"
-            )
+        identity.require_model(self.path, self.settings, model.name, model.contents)
 
     @property
     def has_curves(self) -> bool:

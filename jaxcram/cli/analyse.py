@@ -24,6 +24,7 @@ class Command:
     format: str = "table"
     out: str | None = None
     analyses: tuple[str, ...] | None = None
+    model: str | None = None
     grid: int = 60
 
 
@@ -33,6 +34,10 @@ TOPICS = {
         "analyses": Doc(
             "Names of the analyses, comma-separated, such as trajectory,surprisal,capacity",
             unset="all that take seconds",
+        ),
+        "model": Doc(
+            "Directory or Hub name of the model of all these runs, if it has moved",
+            unset="as recorded in each run",
         ),
         "grid": Doc("Points of a landscape's mesh along each of its sides", "points"),
     },
@@ -58,7 +63,9 @@ def run(command: Command) -> None:
     from jaxcram.results.paths import expanded
 
     out = None if command.out is None else expanded(command.out)
-    found = api.analyse(*command.runs, analyses=command.analyses or (), grid=command.grid)
+    found = api.analyse(
+        *command.runs, analyses=command.analyses or (), grid=command.grid, model=command.model
+    )
     if out is not None:
         with disk.opening(out):
             out.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,8 @@ from jaxcram.errors import UserError
 from jaxcram.loading import Model, load_model
 from jaxcram.results import identity
 from jaxcram.results.reading import load_lane, load_lanes, load_rows
-from jaxcram.results.table import JOB_COLUMNS, Job, stack_embeddings
+from jaxcram.results.schema import check_embeddings
+from jaxcram.results.table import JOB_COLUMNS, Job, embedding_shape, stack_embeddings
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -81,6 +82,7 @@ class Source:
         lanes: of its summary, each with `as_published` (see `jaxcram.cram.counted`).
         model_name: the model as the summary names it.
         grid: points of a landscape's mesh along each of its sides.
+        given: the run's model, where it is at hand; None loads it by the recorded name.
     """
 
     path: Path
@@ -88,6 +90,7 @@ class Source:
     lanes: Sequence[Mapping[str, Any]]
     model_name: str
     grid: int = 60
+    given: Model | None = None
 
     def rows(self, columns: Sequence[str]) -> pa.Table:
         """Some columns of all rows; take no embeddings so.
@@ -145,5 +148,14 @@ class Source:
         return value if isinstance(value, str) else f"{self.path}:{sample_id}"
 
     def model(self) -> Model:
-        """The run's model, loaded by its recorded name."""
-        return load_model(self.settings["model"], dtype=self.settings["dtype"])
+        """The run's model: the given one, or loaded by its recorded name.
+
+        Raises:
+            UserError: there is no model of that name, or it is not the one that the run was made with.
+        """
+        model = self.given or load_model(self.settings["model"], dtype=self.settings["dtype"])
+        identity.require_model(self.path, self.settings, model.name, model.contents)
+        # The width by itself too: an imported run may have no digest of the weights.
+        shape = embedding_shape(self.rows(["initialization_embedding"])["initialization_embedding"])
+        check_embeddings(self.path, set() if shape is None else {shape}, model.decoder.config.width)
+        return model

@@ -156,6 +156,24 @@ def model_differs(was: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[st
             yield f"model: different {name}" if digest else f"model: {name} was {old[name]}, is {new[name]}"
 
 
+def require_model(path: Path, settings: Mapping[str, Any], name: str, contents: Mapping[str, Any]) -> None:
+    """Checks that a model is the one that a run was made with, in the entries that both have.
+
+    Args:
+        path: the run directory, for the message.
+        settings: the recorded ones.
+        name: of the model, for the message.
+        contents: of the model, as runs record them.
+
+    Raises:
+        UserError: it is another one; the message names each difference.
+    """
+    if others := list(model_differs(settings.get(CONTENTS, {}).get("model", {}), contents)):
+        raise UserError(
+            f"{path}: {name} is not the model that the run was made with ({'; '.join(others)}); give that one"
+        )
+
+
 def _shards_differ(path: Path, now: Mapping[str, Any]) -> Iterator[str]:
     """Finished lanes that do not match `now`; unreadable shards are left out, as their lanes run again."""
     if CONTENTS not in now:

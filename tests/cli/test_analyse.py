@@ -145,6 +145,16 @@ def test_analyses_may_be_named(run, capsys):
     )
 
 
+def test_a_model_that_has_moved_is_given_by_its_directory(tiny_model, tmp_path, capsys):
+    moved = make_run(tmp_path / "run", JOBS[:2], (1, 32), model="/gone/tiny")
+    asked = [moved, "--format=json", "--analyses=landscape", "--grid=3"]
+    assert main(["analyse", *map(str, asked)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("jaxcram analyse: error: model '/gone/tiny' is neither a directory nor")
+    found = json.loads(printed(capsys, *asked, f"--model={tiny_model}"))
+    assert found["landscape"]["lanes"] == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -1,8 +1,9 @@
 """Runs on disk with known rows, which no model crammed."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,30 +16,37 @@ SETTINGS = {"model": "models/tiny", "dtype": "float32", "mode": "progressive", "
 SHAPE = (2, 5)  # of an embedding [K, D]
 
 
-def make_run(path: Path, jobs: Sequence[tuple[int, float, int]], **settings: Any) -> Path:
+def make_run(
+    path: Path,
+    jobs: Sequence[tuple[int, float, int]],
+    shape: tuple[int, int] = SHAPE,
+    contents: Mapping[str, Any] = MappingProxyType({}),
+    **settings: Any,
+) -> Path:
     """A run of some (sample, learning rate, seed), unfinished, as it has no summary; each lane ends failing.
 
     Texts have 6 + 3 x sample exact tokens. Surprisal is the text's; steps follow it, and a third of the
-    stages took none. Embeddings walk at random from an initial one that the learning rates share.
+    stages took none. Embeddings [K, D] walk at random from an initial one that the learning rates share.
+    `contents` is what the run records of its model.
     """
     (path / "rows").mkdir(parents=True)
     texts = {str(sample): {"digest": f"digest{sample}", "begins": ""} for sample, _, _ in jobs}
-    recorded = {**SETTINGS, **settings, "contents": {"texts": texts}}
+    recorded = {**SETTINGS, **settings, "contents": {"texts": texts, "model": dict(contents)}}
     (path / "settings.json").write_text(json.dumps(recorded))
     for job in jobs:
-        table = ROWS.lane_table(Job(*job), lane(*job))
+        table = ROWS.lane_table(Job(*job), lane(*job, shape))
         (path / "rows" / f"{Job(*job).key}.parquet").write_bytes(ROWS.shard_bytes(table))
     return path
 
 
-def lane(sample: int, rate: float, seed: int) -> list[dict[str, Any]]:
+def lane(sample: int, rate: float, seed: int, shape: tuple[int, int] = SHAPE) -> list[dict[str, Any]]:
     """The rows of one lane."""
     of_text, own = np.random.default_rng(sample), np.random.default_rng([sample, round(1000 * rate), seed])
     exact = 6 + 3 * sample
     surprisal = np.concatenate([[0.0], of_text.exponential(4.0, exact)])
     steps = np.where(own.random(exact + 1) < 1 / 3, 0, own.poisson(3 * surprisal) + 1)
-    start = np.random.default_rng([sample, seed]).random(SHAPE, np.float32)
-    points = start + np.cumsum(own.standard_normal((exact + 1, *SHAPE)) * rate, axis=0).astype(np.float32)
+    start = np.random.default_rng([sample, seed]).random(shape, np.float32)
+    points = start + np.cumsum(own.standard_normal((exact + 1, *shape)) * rate, axis=0).astype(np.float32)
     rows = [
         {
             "stage_index": n - 1,

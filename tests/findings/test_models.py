@@ -1,0 +1,61 @@
+"""Analyses that ask the model ask the one that the run was made with, wherever its checkpoint lies."""
+
+import pytest
+
+from jaxcram import api
+from jaxcram.errors import UserError
+from tests.cli.conftest import tiny_model  # noqa: F401
+from tests.findings.made import make_run
+
+JOBS = [(0, 1.0, 0)]
+SHAPE = (1, 32)  # the tiny model's width
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model):  # noqa: F811
+    return api.load_model(tiny_model)
+
+
+@pytest.fixture(scope="module")
+def run(model, tmp_path_factory):
+    """Of the tiny model, whose checkpoint has moved."""
+    path = tmp_path_factory.mktemp("moved") / "run"
+    return make_run(path, JOBS, SHAPE, model.contents, model="/gone/tiny")
+
+
+def basins(*runs, **options):
+    found = api.analyse(*runs, analyses=["landscape"], grid=3, **options)
+    return [row["basins"] for row in found.rows["landscape"]]
+
+
+def test_a_checkpoint_that_has_moved_is_given(run, model, tiny_model, tmp_path):  # noqa: F811
+    there = make_run(tmp_path / "run", JOBS, SHAPE, model.contents, model=str(tiny_model))
+    expected = basins(there)
+    assert [[basin["stage_seq_len"] for basin in lane] for lane in expected] == [[1, 2, 3, 4, 5, 6]]
+    with pytest.raises(UserError, match="model '/gone/tiny' is neither a directory nor"):
+        basins(run)
+    assert basins(run, model=tiny_model) == basins(run, model=model) == expected
+    assert basins(run, there, model=model) == expected + expected
+
+
+@pytest.mark.parametrize("analysis", ["lines", "reconstruction", "landscape"])
+def test_another_model_than_that_of_the_run_is_refused(tiny_model, tmp_path, analysis):  # noqa: F811
+    jobs = [*JOBS, (0, 0.1, 0)]
+    other = make_run(tmp_path / "run", jobs, SHAPE, {"weights": "0" * 16}, model=str(tiny_model))
+    named = r"run: .*tiny is not the model that the run was made with \(model: different weights\); give that"
+    with pytest.raises(UserError, match=named):
+        api.analyse(other, analyses=[analysis])
+
+
+def test_a_model_of_another_width_is_refused_where_the_run_recorded_no_digest(tiny_model, tmp_path):  # noqa: F811
+    wide = make_run(tmp_path / "run", JOBS, (2, 5), model=str(tiny_model))
+    message = r"run: embeddings of shape \[\(2, 5\)\] do not fit this model, which needs \[K, 32\]"
+    with pytest.raises(UserError, match=message):
+        basins(wide)
+
+
+def test_a_given_model_has_to_be_that_of_all_runs(run, model, tmp_path):
+    other = make_run(tmp_path / "other", JOBS, SHAPE, {"weights": "0" * 16})
+    for runs in ((run, other), (other, run)):
+        with pytest.raises(UserError, match=r"other: .*tiny is not the model that the run was made with"):
+            api.analyse(*runs, analyses=["capacity"], model=model)
