@@ -132,6 +132,7 @@ def outline(
     return "\n".join(report.outline(planned))
 
 
+@configuration.pinned()
 def analyse(
     *runs: Run | str | Path,
     analyses: Sequence[str] = (),

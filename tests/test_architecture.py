@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "options": {"cram", "text"},
     "report": {"cram", "errors", "results"},
     "loading": {"devices", "errors", "models", "results", "text"},
-    "findings": {"analysis", "documents", "errors", "figures", "loading", "report", "results"},
+    "findings": {"analysis", "devices", "documents", "errors", "figures", "loading", "report", "results"},
     "runs": {"cram", "devices", "errors", "findings", "loading", "report", "results", "text"},
     "interchange": {"cram", "errors", "hub", "loading", "results", "runs", "text"},
     "predictions": {"decode", "devices", "errors", "evaluate", "forward", "loading"},

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jaxcram.analysis.basis import Basis
+from jaxcram.devices import configuration
 from jaxcram.errors import UserError
 from jaxcram.findings import registry
 from jaxcram.findings.findings import Findings
@@ -33,6 +34,7 @@ class Analysed(abc.ABC):
             UserError: a run of full cramming, which has no trajectories, or damaged rows.
         """
 
+    @configuration.pinned()
     def lanes(self) -> pd.DataFrame:
         """The lanes as a data frame: job, `horizon`, `trajectory_length`, `pca99`, surprisal and capacity.
 
@@ -46,6 +48,7 @@ class Analysed(abc.ABC):
         rows = Findings([self.source()]).flat()
         return pd.DataFrame(rows).drop(columns=["run", "variant"], errors="ignore")
 
+    @configuration.pinned()
     def figure(self, name: str) -> Figure:
         """A figure of an analysis by its name, such as "surprisal" or "capacity".
 

@@ -1,5 +1,7 @@
 """Analyses that ask the model ask the one that the run was made with, wherever its checkpoint lies."""
 
+import jax
+import numpy as np
 import pytest
 
 from jaxcram import api
@@ -36,6 +38,16 @@ def test_a_checkpoint_that_has_moved_is_given(run, model, tiny_model, tmp_path):
         basins(run)
     assert basins(run, model=tiny_model) == basins(run, model=model) == expected
     assert basins(run, there, model=model) == expected + expected
+
+
+def test_the_user_s_configuration_of_jax_changes_nothing(run, model, tiny_model, tmp_path):  # noqa: F811
+    there = api.load_run(make_run(tmp_path / "run", JOBS, SHAPE, model=str(tiny_model)))
+    expected, drawn = basins(run, model=model), there.figure("basins").axes[0].lines[0].get_xydata()
+    with jax.numpy_rank_promotion("raise"), jax.enable_x64(True), jax.debug_nans(True):
+        assert basins(run, model=model) == expected
+        again = there.figure("basins").axes[0].lines[0].get_xydata()
+        np.testing.assert_array_equal(again, drawn)
+        assert there.lanes().horizon.tolist() == [6]
 
 
 @pytest.mark.parametrize("analysis", ["lines", "reconstruction", "landscape"])
