@@ -9,7 +9,7 @@ with equal ratios, from 4 to the shortest horizon of a text.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -154,8 +154,12 @@ def _group(members: Sequence[Solution], across: str, complete: bool) -> Row:
     }
 
 
-def summary(rows: Sequence[Mapping[str, Any]]) -> Row:
+def summary(rows: Sequence[Mapping[str, Any]], texts: Sequence[Hashable] | None = None) -> Row:
     """What `groups` say together.
+
+    Args:
+        rows: of `groups`, also of several runs.
+        texts: what each is of; None if they are of one run, whose texts have different `sample_id`s.
 
     Returns:
         `groups` and `texts`, how many; for `gain_cv`, `distance` and `cosine` a dict with `mean`, `median`
@@ -165,24 +169,27 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> Row:
         `ratio` and `groups` (those that have both), or None; and `as_published`, the same of the groups that
         are complete.
     """
-    found = _together(rows)
-    return found | {"as_published": _together([row for row in rows if row["complete"]])}
+    texts = [row["sample_id"] for row in rows] if texts is None else texts
+    of_texts = list(zip(rows, texts, strict=True))
+    complete = [(row, text) for row, text in of_texts if row["complete"]]
+    return _together(of_texts) | {"as_published": _together(complete)}
 
 
-def _together(rows: Sequence[Mapping[str, Any]]) -> Row:
+def _together(of_texts: Sequence[tuple[Mapping[str, Any], Hashable]]) -> Row:
+    """Of groups, each with its text."""
     return {
-        "groups": len(rows),
-        "texts": len({row["sample_id"] for row in rows}),
-        **{name: _measure(rows, name) for name in MEASURES},
-        "displacement_ratio": _displacement_ratio(rows),
+        "groups": len(of_texts),
+        "texts": len({text for _, text in of_texts}),
+        **{name: _measure(of_texts, name) for name in MEASURES},
+        "displacement_ratio": _displacement_ratio([row for row, _ in of_texts]),
     }
 
 
-def _measure(rows: Sequence[Mapping[str, Any]], name: str) -> Row:
-    known = [(row["sample_id"], row[name]) for row in rows if row[name] is not None]
+def _measure(of_texts: Sequence[tuple[Mapping[str, Any], Hashable]], name: str) -> Row:
+    known = [(row[name], text) for row, text in of_texts if row[name] is not None]
     if not known:
         return {"mean": None, "median": None, "quartiles": None, "interval": None}
-    texts, values = zip(*known, strict=True)
+    values, texts = zip(*known, strict=True)
     low, high = np.quantile(values, (0.25, 0.75))
     return {
         "mean": float(np.mean(values)),

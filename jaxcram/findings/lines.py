@@ -41,7 +41,7 @@ def _rows(source: Source) -> list[dict[str, Any]]:
 def _summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Means over the lines: of the lowest accuracy, and of the share of the way above 0.9."""
     means = {name: dataclasses.asdict(Spread.of(row[name] for row in rows)) for name in ("least", "above")}
-    return {"lines": len(rows), "texts": len({row["sample_id"] for row in rows}), **means}
+    return {"lines": len(rows), "texts": len({row["text"] for row in rows}), **means}
 
 
 def _figure(columns: Sequence[Column]) -> Figure:

@@ -43,6 +43,10 @@ def _seeds(source: Source) -> list[dict[str, Any]]:
     return solutions.wideness(found(source))
 
 
+def _summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return solutions.summary(rows, [row["text"] for row in rows])
+
+
 def _wideness(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Means over the texts, learning rates and prefixes."""
     means = {name: dataclasses.asdict(Spread.of(row[name] for row in rows)) for name in _WIDENESS}
@@ -64,7 +68,7 @@ def _wideness_figure(columns: Sequence[Column]) -> Figure:
 SOLUTIONS = Analysis(
     "solutions",
     _rates,
-    solutions.summary,
+    _summary,
     report.solutions_lines,
     {"solutions": _solutions_figure},
     by_lane=False,

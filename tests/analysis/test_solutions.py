@@ -132,6 +132,16 @@ def test_the_interval_is_that_of_the_median_over_groups():
     assert found["interval"][0] == 1.0
 
 
+def test_groups_are_of_the_texts_that_are_said_whatever_their_numbers():
+    (row,) = groups(CORNER)
+    first, second = ({**row, "distance": value} for value in (1.0, 3.0))
+    two = summary([first, second], ["one", "other"])
+    assert (two["texts"], two["distance"]["interval"]) == (2, [1.0, 3.0])
+    assert two["as_published"]["texts"] == 2
+    one = summary([first, second | {"sample_id": 1}], ["same", "same"])
+    assert (one["texts"], one["distance"]["interval"]) == (1, None)
+
+
 def test_a_set_of_seeds_is_wide_where_its_trajectories_are_thin():
     axes = [solution(5 * np.eye(6)[seed], seed=seed, start=np.zeros((1, 6), np.float32)) for seed in range(6)]
     (row,) = wideness([*axes, solution([0, 1, 0], rate=0.5)])

@@ -66,6 +66,16 @@ def test_a_model_of_another_width_is_refused_where_the_run_recorded_no_digest(ti
         basins(wide)
 
 
+def test_lines_and_solutions_of_two_runs_are_of_their_texts_and_not_of_their_numbers(model, tmp_path):
+    runs = [make_run(tmp_path / name, [(0, 0.1, 0), (0, 1.0, 0)], SHAPE) for name in ("run", "other")]
+    for digest, texts in (("digest0", 1), ("another", 2)):
+        settings = runs[1] / "settings.json"
+        settings.write_text(settings.read_text().replace("digest0", digest))
+        found = api.analyse(*runs, analyses=["solutions", "lines"], model=model).document()
+        assert (found["solutions"]["texts"], found["lines"]["texts"]) == (texts, texts)
+        assert (found["solutions"]["groups"], found["lines"]["lines"]) == (6, 2)
+
+
 def test_a_given_model_has_to_be_that_of_all_runs(run, model, tmp_path):
     other = make_run(tmp_path / "other", JOBS, SHAPE, {"weights": "0" * 16})
     for runs in ((run, other), (other, run)):
