@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,6 +16,7 @@ from jaxcram.text.characters import first_line
 
 STATE = "state.json"  # in every folder that `Dataset.save_to_disk` writes
 DICT = "dataset_dict.json"  # in one that `DatasetDict.save_to_disk` writes
+_SHARD = re.compile(r"(.+)-\d+-of-\d+(-[0-9a-f]+)?")  # the split, and the number of a Parquet file
 _FEW = {"batch_size": 1024, "batch_readahead": 2, "fragment_readahead": 1}  # how much of Parquet at once
 
 
@@ -24,7 +26,7 @@ def open_all(source: str, split: str) -> list[tuple[str, pa.dataset.Dataset]]:
     Args:
         source: a folder that `save_to_disk` wrote, or one with such folders below it; a Parquet file or a
             folder of them; or a Hub data set, as `name:config`.
-        split: of a source that has several.
+        split: of a source that has several; all Parquet files are read where none names a split.
 
     Raises:
         UserError: there is no such source, it is damaged, or it has no such split.
@@ -36,8 +38,7 @@ def open_all(source: str, split: str) -> list[tuple[str, pa.dataset.Dataset]]:
         return [(source, dataset.dataset(_of_hub(source, split)))]
     if path.is_dir() and (saved := _saved(path, split)):
         return [(str(folder), dataset.dataset(_of_folder(folder))) for folder in saved]
-    files = [path] if path.is_file() else sorted(path.rglob("*.parquet"))
-    files = [file for file in files if file.name.startswith(f"{split}-")] or files
+    files = [path] if path.is_file() else _of_split(path, split)
     if not files:
         raise UserError(f"{source}: neither a saved data set nor Parquet files in it; check the path")
     try:
@@ -117,13 +118,34 @@ def _readable(where: str) -> Iterator[None]:
         raise UserError(f"{where}: cannot be read ({first_line(error)}); get it again") from error
 
 
+def _of_split(folder: Path, split: str) -> list[Path]:
+    """The Parquet files of a split in a folder and below it; all of them if none names a split."""
+    files = {file: _split_of(file, folder) for file in sorted(folder.rglob("*.parquet"))}
+    if not any(files.values()):
+        return list(files)
+    if split not in files.values():
+        raise _no_split(folder, split, filter(None, files.values()))
+    return [file for file, named in files.items() if named == split]
+
+
+def _split_of(file: Path, folder: Path) -> str | None:
+    """The split in a file's name, which on the Hub is SPLIT-00000-of-00001.parquet or SPLIT/0000.parquet."""
+    if match := _SHARD.fullmatch(file.stem):
+        return match[1]
+    return file.parent.name if file.stem.isdecimal() and file.parent != folder else None
+
+
+def _no_split(folder: Path, split: str, known: Iterable[str]) -> UserError:
+    there = ", ".join(sorted(set(known)))
+    return UserError(f"{folder}: no split {split!r} in it; choose split from {there or 'none'}")
+
+
 def _saved(path: Path, split: str) -> list[Path]:
     """The saved data sets in a folder and below it; of those that have splits, the one asked for."""
     splits = {found.parent for found in path.rglob(DICT)}
     for folder in sorted(splits):
         if not (folder / split / STATE).exists():
-            known = ", ".join(sorted(found.parent.name for found in folder.glob(f"*/{STATE}")))
-            raise UserError(f"{folder}: no split {split!r} in it; choose split from {known or 'none'}")
+            raise _no_split(folder, split, (found.parent.name for found in folder.glob(f"*/{STATE}")))
     found = [state.parent for state in path.rglob(STATE)]
     return sorted(folder for folder in found if folder.parent not in splits or folder.name == split)
 

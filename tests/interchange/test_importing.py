@@ -1,6 +1,7 @@
 """Rows as the published code writes them, read as a run: every column, what is left out, what is refused."""
 
 import json
+import shutil
 
 import datasets
 import numpy as np
@@ -11,6 +12,7 @@ from huggingface_hub import constants
 from jaxcram import api
 from jaxcram.cli import main
 from jaxcram.errors import UserError
+from jaxcram.interchange import saved
 from jaxcram.interchange.published import PUBLISHED
 
 START = np.array([[0.5, 0.25]], np.float32)
@@ -156,10 +158,34 @@ def test_parquet_files_and_splits_give_the_same_rows(imported, source, tiny_mode
     options = {"learning_rate": 0.5, "seed": 3}
     again = api.import_run(tmp_path / "parquet", tmp_path / "a", **options)
     assert again.run.rows().equals(imported.run.rows())
+    for split in ("baseline", "lowdim"):
+        (tmp_path / "folders" / "tiny" / split).mkdir(parents=True)
+        shard = tmp_path / "parquet" / f"{split}-00000-of-00001.parquet"
+        shutil.copy(shard, tmp_path / "folders" / "tiny" / split / "0000.parquet")
+    (tmp_path / "nameless").mkdir()
+    shutil.copy(
+        tmp_path / "parquet" / "lowdim-00000-of-00001.parquet", tmp_path / "nameless" / "0000.parquet"
+    )
     of_sample_1 = imported.run.rows().slice(4)
-    for number, place in enumerate((tmp_path / "parquet", source)):
+    places = (tmp_path / "parquet", source, tmp_path / "folders", tmp_path / "nameless")
+    for number, place in enumerate(places):
         low = api.import_run(place, tmp_path / f"low{number}", split="lowdim", **options)
         assert low.run.rows().equals(of_sample_1)
+
+
+def test_a_folder_whose_files_name_other_splits_is_refused(tmp_path):
+    for number, name in enumerate(("train-00000-of-00002-0a1b", "train-00001-of-00002", "low_dim/0000", "x")):
+        file = tmp_path / "source" / f"{name}.parquet"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Dataset.from_dict({"number": [number]}).to_parquet(file)
+    source = str(tmp_path / "source")
+    with pytest.raises(UserError, match=r"source: no split 'baseline' in it; choose split from low_dim, tr"):
+        api.import_run(source, tmp_path / "run")
+    found = {
+        split: [rows.to_table()["number"].to_pylist() for _, rows in saved.open_all(source, split)]
+        for split in ("train", "low_dim")
+    }
+    assert found == {"train": [[0, 1]], "low_dim": [[2]]}
 
 
 def test_the_same_import_again_does_what_is_missing(imported, source, tmp_path):
