@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-_MOST_WALKS, _LEAST_WALKS, _WALKED_POINTS = 50, 2, 2000
+_MOST_WALKS, _LEAST_WALKS, _WALKED_POINTS = 50, 20, 2000
 
 
 def lengths(points_RxKxD: np.ndarray) -> np.ndarray:
@@ -115,7 +115,8 @@ def random_walk(jumps_J: np.ndarray, width: int, *, share: float = 0.99, seed: i
     A walk needs few components too: the variances along them fall as 1, 1/4, 1/9, .., so 61 have 99% of the
     variance of any long walk with equal jumps in a wide space. Fewer than these walks need is what makes a
     trajectory low-dimensional. Long walks differ little from one another and cost the cube of their length,
-    so fewer are drawn.
+    so fewer are drawn: 50 of up to 40 jumps, 20 from 100 jumps on, the fewest that have a 5th percentile. 20
+    walks of 1,400 jumps in 4,096 numbers take 12 s of one core, one walk's points (46 MB) at a time.
 
     Args:
         jumps_J: Euclidean lengths of the jumps.

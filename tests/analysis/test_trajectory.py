@@ -97,6 +97,18 @@ def test_random_walks_need_the_components_of_orthogonal_jumps():
     assert spread.low <= spread.mean <= spread.high < components(exact)
 
 
+@pytest.mark.parametrize(("jumps", "walks"), [(25, 50), (80, 25), (150, 20), (1100, 20)])
+def test_the_percentiles_are_of_twenty_walks_or_more(jumps, walks):
+    lengths_J, rng = np.random.default_rng(1).lognormal(size=jumps), np.random.default_rng(0)
+    counts = []
+    for _ in range(walks):
+        directions = rng.standard_normal((jumps, 12))
+        steps = directions / np.linalg.norm(directions, axis=1, keepdims=True) * lengths_J[:, None]
+        counts.append(components(np.concatenate([np.zeros((1, 12)), np.cumsum(steps, axis=0)])))
+    expected = np.mean(counts), *np.percentile(counts, (5, 95))
+    assert random_walk(lengths_J, 12) == pytest.approx(expected)
+
+
 def test_on_a_line_random_walks_have_one_component_and_without_jumps_there_are_none():
     assert random_walk(np.array([1.0, 0.0, 2.0]), 1) == (1.0, 1.0, 1.0)
     assert random_walk(np.zeros(3), 8) is None
