@@ -85,7 +85,7 @@ class Landscape:
 def measure(
     model: Decoder, points_RxKxD: np.ndarray, lengths_R: np.ndarray, target_T: np.ndarray, grid: Grid
 ) -> Landscape | None:
-    """The landscape of one lane; None if its points have no second principal component.
+    """The landscape of one lane; None if it has no points, or these no second principal component.
 
     Meshes whose prefixes have the same padded length share a program.
 
@@ -99,6 +99,8 @@ def measure(
     Raises:
         UserError: the target has ids that the model does not.
     """
+    if not len(points_RxKxD):
+        return None
     points_RxKxD = np.asarray(points_RxKxD, np.float64)
     basis = Basis.of(points_RxKxD)
     if basis.rank < 2:

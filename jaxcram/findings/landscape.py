@@ -1,8 +1,12 @@
-"""Accuracy around the trajectories of a few lanes: of the first texts, each its lane that got furthest."""
+"""Accuracy around the trajectories of a few lanes: of the first texts, each its lane that got furthest.
+
+Only lanes that walk far enough count: a landscape needs three different embeddings.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from jaxcram import report
@@ -10,7 +14,8 @@ from jaxcram.analysis import landscape
 from jaxcram.analysis.spread import Column
 from jaxcram.errors import UserError
 from jaxcram.findings.analysis import Analysis
-from jaxcram.findings.source import Source
+from jaxcram.findings.source import Lane, Source
+from jaxcram.results.table import JOB_COLUMNS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,21 +24,37 @@ TEXTS = 3
 
 
 def _rows(source: Source) -> list[dict[str, Any]]:
-    model, rows = source.model().decoder, []
-    for sample_id in sorted({lane["sample_id"] for lane in source.lanes})[:TEXTS]:
-        lane = source.lane(sample_id).exact()
-        if not len(lane.points_SxKxD):
-            continue
-        points = lane.points_SxKxD, lane.prefix_S, lane.target_T
-        if found := landscape.measure(model, *points, landscape.Grid(size=source.grid)):
-            rows.append({**vars(lane.job), "basins": landscape.rows(found), "landscape": [found]})
-    return rows
+    return list(itertools.islice(_of_texts(source), TEXTS))
+
+
+def _of_texts(source: Source) -> Iterator[dict[str, Any]]:
+    """A row for each text that has one, measured when it is asked for."""
+    model, grid = source.model().decoder, landscape.Grid(size=source.grid)
+    for sample_id in sorted({lane["sample_id"] for lane in source.lanes}):
+        for lane in map(Lane.exact, source.of_text(sample_id)):
+            found = landscape.measure(model, lane.points_SxKxD, lane.prefix_S, lane.target_T, grid)
+            if found is not None:
+                yield {**vars(lane.job), "basins": landscape.rows(found), "landscape": [found]}
+                break
 
 
 def _summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """As of `landscape.summarise`; and `of_lanes`, what was measured of each."""
     if not rows:
         return {}
-    return landscape.summarise([row["basins"] for row in rows], [row["text"] for row in rows])
+    found = landscape.summarise([row["basins"] for row in rows], [row["text"] for row in rows])
+    return {**found, "of_lanes": [_measured(row) for row in rows]}
+
+
+def _measured(row: Mapping[str, Any]) -> dict[str, Any]:
+    job = {name: row[name] for name in ("run", *JOB_COLUMNS)}
+    names = {
+        "stages": "stage_index",
+        "tokens": "stage_seq_len",
+        "basins": "basin_share",
+        "own_accuracy": "own_accuracy",
+    }
+    return job | {name: [stage[of_row] for stage in row["basins"]] for name, of_row in names.items()}
 
 
 def _around(columns: Sequence[Column]) -> tuple[landscape.Landscape, str]:

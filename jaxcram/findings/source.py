@@ -124,7 +124,19 @@ class Source:
         if not fitting:
             asked = ", ".join(f"{name}={value}" for name, value in wanted.items()) or "any lane"
             raise UserError(f"{self.path}: no lane has {asked}; look at run.lanes()")
-        job = Job.of_row(max(fitting, key=lambda lane: lane["horizon"]))
+        return self._load(_furthest_first(fitting)[0])
+
+    def of_text(self, sample_id: int) -> Iterator[Lane]:
+        """The lanes of a text with their embeddings, the longest horizon first; one is in memory at a time.
+
+        Raises:
+            UserError: embeddings were not kept, or a shard is damaged.
+        """
+        lanes = [lane for lane in self.lanes if lane["sample_id"] == sample_id]
+        return map(self._load, _furthest_first(lanes))
+
+    def _load(self, lane: Mapping[str, Any]) -> Lane:
+        job = Job.of_row(lane)
         return Lane.of_table(job, load_lane(self.path, job))
 
     def has(self, job: Job) -> bool:
@@ -159,3 +171,7 @@ class Source:
         shape = embedding_shape(self.rows(["initialization_embedding"])["initialization_embedding"])
         check_embeddings(self.path, set() if shape is None else {shape}, model.decoder.config.width)
         return model
+
+
+def _furthest_first(lanes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return sorted(lanes, key=lambda lane: -lane["horizon"])

@@ -34,9 +34,14 @@ def make_run(
     recorded = {**SETTINGS, **settings, "contents": {"texts": texts, "model": dict(contents)}}
     (path / "settings.json").write_text(json.dumps(recorded))
     for job in jobs:
-        table = ROWS.lane_table(Job(*job), lane(*job, shape))
-        (path / "rows" / f"{Job(*job).key}.parquet").write_bytes(ROWS.shard_bytes(table))
+        write_lane(path, job, lane(*job, shape))
     return path
+
+
+def write_lane(path: Path, job: tuple[int, float, int], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes the rows of a lane of a run, instead of those that it has."""
+    shard = ROWS.shard_bytes(ROWS.lane_table(Job(*job), rows))
+    (path / "rows" / f"{Job(*job).key}.parquet").write_bytes(shard)
 
 
 def lane(sample: int, rate: float, seed: int, shape: tuple[int, int] = SHAPE) -> list[dict[str, Any]]:

@@ -9,9 +9,7 @@ from jaxcram import api
 from jaxcram.errors import UserError
 from jaxcram.findings import registry
 from jaxcram.findings.findings import Findings
-from jaxcram.results.rows import ROWS
-from jaxcram.results.table import Job
-from tests.findings.made import SHAPE, lane, make_run
+from tests.findings.made import SHAPE, lane, make_run, write_lane
 
 JOBS = [(sample, rate, seed) for sample in range(2) for rate in (0.1, 1.0) for seed in (0, 3)]
 
@@ -66,8 +64,7 @@ def test_a_lane_that_is_not_there_is_named(run, ask):
 def test_embeddings_that_were_not_kept_are_missed(tmp_path):
     path = make_run(tmp_path / "run", [], trajectory="horizon")
     rows = [{**row, "embedding": None} for row in lane(0, 0.1, 0)]
-    shard = ROWS.shard_bytes(ROWS.lane_table(Job(0, 0.1, 0), rows))
-    (path / "rows" / f"{Job(0, 0.1, 0).key}.parquet").write_bytes(shard)
+    write_lane(path, (0, 0.1, 0), rows)
     with pytest.raises(UserError, match="kept no embeddings of all stages; cram with trajectory=all"):
         api.load_run(path).trajectory()
 

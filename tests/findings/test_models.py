@@ -7,7 +7,7 @@ import pytest
 from jaxcram import api
 from jaxcram.errors import UserError
 from tests.cli.conftest import tiny_model  # noqa: F401
-from tests.findings.made import make_run
+from tests.findings.made import lane, make_run, write_lane
 
 JOBS = [(0, 1.0, 0)]
 SHAPE = (1, 32)  # the tiny model's width
@@ -38,6 +38,31 @@ def test_a_checkpoint_that_has_moved_is_given(run, model, tiny_model, tmp_path):
         basins(run)
     assert basins(run, model=tiny_model) == basins(run, model=model) == expected
     assert basins(run, there, model=model) == expected + expected
+
+
+def test_landscapes_are_of_the_first_texts_that_walk_far_enough(model, tmp_path):
+    """Texts 0 to 3 end after two stages; of text 4 the longer lane stands still; those of 5 to 8 walk."""
+    jobs = [*((sample, 1.0, 0) for sample in range(9)), (4, 0.1, 0)]
+    run = make_run(tmp_path / "run", jobs, SHAPE)
+    for job in jobs[:4]:
+        write_lane(run, job, lane(*job, SHAPE)[:2])
+    still = lane(4, 0.1, 0, SHAPE)
+    write_lane(run, (4, 0.1, 0), [row | {"embedding": still[0]["embedding"]} for row in still])
+    write_lane(run, (4, 1.0, 0), lane(4, 1.0, 0, SHAPE)[:12])
+    found = api.analyse(run, analyses=["landscape"], grid=3, model=model)
+    measured = found.document()["landscape"]["of_lanes"]
+    assert found.columns("landscape")[0].summary["of_lanes"] == measured
+    assert [(one["sample_id"], one["learning_rate"], one["seed"]) for one in measured] == [
+        *((4, 1.0, 0), (5, 1.0, 0), (6, 1.0, 0))
+    ]
+    for one, row in zip(measured, found.rows["landscape"], strict=True):
+        stages = row["landscape"][0].stages
+        assert one["run"] == str(run)
+        assert one["stages"] == [stage.index for stage in stages]
+        assert one["tokens"] == [stage.tokens for stage in stages]
+        assert one["basins"] == [stage.basin() for stage in stages]
+        assert one["own_accuracy"] == [stage.own for stage in stages]
+    assert measured[0]["stages"] == [0, 1, 3, 4, 6, 7, 9, 11]
 
 
 def test_the_user_s_configuration_of_jax_changes_nothing(run, model, tiny_model, tmp_path):  # noqa: F811
