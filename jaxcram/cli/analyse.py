@@ -43,8 +43,9 @@ TOPICS = {
     },
     "Output": {
         "format": Doc(
-            "What is printed: table; csv, a line a lane; or json, with lanes, the summaries over all lanes, "
-            "and those of each column"
+            "What is printed: table; csv, a line a lane, or, if only solutions, seeds, lines or landscape "
+            "are named, a line for each of their rows; or json, with lanes, these rows, the summaries over "
+            "all lanes, and those of each column"
         ),
         "out": Doc(
             "Directory for the figures (PNG and PDF) and analysis.json, the same as --format=json",

@@ -26,6 +26,7 @@ class Analysis(NamedTuple):
         files: other files from the columns, such as an animation: contents by name.
         by_lane: rows are of lanes, and columns are learning rates of runs; otherwise columns are runs.
         default: whether it runs unless analyses are named; set it False for those that take minutes.
+        records: its rows as JSON and CSV have them, where these are not the rows; only of whole runs.
     """
 
     name: str
@@ -36,3 +37,4 @@ class Analysis(NamedTuple):
     files: Callable[[Sequence[Column]], Mapping[str, bytes]] | None = None
     by_lane: bool = True
     default: bool = True
+    records: Callable[[Sequence[Mapping[str, Any]]], list[dict[str, Any]]] | None = None

@@ -128,7 +128,8 @@ class Findings:
         """All of it as JSON takes it.
 
         `lanes` has a row a lane; each analysis has, by its name, its summary over all lanes of all runs;
-        `columns` has these summaries again for each run and learning rate (null: for the whole run).
+        `columns` has these summaries again for each run and learning rate (null: for the whole run); `rows`
+        has, by name, the rows of each analysis of whole runs.
         """
         places: dict[_Place, dict[str, Any]] = {}
         for name, columns in self._columns.items():
@@ -139,6 +140,16 @@ class Findings:
             "lanes": documents.plain(self.lanes),
             **{one.name: documents.plain(one.summary(self.rows[one.name])) for one in self.analyses},
             "columns": list(places.values()),
+            "rows": self._records,
+        }
+
+    @cached_property
+    def _records(self) -> dict[str, Rows]:
+        """The rows of each analysis of whole runs, as JSON takes them."""
+        return {
+            one.name: documents.plain((one.records or list)(self.rows[one.name]))
+            for one in self.analyses
+            if not one.by_lane
         }
 
     def json(self) -> str:
@@ -146,7 +157,7 @@ class Findings:
         return documents.json_bytes(self.document()).decode().rstrip("\n")
 
     def csv(self) -> str:
-        """The lanes as CSV, a line a lane; `as_published` becomes columns such as `as_published_horizon`."""
+        """The rows of `flat` as CSV; `as_published` becomes columns such as `as_published_horizon`."""
         rows = self.flat()
         header = list(dict.fromkeys(name for row in rows for name in row))
         text = io.StringIO()
@@ -156,8 +167,15 @@ class Findings:
         return text.getvalue().rstrip("\n")
 
     def flat(self) -> Rows:
-        """The lanes without values inside values: their names are joined by underscores."""
-        return [dict(_flat(row)) for row in documents.plain(self.lanes)]
+        """The lanes without values inside values: their names are joined by underscores.
+
+        Where all analyses are of whole runs, their rows instead, without lists; `analysis` says of which.
+        """
+        if any(one.by_lane for one in self.analyses):
+            return [dict(_flat(row)) for row in documents.plain(self.lanes)]
+        return [
+            {"analysis": name, **dict(_flat(row))} for name, rows in self._records.items() for row in rows
+        ]
 
     def table(self) -> str:
         """A line a measure, a column a run and learning rate; below, analyses of whole runs."""
@@ -245,7 +263,7 @@ def _flat(row: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]
     for name, value in row.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{before}{name}_")
-        else:
+        elif not isinstance(value, list):
             yield before + name, value
 
 

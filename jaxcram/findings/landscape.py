@@ -57,6 +57,15 @@ def _measured(row: Mapping[str, Any]) -> dict[str, Any]:
     return job | {name: [stage[of_row] for stage in row["basins"]] for name, of_row in names.items()}
 
 
+def _records(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A row for each stage that has a mesh."""
+    return [
+        {name: value for name, value in row.items() if name not in ("basins", "landscape")} | stage
+        for row in rows
+        for stage in row["basins"]
+    ]
+
+
 def _around(columns: Sequence[Column]) -> tuple[landscape.Landscape, str]:
     """The first lane that has a landscape, and its name."""
     rows = [(column, row) for column in columns for row in column.rows]
@@ -94,4 +103,5 @@ LANDSCAPE = Analysis(
     _files,
     by_lane=False,
     default=False,
+    records=_records,
 )

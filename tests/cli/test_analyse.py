@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 import re
 
@@ -116,6 +117,30 @@ def test_csv_has_a_line_a_lane_and_a_data_frame_the_same(run, capsys):
             assert float(row[name] or "nan") == pytest.approx(float(lane[name]), nan_ok=True)
 
 
+def test_csv_of_analyses_of_whole_runs_has_their_rows(tiny_model, tmp_path, capsys):
+    jobs = [(0, rate, seed) for rate in (0.1, 1.0) for seed in range(3)]
+    path = make_run(tmp_path / "run", jobs, (1, 32))
+    asked = [path, "--analyses=solutions,seeds,lines,landscape", f"--model={tiny_model}", "--grid=3"]
+    found = json.loads(printed(capsys, *asked, "--format=json"))["rows"]
+    assert list(found) == ["solutions", "seeds", "lines", "landscape"]
+    lines = list(csv.DictReader(io.StringIO(printed(capsys, *asked, "--format=csv"))))
+    assert [line["analysis"] for line in lines] == [name for name, rows in found.items() for _ in rows]
+    assert next(iter(lines[0])) == "analysis"
+    for line, row in zip(lines, itertools.chain(*found.values()), strict=True):
+        for name, value in row.items():
+            if isinstance(value, dict):
+                assert [float(line[f"{name}_{key}"]) for key in value] == list(value.values())
+            elif isinstance(value, list):
+                assert name not in line
+            else:
+                assert line[name] == ("" if value is None else str(value))
+    assert [row["tokens"] for row in found["seeds"]] == [4, 5, 6, 4, 5, 6]
+    assert {len(row["accuracies"]) for row in found["lines"]} == {21}
+    assert [(row["stage_seq_len"], row["learning_rate"]) for row in found["landscape"]] == [
+        (tokens, 0.1) for tokens in range(1, 7)
+    ]
+
+
 def test_figures_and_json_go_into_a_directory_and_stdout_stays_json(run, tmp_path, capsys):
     out = tmp_path / "deep" / "found"
     assert main(["analyse", str(run), f"--out={out}", "--format=json"]) == 0
@@ -134,7 +159,8 @@ def test_figures_and_json_go_into_a_directory_and_stdout_stays_json(run, tmp_pat
 
 def test_analyses_may_be_named(run, capsys):
     found = json.loads(printed(capsys, run, "--format=json", "--analyses=capacity"))
-    assert found.keys() == {"lanes", "capacity", "columns"}
+    assert found.keys() == {"lanes", "capacity", "columns", "rows"}
+    assert found["rows"] == {}
     assert "pca99" not in found["lanes"][0]
     assert found["lanes"][0]["horizon_bits"] == pytest.approx(
         sum(
