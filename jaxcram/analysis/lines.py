@@ -46,9 +46,9 @@ def lines(
         most: lines of a text, evenly spread over all pairs of its solutions.
 
     Returns:
-        A row a line: `sample_id`, `tokens`, `first` and `second` (learning rates or seeds), `shares` and
-        `accuracies` (lists [P]), `least` (the lowest accuracy) and `above`, the share of the points between
-        the ends with an accuracy above 0.9.
+        A row a line: `sample_id`, the other of `ACROSS`, `tokens`, `first` and `second` (learning rates or
+        seeds), `shares` and `accuracies` (lists [P]), `least` (the lowest accuracy) and `above`, the share of
+        the points between the ends with an accuracy above 0.9.
     """
     longest: dict[tuple[Any, ...], list[Solution]] = {}
     (fixed,) = set(ACROSS) - {across}
@@ -64,6 +64,7 @@ def lines(
             rows.append(
                 {
                     "sample_id": first.job.sample_id,
+                    fixed: getattr(first.job, fixed),
                     "tokens": first.tokens,
                     "first": getattr(first.job, across),
                     "second": getattr(second.job, across),

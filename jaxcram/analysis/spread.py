@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -68,7 +68,7 @@ class Column(NamedTuple):
     """
 
     label: str
-    rows: list[dict[str, Any]]
+    rows: Sequence[Mapping[str, Any]]
     summary: Mapping[str, Any]
 
 

@@ -29,7 +29,7 @@ def solutions_figure(columns: Sequence[Column], *, title: str = "") -> Figure:
     A dot is a prefix of a text; lines are medians over the texts.
 
     Args:
-        columns: with the rows of `jaxcram.analysis.solutions.groups`.
+        columns: with the rows of `jaxcram.analysis.solutions.groups`, each across one thing alone.
         title: of the figure.
     """
     styles = column_styles(len(columns))
@@ -47,7 +47,7 @@ def solutions_figure(columns: Sequence[Column], *, title: str = "") -> Figure:
         panels[1].axhline(0, color="0.4", linestyle="--", linewidth=1)
         panels[2].set_ylim(bottom=0)
         for column, style in zip(columns, styles, strict=True):
-            _draw_by(last, [pair for row in column.rows for pair in row["displacements"].items()], style)
+            _draw_by(last, [pair for row in column.rows for pair in _by_rate(row)], style)
         logarithmic(last)
         logarithmic(last, "y")
         last.set_ylabel("displacement from the initial vector")
@@ -57,6 +57,11 @@ def solutions_figure(columns: Sequence[Column], *, title: str = "") -> Figure:
         columns_legend(figure, [column.label for column in columns], styles)
         figure.suptitle(title, fontsize=11)
     return figure
+
+
+def _by_rate(row: Mapping[str, Any]) -> list[tuple[float, float]]:
+    """The learning rate and the displacement of each solution of a group."""
+    return [(row.get("learning_rate", key), value) for key, value in row["displacements"].items()]
 
 
 def _draw_by(axes: Axes, pairs: Sequence[tuple[float, float]], style: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Accuracy along the straight lines between the solutions that learning rates found, of the first texts."""
+"""Accuracy on the straight lines between the solutions of the first texts, across learning rates or seeds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jaxcram.analysis.lines import lines
 from jaxcram.analysis.solutions import Solution
 from jaxcram.analysis.spread import Column, Spread
 from jaxcram.findings.analysis import Analysis
-from jaxcram.findings.solutions import found
+from jaxcram.findings.solutions import differing, found, split, split_columns
 from jaxcram.findings.source import Source
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ TEXTS = 4
 
 
 def _rows(source: Source) -> list[dict[str, Any]]:
-    if len({lane["learning_rate"] for lane in source.lanes}) < 2:
+    names = differing(source)
+    if not names:
         return []
     solutions = found(source)
     texts = sorted({solution.job.sample_id for solution in solutions})[:TEXTS]
@@ -35,10 +36,17 @@ def _rows(source: Source) -> list[dict[str, Any]]:
         target_T = targets[solution.job.sample_id][: solution.tokens]
         return accuracies(model, points_PxKxD, target_T)
 
-    return lines([one for one in solutions if one.job.sample_id in targets], accuracy)
+    kept = [one for one in solutions if one.job.sample_id in targets]
+    return [{"across": name, **row} for name in names for row in lines(kept, accuracy, across=name)]
 
 
 def _summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Of the lines between learning rates; and `across_seeds`, the same of those between seeds."""
+    rates, seeds = map(_means, split(rows).values())
+    return {**rates, "across_seeds": seeds}
+
+
+def _means(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Means over the lines: of the lowest accuracy, and of the share of the way above 0.9."""
     means = {name: dataclasses.asdict(Spread.of(row[name] for row in rows)) for name in ("least", "above")}
     return {"lines": len(rows), "texts": len({row["text"] for row in rows}), **means}
@@ -47,7 +55,7 @@ def _summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def _figure(columns: Sequence[Column]) -> Figure:
     from jaxcram.figures.solutions import lines_figure
 
-    return lines_figure(columns)
+    return lines_figure(split_columns(columns))
 
 
 LINES = Analysis(

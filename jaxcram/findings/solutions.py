@@ -15,6 +15,7 @@ from jaxcram.findings.source import Source
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_LABELS = {"learning_rate": "", "seed": ", across seeds"}  # what a column's label says
 _WIDENESS = ("seeds", "set_pca99", "matched_pca99", "trajectory_pca99")
 
 
@@ -31,10 +32,30 @@ def found(source: Source) -> list[solutions.Solution]:
     ]
 
 
-def _rates(source: Source) -> list[dict[str, Any]]:
-    if len({lane["learning_rate"] for lane in source.lanes}) < 2:
-        return []
-    return solutions.groups(found(source))
+def differing(source: Source) -> list[str]:
+    """Of `solutions.ACROSS`, what the lanes of a run differ in."""
+    return [name for name in solutions.ACROSS if len({lane[name] for lane in source.lanes}) > 1]
+
+
+def split(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """Rows by what the solutions of each differ in, which they say as `across`."""
+    return {name: [row for row in rows if row["across"] == name] for name in solutions.ACROSS}
+
+
+def split_columns(columns: Sequence[Column]) -> list[Column]:
+    """For a figure: of each column those rows that are across learning rates, then those across seeds."""
+    found = [
+        column._replace(label=column.label + _LABELS[name], rows=rows)
+        for column in columns
+        for name, rows in split(column.rows).items()
+    ]
+    return [column for column in found if column.rows] or list(columns)
+
+
+def _groups(source: Source) -> list[dict[str, Any]]:
+    names = differing(source)
+    kept = found(source) if names else []
+    return [{"across": name, **row} for name in names for row in solutions.groups(kept, name)]
 
 
 def _seeds(source: Source) -> list[dict[str, Any]]:
@@ -44,7 +65,9 @@ def _seeds(source: Source) -> list[dict[str, Any]]:
 
 
 def _summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    return solutions.summary(rows, [row["text"] for row in rows])
+    """Across learning rates; and `across_seeds`, the same of seeds."""
+    rates, seeds = (solutions.summary(some, [row["text"] for row in some]) for some in split(rows).values())
+    return {**rates, "across_seeds": seeds}
 
 
 def _wideness(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -56,7 +79,7 @@ def _wideness(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def _solutions_figure(columns: Sequence[Column]) -> Figure:
     from jaxcram.figures.solutions import solutions_figure
 
-    return solutions_figure(columns)
+    return solutions_figure(split_columns(columns))
 
 
 def _wideness_figure(columns: Sequence[Column]) -> Figure:
@@ -67,7 +90,7 @@ def _wideness_figure(columns: Sequence[Column]) -> Figure:
 
 SOLUTIONS = Analysis(
     "solutions",
-    _rates,
+    _groups,
     _summary,
     report.solutions_lines,
     {"solutions": _solutions_figure},

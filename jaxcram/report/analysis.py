@@ -23,13 +23,14 @@ def columns_side_by_side(header: Mapping[str, Sequence[str]], blocks: Mapping[st
 
     Args:
         header: cells by label, above all blocks.
-        blocks: by title, the lines of each column; the labels are the first column's.
+        blocks: by title, the lines of each column; a label that a column does not have is "-" there.
     """
     rows = [[label, *cells] for label, cells in header.items()]
     for title, columns in blocks.items():
         rows += [[], [title]]
         by_label = [dict(lines) for lines in columns]
-        rows += [[f"  {label}", *(cells.get(label, "-") for cells in by_label)] for label, _ in columns[0]]
+        labels = dict.fromkeys(label for cells in by_label for label in cells)
+        rows += [[f"  {label}", *(cells.get(label, "-") for cells in by_label)] for label in labels]
     full = [row for row in rows if len(row) > 1]
     widths = [max(map(len, cells)) for cells in zip(*full, strict=True)]
     return "\n".join(

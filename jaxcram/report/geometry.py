@@ -36,18 +36,24 @@ def walk_lines(summary: Mapping[str, Any]) -> Lines:
 
 
 def solutions_lines(summary: Mapping[str, Any]) -> Lines:
-    """Spread of the gain, distances and directions: of all groups, then as published."""
-    return _solutions(summary, "") + _solutions(summary["as_published"], ", as published")
+    """Spread of the gain, distances and directions across rates, of all groups and as published; of seeds."""
+    lines = []
+    for of, which in ((summary, ""), (summary["as_published"], ", as published")):
+        ratio = of["displacement_ratio"]
+        lines += _solutions(of, which)
+        lines += [
+            (f"displacement, largest rate over smallest{which}", number(ratio and ratio["ratio"], ".1f"))
+        ]
+    seeds = summary["across_seeds"]
+    return lines + (_solutions(seeds, ", across seeds") if seeds["groups"] else [])
 
 
 def _solutions(summary: Mapping[str, Any], which: str) -> Lines:
-    ratio = summary["displacement_ratio"]
     return [
         (f"prefixes of texts{which}", f"{summary['groups']} of {summary['texts']}"),
         (f"information gain, CV{which}", _median(summary["gain_cv"], ".1%")),
         (f"distance over displacement{which}", _median(summary["distance"], ".2f")),
         (f"cosine of displacements{which}", _median(summary["cosine"], "+.2f")),
-        (f"displacement, largest rate over smallest{which}", number(ratio and ratio["ratio"], ".1f")),
     ]
 
 
@@ -57,11 +63,16 @@ def _median(measure: Mapping[str, Any], form: str) -> str:
 
 
 def lines_lines(summary: Mapping[str, Any]) -> Lines:
-    """Accuracy along the straight lines between solutions."""
+    """Accuracy along the straight lines between solutions of several rates, then of several seeds."""
+    seeds = summary["across_seeds"]
+    return _lines(summary, "") + (_lines(seeds, ", across seeds") if seeds["lines"] else [])
+
+
+def _lines(summary: Mapping[str, Any], which: str) -> Lines:
     return [
-        ("lines between solutions", f"{summary['lines']} of {summary['texts']} texts"),
-        ("lowest accuracy on the way", mean_std(summary["least"], 2)),
-        ("share of the way above 0.9", mean_std(summary["above"], 2)),
+        (f"lines between solutions{which}", f"{summary['lines']} of {summary['texts']} texts"),
+        (f"lowest accuracy on the way{which}", mean_std(summary["least"], 2)),
+        (f"share of the way above 0.9{which}", mean_std(summary["above"], 2)),
     ]
 
 

@@ -40,6 +40,12 @@ def test_every_group_is_a_dot_and_medians_are_of_several():
     assert figure.get_suptitle() == "Solutions"
 
 
+def test_displacements_of_several_seeds_are_at_their_learning_rate():
+    seeds = {"learning_rate": 0.5, "displacements": {0: 3.0, 1: 5.0}}
+    figure = solutions_figure([Column("mini", [{**GROUPS[0], **seeds}], {})])
+    assert points(figure.axes[3].lines[0]) == [[0.5, 3], [0.5, 5]]
+
+
 def test_lines_and_their_mean():
     rows = [{"shares": [0, 0.5, 1], "accuracies": [1, least, 1]} for least in (0.2, 0.6)]
     (axes,) = lines_figure([Column("mini", rows, {})]).axes

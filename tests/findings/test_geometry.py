@@ -1,6 +1,7 @@
 """Walks and solutions of runs with known rows, through the registry."""
 
 import json
+import re
 
 import pytest
 
@@ -52,10 +53,32 @@ def test_solutions_are_of_rates_and_seeds(run):
             stack_embeddings(table["initialization_embedding"])[0],
         )
     ]
-    expected = solutions.summary(solutions.groups(kept))
-    assert document["solutions"] == json.loads(json.dumps(expected))
-    assert "distance over displacement" in found.table()
+    rates, seeds = (solutions.summary(solutions.groups(kept, name)) for name in ("learning_rate", "seed"))
+    assert document["solutions"] == json.loads(json.dumps({**rates, "across_seeds": seeds}))
+    assert (seeds["groups"], seeds["texts"]) == (2 * (3 + 5), 2)
+    lines = dict(re.findall(r"^  (\S.*?)  +(.*)$", found.table(), re.MULTILINE))
+    assert lines["distance over displacement"].startswith(f"{rates['distance']['median']:.2f} [")
+    assert lines["distance over displacement, across seeds"].startswith(
+        f"{seeds['distance']['median']:.2f} ["
+    )
+    legend = found.figure("solutions").legends[0].get_texts()
+    assert [text.get_text() for text in legend] == ["tiny", "tiny, across seeds"]
     assert found.figure("seeds").axes[0].get_ylabel() == "PCA 99% (components)"
+
+
+def test_a_run_of_one_rate_has_solutions_across_its_seeds_alone(tmp_path):
+    one = make_run(tmp_path / "run", [(0, 0.1, seed) for seed in range(2)])
+    two = make_run(tmp_path / "two", [(0, rate, 0) for rate in (0.1, 1.0)])
+    found = api.analyse(two, one, analyses=["solutions"])
+    rows = [(row["across"], row["lanes"], row["tokens"]) for row in found.rows["solutions"]]
+    assert rows == [(name, 2, tokens) for name in ("learning_rate", "seed") for tokens in (4, 5, 6)]
+    cells = [line.split() for line in found.table().splitlines() if line.startswith("  prefixes of texts")]
+    assert [line[-6:] for line in cells] == [
+        *(["3", "of", "1", "0", "of", "0"], ["3", "of", "1", "0", "of", "0"]),
+        ["across", "seeds", "-", "3", "of", "1"],
+    ]
+    legend = found.figure("solutions").legends[0].get_texts()
+    assert [text.get_text() for text in legend] == ["tiny, two", "tiny, run, across seeds"]
 
 
 def test_a_run_without_trajectories_has_neither(tmp_path):

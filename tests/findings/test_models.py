@@ -101,6 +101,24 @@ def test_lines_and_solutions_of_two_runs_are_of_their_texts_and_not_of_their_num
         assert (found["solutions"]["groups"], found["lines"]["lines"]) == (6, 2)
 
 
+def test_lines_are_between_rates_and_between_seeds(model, tmp_path):
+    jobs = [(sample, rate, seed) for sample in (0, 1) for rate in (0.1, 1.0) for seed in (0, 4)]
+    found = api.analyse(make_run(tmp_path / "run", jobs, SHAPE), analyses=["lines"], model=model)
+    rows = found.rows["lines"]
+    ends = [(row["across"], row["sample_id"], row["first"], row["second"]) for row in rows]
+    rates = [("learning_rate", sample, 0.1, 1.0) for sample in (0, 0, 1, 1)]
+    assert ends == rates + [("seed", sample, 0, 4) for sample in (0, 0, 1, 1)]
+    assert [row["seed"] for row in rows[:4]] == [0, 4, 0, 4]
+    assert [row["learning_rate"] for row in rows[4:]] == [0.1, 1.0, 0.1, 1.0]
+    summary = found.document()["lines"]
+    assert (summary["lines"], summary["across_seeds"]["lines"]) == (4, 4)
+    least = [np.mean([row["least"] for row in some]) for some in (rows[:4], rows[4:])]
+    assert [summary["least"]["mean"], summary["across_seeds"]["least"]["mean"]] == least
+    assert "lowest accuracy on the way, across seeds" in found.table()
+    legend = found.figure("lines").legends[0].get_texts()
+    assert [text.get_text() for text in legend] == ["tiny", "tiny, across seeds"]
+
+
 def test_a_given_model_has_to_be_that_of_all_runs(run, model, tmp_path):
     other = make_run(tmp_path / "other", JOBS, SHAPE, {"weights": "0" * 16})
     for runs in ((run, other), (other, run)):
