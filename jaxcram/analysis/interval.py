@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Hashable, Sequence
+from typing import Any
 
 import numpy as np
 from scipy import stats
+
+from jaxcram.analysis.spread import Spread
 
 RESAMPLES = 9_999
 MEDIAN_RESAMPLES = 2_000
@@ -54,6 +59,23 @@ def of_median(values: Sequence[float], texts: Sequence[Hashable]) -> list[float]
     drawn = np.random.default_rng(0).integers(len(of_texts), size=(MEDIAN_RESAMPLES, len(of_texts)))
     medians = [np.median(np.concatenate([of_texts[text] for text in row])) for row in drawn]
     return [float(end) for end in np.percentile(medians, (2.5, 97.5))]
+
+
+def spread(values: Sequence[float | None], texts: Sequence[Hashable] | None = None) -> dict[str, Any]:
+    """A `Spread` as a dict, with `interval`, that of its mean.
+
+    Args:
+        values: of the lanes; those that are None or not finite are left out.
+        texts: as of `of_mean`.
+    """
+    texts = range(len(values)) if texts is None else texts
+    known = [
+        (value, text)
+        for value, text in zip(values, texts, strict=True)
+        if value is not None and math.isfinite(value)
+    ]
+    of_known = [value for value, _ in known], [text for _, text in known]
+    return {**dataclasses.asdict(Spread.of(values)), "interval": of_mean(*of_known)}
 
 
 def _of_texts(values: Sequence[float], texts: Sequence[Hashable]) -> list[np.ndarray]:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from jaxcram.analysis import interval
 from jaxcram.analysis.jumps import LEAST, jumps
 from jaxcram.analysis.spread import Line, Spread
 from jaxcram.analysis.trajectory import components, grid, lengths, principal, random_walk
@@ -112,25 +113,33 @@ def _path(points_RxKxD: np.ndarray, tokens_R: np.ndarray) -> list[Row]:
     ]
 
 
-def summary(rows: Sequence[Mapping[str, Any]]) -> Row:
+def summary(rows: Sequence[Mapping[str, Any]], texts: Sequence[Hashable] | None = None) -> Row:
     """What the rows of `walk` of several lanes say together.
 
     Args:
         rows: of lanes; nothing but `walk` and `growth` is read.
+        texts: what each is of (see `jaxcram.analysis.interval.of_mean`).
 
     Returns:
         `lanes`, their number; mean and deviation (`Spread`, as a dict) of every number; `distance_dwells`
-        and `step_dwells`, the shares of the lanes with jumps enough; `below_random_walk`, the share of lanes
-        with fewer components than 95% of their random walks; `as_published`, the same but for random walks;
-        and `fits`, see `fits`.
+        and `step_dwells`, the shares of the lanes with jumps enough; `pca99_minus_random_walk`, mean and
+        deviation of the difference, and their `interval` (95%, over texts); `below_random_walk`, the share of
+        lanes with fewer components than 95% of their random walks, and `below_random_walk_interval`;
+        `as_published`, the same but for random walks; and `fits`, see `fits`.
     """
     lanes = [row["walk"] for row in rows]
-    below = [lane["pca99"] < lane["random_walk_5"] for lane in lanes if lane["random_walk_5"] is not None]
+    walked = [lane["random_walk_pca99"] is not None for lane in lanes]
+    of_walked = None if texts is None else list(itertools.compress(texts, walked))
+    compared = list(itertools.compress(lanes, walked))
+    below = [lane["pca99"] < lane["random_walk_5"] for lane in compared]
+    minus = [lane["pca99"] - lane["random_walk_pca99"] for lane in compared]
     return {
         "lanes": len(lanes),
         **_means(lanes),
         **{name: dataclasses.asdict(Spread.of(lane[name] for lane in lanes)) for name in NULLS},
+        "pca99_minus_random_walk": interval.spread(minus, of_walked),
         "below_random_walk": _share(below),
+        "below_random_walk_interval": interval.of_mean(below, of_walked),
         "as_published": _means([lane["as_published"] for lane in lanes]),
         "fits": fits([row["growth"] for row in rows]),
     }

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jaxcram import report
+from jaxcram.analysis import interval
 from jaxcram.analysis.accuracy import accuracies
 from jaxcram.analysis.lines import lines
 from jaxcram.analysis.solutions import Solution
-from jaxcram.analysis.spread import Column, Spread
+from jaxcram.analysis.spread import Column
 from jaxcram.findings.analysis import Analysis
 from jaxcram.findings.solutions import differing, found, split, split_columns
 from jaxcram.findings.source import Source
@@ -48,8 +48,9 @@ def _summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _means(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Means over the lines: of the lowest accuracy, and of the share of the way above 0.9."""
-    means = {name: dataclasses.asdict(Spread.of(row[name] for row in rows)) for name in ("least", "above")}
-    return {"lines": len(rows), "texts": len({row["text"] for row in rows}), **means}
+    texts = [row["text"] for row in rows]
+    means = {name: interval.spread([row[name] for row in rows], texts) for name in ("least", "above")}
+    return {"lines": len(rows), "texts": len(set(texts)), **means}
 
 
 def _figure(columns: Sequence[Column]) -> Figure:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from jaxcram import report
-from jaxcram.analysis import solutions
+from jaxcram.analysis import interval, solutions
 from jaxcram.analysis.spread import Column, Spread
 from jaxcram.findings.analysis import Analysis
 from jaxcram.findings.source import Source
@@ -71,9 +71,16 @@ def _summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _wideness(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Means over the texts, learning rates and prefixes."""
+    """Means over texts, learning rates and prefixes; and how many more components sets have than paths."""
     means = {name: dataclasses.asdict(Spread.of(row[name] for row in rows)) for name in _WIDENESS}
-    return {"prefixes": len(rows), **means}
+    texts = [row["text"] for row in rows]
+    minus = {
+        f"{name}_minus_trajectory": interval.spread(
+            [row[f"{name}_pca99"] - row["trajectory_pca99"] for row in rows], texts
+        )
+        for name in ("set", "matched")
+    }
+    return {"prefixes": len(rows), **means, **minus}
 
 
 def _solutions_figure(columns: Sequence[Column]) -> Figure:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from jaxcram import report
@@ -22,6 +22,10 @@ def _rows(source: Source) -> list[dict[str, Any]]:
         {**vars(lane.job), **walk.walk(lane.points_SxKxD, lane.prefix_S, lane.steps_S, lane.exact_S)}
         for lane in source.each_lane()
     ]
+
+
+def _summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return walk.summary(rows, [row["text"] for row in rows])
 
 
 def _paths(columns: Sequence[Column]) -> Figure:
@@ -45,7 +49,7 @@ def _jumps(columns: Sequence[Column]) -> Figure:
 WALK = Analysis(
     "walk",
     _rows,
-    walk.summary,
+    _summary,
     report.walk_lines,
     {"walk": _paths, "pca99": _components, "jumps": _jumps},
 )

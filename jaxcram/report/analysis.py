@@ -50,6 +50,11 @@ def mean_std(spread: Mapping[str, Any], digits: int = 1) -> str:
     return mean if spread["std"] is None else f"{mean}{PM}{spread['std']:.{digits}f}"
 
 
+def mean_within(spread: Mapping[str, Any], digits: int = 1) -> str:
+    """A `Spread` as mean and standard deviation, with the interval of the mean."""
+    return mean_std(spread, digits) + _ends(spread["interval"], f".{digits}f")
+
+
 def number(value: float | None, form: str = ".2f") -> str:
     """A value; `-` where there is none."""
     return "-" if value is None else f"{value:{form}}"
@@ -127,5 +132,8 @@ def landscape_lines(summary: Mapping[str, Any]) -> Lines:
 
 def within(value: float | None, interval: Sequence[float] | None, form: str = ".2f") -> str:
     """A value with its interval, if it has one."""
-    ends = "" if interval is None else f" [{number(interval[0], form)}, {number(interval[1], form)}]"
-    return number(value, form) + ends
+    return number(value, form) + _ends(interval, form)
+
+
+def _ends(interval: Sequence[float] | None, form: str) -> str:
+    return "" if interval is None else f" [{number(interval[0], form)}, {number(interval[1], form)}]"

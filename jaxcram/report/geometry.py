@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from jaxcram.report.analysis import Lines, mean_std, number, within
+from jaxcram.report.analysis import Lines, mean_std, mean_within, number, within
 
 _SQUARED = "R\N{SUPERSCRIPT TWO}"
 
@@ -17,7 +17,11 @@ def walk_lines(summary: Mapping[str, Any]) -> Lines:
         ("variance of PC1 and PC2", mean_std(summary["first_two"], 2)),
         ("variance of PC1 and PC2, as published", mean_std(published["first_two"], 2)),
         ("PCA 99% of random walks", mean_std(summary["random_walk_pca99"])),
-        ("lanes below 95% of their random walks", number(summary["below_random_walk"], ".0%")),
+        ("PCA 99% minus that of random walks", mean_within(summary["pca99_minus_random_walk"], 2)),
+        (
+            "lanes below 95% of their random walks",
+            within(summary["below_random_walk"], summary["below_random_walk_interval"], ".0%"),
+        ),
     ]
     for name, form in (("logarithmic", "log n"), ("linear", "n")):
         fit = fits[name]
@@ -27,12 +31,17 @@ def walk_lines(summary: Mapping[str, Any]) -> Lines:
     for kind, label in (("distance", "jumps in distance"), ("step", "jumps in steps")):
         for of, which in ((summary, ""), (published, ", as published")):
             lines += [
-                (f"{label}: max over median{which}", mean_std(of[f"{kind}_gap_ratio"])),
+                (f"{label}: max over median{which}", _of_lanes(of[f"{kind}_gap_ratio"], summary["lanes"])),
                 (f"{label}: autocorrelation{which}", mean_std(of[f"{kind}_autocorrelation"], 2)),
                 (f"{label}: autocorrelation, shuffled{which}", mean_std(of[f"{kind}_shuffled"], 2)),
                 (f"{label}: lanes above 95% of shuffles{which}", number(of[f"{kind}_dwells"], ".0%")),
             ]
     return lines
+
+
+def _of_lanes(spread: Mapping[str, Any], lanes: int) -> str:
+    """A mean, and how many lanes have the value: with most stages free, a median is 0, and no ratio there."""
+    return f"{mean_std(spread)} ({spread['count']} of {lanes} lanes)"
 
 
 def solutions_lines(summary: Mapping[str, Any]) -> Lines:
@@ -71,8 +80,8 @@ def lines_lines(summary: Mapping[str, Any]) -> Lines:
 def _lines(summary: Mapping[str, Any], which: str) -> Lines:
     return [
         (f"lines between solutions{which}", f"{summary['lines']} of {summary['texts']} texts"),
-        (f"lowest accuracy on the way{which}", mean_std(summary["least"], 2)),
-        (f"share of the way above 0.9{which}", mean_std(summary["above"], 2)),
+        (f"lowest accuracy on the way{which}", mean_within(summary["least"], 2)),
+        (f"share of the way above 0.9{which}", mean_within(summary["above"], 2)),
     ]
 
 
@@ -84,4 +93,9 @@ def seeds_lines(summary: Mapping[str, Any]) -> Lines:
         ("PCA 99% of their solutions", mean_std(summary["set_pca99"])),
         ("of as many as one trajectory has stages", mean_std(summary["matched_pca99"])),
         ("PCA 99% of one trajectory", mean_std(summary["trajectory_pca99"])),
+        (
+            "PCA 99% of their solutions minus that of one trajectory",
+            mean_within(summary["set_minus_trajectory"]),
+        ),
+        ("of as many minus that of one trajectory", mean_within(summary["matched_minus_trajectory"])),
     ]

@@ -95,6 +95,21 @@ def test_means_and_shares_over_lanes(row, corner):
     assert summary([])["horizon"]["mean"] is None
 
 
+def test_components_less_those_of_random_walks_have_an_interval_over_texts(row):
+    def lane(pca99, mean, low):
+        walks = {"random_walk_pca99": mean, "random_walk_5": low}
+        return {**row, "walk": {**row["walk"], "pca99": pca99, **walks}}
+
+    lanes = [lane(2, 5.0, 4.0), lane(3, 5.0, 4.0), lane(6, 5.0, 4.0), lane(1, None, None)]
+    found = summary(lanes, ["one", "one", "other", "third"])
+    assert found["pca99_minus_random_walk"] == {
+        **{"mean": pytest.approx(-4 / 3), "std": pytest.approx(np.sqrt(13 / 3)), "count": 3},
+        "interval": [-2.5, 1.0],  # the two texts drawn twice
+    }
+    assert (found["below_random_walk"], found["below_random_walk_interval"]) == (2 / 3, [0.0, 1.0])
+    assert summary(lanes, ["one"] * 4)["below_random_walk_interval"] is None
+
+
 def growth(*points) -> list[dict]:
     return [{"stages": n, "tokens": n, "pca99": count} for n, count in points]
 

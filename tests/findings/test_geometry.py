@@ -6,7 +6,7 @@ import re
 import pytest
 
 from jaxcram import api
-from jaxcram.analysis import solutions, walk
+from jaxcram.analysis import interval, solutions, walk
 from jaxcram.results.reading import load_lanes
 from jaxcram.results.table import stack_embeddings
 from tests.findings.made import make_run
@@ -30,6 +30,12 @@ def test_walks_are_those_of_the_stored_embeddings(run):
         assert row["walk"]["as_published"]["trajectory_length"] == pytest.approx(
             row["as_published"]["trajectory_length"]
         )
+    summary, rows = found.document()["walk"], found.rows["walk"]
+    texts = [row["sample_id"] for row in rows]
+    below = [row["walk"]["pca99"] < row["walk"]["random_walk_5"] for row in rows]
+    assert summary["below_random_walk_interval"] == interval.of_mean(below, texts)
+    less = [row["walk"]["pca99"] - row["walk"]["random_walk_pca99"] for row in rows]
+    assert summary["pca99_minus_random_walk"]["interval"] == interval.of_mean(less, texts)
     assert "PCA 99% of random walks" in found.table()
     assert [found.figure(name).axes[0].get_ylabel() for name in ("walk", "pca99", "jumps")] == [
         *("PC2", "PCA 99% (components)", "lag-1 autocorrelation of jumps")
@@ -43,6 +49,12 @@ def test_solutions_are_of_rates_and_seeds(run):
     assert document["solutions"]["groups"] == 3 * (3 + 5)
     assert document["seeds"]["prefixes"] == 2 * (3 + 5)
     assert document["seeds"]["seeds"] == {"mean": 3.0, "std": 0.0, "count": 16}
+    rows = found.rows["seeds"]
+    for name in ("set", "matched"):
+        more = [row[f"{name}_pca99"] - row["trajectory_pca99"] for row in rows]
+        expected = interval.spread(more, [row["sample_id"] for row in rows])
+        assert document["seeds"][f"{name}_minus_trajectory"] == expected
+        assert expected["interval"] is not None
     kept = [
         one
         for job, table in load_lanes(run)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from jaxcram import api
+from jaxcram.analysis import interval
 from jaxcram.errors import UserError
 from tests.cli.conftest import tiny_model  # noqa: F401
 from tests.findings.made import lane, make_run, write_lane
@@ -114,6 +115,8 @@ def test_lines_are_between_rates_and_between_seeds(model, tmp_path):
     assert (summary["lines"], summary["across_seeds"]["lines"]) == (4, 4)
     least = [np.mean([row["least"] for row in some]) for some in (rows[:4], rows[4:])]
     assert [summary["least"]["mean"], summary["across_seeds"]["least"]["mean"]] == least
+    above = interval.of_mean([row["above"] for row in rows[:4]], [row["sample_id"] for row in rows[:4]])
+    assert summary["above"]["interval"] == above
     assert "lowest accuracy on the way, across seeds" in found.table()
     legend = found.figure("lines").legends[0].get_texts()
     assert [text.get_text() for text in legend] == ["tiny", "tiny, across seeds"]
