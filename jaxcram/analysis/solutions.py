@@ -167,7 +167,7 @@ def summary(rows: Sequence[Mapping[str, Any]], texts: Sequence[Hashable] | None 
         whose groups are resampled together; None for fewer than two); `displacement_ratio`, the mean
         displacement of the largest learning rate (or seed) over that of the smallest, with `of` (the two),
         `ratio` and `groups` (those that have both), or None; and `as_published`, the same of the groups that
-        are complete.
+        are complete, as the published ones are, though at other prefix lengths.
     """
     texts = [row["sample_id"] for row in rows] if texts is None else texts
     of_texts = list(zip(rows, texts, strict=True))

@@ -13,9 +13,11 @@ ANALYSIS_NOTES = f"""\
 {PM}: mean and standard deviation over lanes; in brackets 95% intervals (bootstrap over texts)
 as published: with the stage that failed, as the tables of Tarasov et al. 2026 were counted
 surprisal: Spearman correlation of a token's surprisal under the model alone and its optimiser steps;
-    stages without a step of their own exist here and not in the published rows, which compare with the
-    lines without them
-capacity: surprisal of the horizon's tokens in bits, without token 0"""
+    stages that took no step here took one in the published rows, the lowest rank in both, so published
+    figures compare with the lines that have these stages
+capacity: surprisal of the horizon's tokens in bits, without token 0
+solutions: medians over prefixes of texts; at all rates: of the prefixes that every learning rate made
+    exact; the published figures are of other prefixes, 24 lengths of each text with equal ratios"""
 
 
 def columns_side_by_side(header: Mapping[str, Sequence[str]], blocks: Mapping[str, Sequence[Lines]]) -> str:

@@ -45,9 +45,9 @@ def _of_lanes(spread: Mapping[str, Any], lanes: int) -> str:
 
 
 def solutions_lines(summary: Mapping[str, Any]) -> Lines:
-    """Spread of the gain, distances and directions across rates, of all groups and as published; of seeds."""
+    """Spread of gains, distances and directions across rates, then where all rates are exact; of seeds."""
     lines = []
-    for of, which in ((summary, ""), (summary["as_published"], ", as published")):
+    for of, which in ((summary, ""), (summary["as_published"], ", at all rates")):
         ratio = of["displacement_ratio"]
         lines += _solutions(of, which)
         lines += [
