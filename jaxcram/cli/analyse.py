@@ -1,5 +1,6 @@
 """`jaxcram analyse`: the geometry of the paths, surprisal and capacity of one or several runs."""
 
+import contextlib
 import dataclasses
 import functools
 import sys
@@ -64,12 +65,11 @@ def run(command: Command) -> None:
     from jaxcram.results.paths import expanded
 
     out = None if command.out is None else expanded(command.out)
-    found = api.analyse(
-        *command.runs, analyses=command.analyses or (), grid=command.grid, model=command.model
-    )
+    with contextlib.nullcontext() if out is None else disk.folder(out):
+        found = api.analyse(
+            *command.runs, analyses=command.analyses or (), grid=command.grid, model=command.model
+        )
     if out is not None:
-        with disk.opening(out):
-            out.mkdir(parents=True, exist_ok=True)
         disk.replace(out / "analysis.json", found.json().encode() + b"\n")
     print(getattr(found, command.format)())
     if out is not None:

@@ -6,6 +6,7 @@ A file is written under a temporary name, flushed to disk and renamed, and then 
 import errno
 import os
 import re
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -143,6 +144,29 @@ def opening(path: Path) -> Iterator[None]:
                 "writing"
             ) from error
         raise failure(path, error) from error
+
+
+@contextmanager
+def folder(path: Path) -> Iterator[None]:
+    """Makes a folder for what the block computes, or checks that one can be written that is there.
+
+    If the block raises an error, folders that were made and are empty are removed.
+
+    Raises:
+        StoppedError, UserError: as `opening`, before the block.
+    """
+    made = [one for one in (path, *path.parents) if not one.exists()]
+    with opening(path):
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    try:
+        yield
+    except BaseException:
+        for one in made:
+            with suppress(OSError):  # not empty
+                one.rmdir()
+        raise
 
 
 @contextmanager

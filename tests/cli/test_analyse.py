@@ -200,6 +200,14 @@ def test_bad_input_ends_in_one_line_and_leaves_nothing(run, tmp_path, capsys, ar
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_directory_that_cannot_be_made_is_refused_before_the_analyses_run(run, capsys):
+    assert main(["analyse", str(run), "--analyses=walks", "--out=/dev/null/out"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == (
+        "jaxcram analyse: error: /dev/null/out: cannot be written (Not a directory); choose another directory"
+    )
+
+
 def test_a_run_of_full_cramming_is_refused(tmp_path, capsys):
     full = make_run(tmp_path / "run", [(0, 0.1, 0)], mode="full")
     assert main(["analyse", str(full)]) == 2

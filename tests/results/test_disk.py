@@ -9,6 +9,28 @@ from jaxcram.errors import StoppedError, UserError
 from jaxcram.results import disk
 
 
+def test_a_folder_that_is_left_empty_by_an_error_is_removed_again(tmp_path):
+    def fails(path, *names):
+        with disk.folder(path):
+            assert path.is_dir()
+            for name in names:
+                (tmp_path / name).touch()
+            raise KeyError
+
+    (tmp_path / "kept").mkdir()
+    for path in ("kept", "kept/made", "made/too"):
+        with pytest.raises(KeyError):
+            fails(tmp_path / path)
+    with pytest.raises(KeyError):
+        fails(tmp_path / "full" / "made", "full/file")
+    with disk.folder(tmp_path / "good"):
+        pass
+    found = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
+    assert found == ["full", "full/file", "good", "kept"]
+    with pytest.raises(UserError, match=r"full/file: cannot be written \(File exists\)"):
+        fails(tmp_path / "full" / "file")
+
+
 @pytest.mark.parametrize(
     ("number", "context", "code", "remedy"),
     [
