@@ -99,12 +99,16 @@ def columns_legend(figure: Figure, labels: Iterable[str], styles: Iterable[dict[
 
 
 def column_styles(count: int) -> list[dict[str, Any]]:
-    """Colour, marker and dashes of so many columns; no two of the first 24 have the same three."""
+    """Colour, marker and dashes of so many columns.
+
+    No two of the first 64 have the same colour and marker, nor of the first 32 the same marker and dashes.
+    """
     return [
         {
-            "color": _COLUMN_COLORS[i % len(_COLUMN_COLORS)],
-            "marker": _COLUMN_MARKERS[i % len(_COLUMN_MARKERS)],
-            "linestyle": _COLUMN_DASHES[(i + i // len(_COLUMN_COLORS)) % len(_COLUMN_DASHES)],
+            "color": color,
+            "marker": _COLUMN_MARKERS[(place + turn) % len(_COLUMN_MARKERS)],
+            "linestyle": _COLUMN_DASHES[(place + 2 * turn) % len(_COLUMN_DASHES)],
         }
-        for i in range(count)
-    ]
+        for turn in range(-(-count // len(_COLUMN_COLORS)))
+        for place, color in enumerate(_COLUMN_COLORS)
+    ][:count]

@@ -61,7 +61,9 @@ def test_columns_are_named_and_drawn_the_same_again(found, name):
     assert pdf(figure) == pdf(figure)
 
 
-def test_columns_differ_without_colour():
-    styles = column_styles(24)
-    assert len({(style["color"], style["marker"], style["linestyle"]) for style in styles}) == 24
-    assert len({(style["marker"], style["linestyle"]) for style in styles}) == 24
+def test_columns_differ_without_colour_and_without_dashes():
+    def distinct(count, *names):
+        return len({tuple(style[name] for name in names) for style in column_styles(count)})
+
+    assert distinct(32, "marker", "linestyle") == 32
+    assert distinct(64, "marker", "color") == 64
