@@ -33,8 +33,9 @@ TOPICS = {
     "Runs": {
         "runs": Doc("Directories of runs of progressive cramming, each a column for each learning rate"),
         "analyses": Doc(
-            "Names of the analyses, comma-separated, such as trajectory,surprisal,capacity",
-            unset="all that take seconds",
+            "Names of the analyses, comma-separated: trajectory, walk, surprisal, capacity, solutions, "
+            "seeds; and lines, reconstruction, landscape, which ask the model and take minutes",
+            unset="all that do not ask the model",
         ),
         "model": Doc(
             "Directory or Hub name of the model of all these runs, if it has moved",

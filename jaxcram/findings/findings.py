@@ -73,8 +73,9 @@ class Findings:
         paths = [str(source.path) for source in sources]
         if not paths:
             raise UserError("no run to analyse; name at least one")
-        if twice := [path for path in paths if paths.count(path) > 1]:
-            raise UserError(f"{twice[0]}: the run is given twice; name it once")
+        resolved = [source.path.resolve() for source in sources]  # one run may have several paths
+        if twice := [path for path, whole in zip(paths, resolved, strict=True) if resolved.count(whole) > 1]:
+            raise UserError(f"{twice[-1]}: the run is given twice; name it once")
         variants = _variants([source.settings for source in sources])
         self._places = [
             _Place(str(source.path), _model(source.model_name), variant)
@@ -274,6 +275,10 @@ def _model(name: str) -> str:
 
 def _variants(settings: Sequence[Mapping[str, Any]]) -> list[tuple[tuple[str, str], ...]]:
     """The settings of the procedure in which runs differ, of each run, as (name, value)."""
+    # Of an import only the split is shown: its sources are paths.
+    settings = [
+        {**one, "imported": one["imported"].get("split")} if "imported" in one else one for one in settings
+    ]
     names = sorted({name for one in settings for name in one} - _NO_VARIANT)
     differing = [name for name in names if any(one.get(name) != settings[0].get(name) for one in settings)]
     return [tuple((name, _value(one.get(name))) for name in differing) for one in settings]

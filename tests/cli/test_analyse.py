@@ -13,6 +13,7 @@ from scipy import stats
 
 from jaxcram import api
 from jaxcram.cli.main import main
+from jaxcram.findings import registry
 from jaxcram.results.reading import load_rows
 from tests.findings.made import make_run
 
@@ -198,6 +199,38 @@ def test_bad_input_ends_in_one_line_and_leaves_nothing(run, tmp_path, capsys, ar
     assert out == ""
     assert message.format(run=run) in line
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_is_one_run_by_whatever_path(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(run)
+    for path in ("link", run.parent / "rows" / ".." / run.name):
+        (run.parent / "rows").mkdir(exist_ok=True)
+        assert main(["analyse", str(run), str(path)]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line == f"jaxcram analyse: error: {tmp_path / path}: the run is given twice; name it once"
+
+
+def test_of_imported_runs_the_split_is_named(tmp_path, capsys):
+    jobs, sources = [(0, 0.1, 0)], ["/data/somewhere"]
+    for name, split in (("run", "baseline"), ("low", "lowdim")):
+        make_run(tmp_path / name, jobs, imported={"sources": sources, "split": split})
+    lines = printed(capsys, tmp_path / "run", tmp_path / "low", "--analyses=capacity").splitlines()
+    assert lines[2].split() == ["imported", "baseline", "lowdim"]
+    make_run(tmp_path / "more", jobs, imported={"sources": [], "split": "baseline"})
+    lines = printed(capsys, tmp_path / "run", tmp_path / "more", "--analyses=capacity").splitlines()
+    assert lines[2].split() == ["learning", "rate", "0.1", "0.1"]
+
+
+def test_the_help_names_all_analyses(capsys):
+    assert main(["analyse", "--help"]) == 0
+    words = " ".join(capsys.readouterr().out.split())
+    named = words.partition("--analyses Names of the analyses, comma-separated: ")[2].partition(
+        ", which ask"
+    )[0]
+    seconds, minutes = (some.split(", ") for some in named.split("; and "))
+    assert seconds == [one.name for one in registry.ANALYSES if one.default]
+    assert minutes == [one.name for one in registry.ANALYSES if not one.default]
 
 
 def test_a_directory_that_cannot_be_made_is_refused_before_the_analyses_run(run, capsys):
