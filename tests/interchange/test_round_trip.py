@@ -1,5 +1,6 @@
 """An export, imported again, has the rows of the run to the bit, and does what the run does."""
 
+import json
 import shutil
 
 import pyarrow.parquet as pq
@@ -27,6 +28,14 @@ def test_the_figures_of_lanes_are_the_same(run, imported):
             name: value for name, value in original.items() if not name.startswith(decoded)
         }
     assert imported.run.as_published() == run.as_published()
+
+
+def test_all_analyses_find_the_same(run, imported):
+    found, again = (
+        api.analyse(one).json().replace(json.dumps(str(one.path)), '"run"') for one in (run, imported.run)
+    )
+    assert json.loads(found)["trajectory"]["lanes"] == 4
+    assert again == found
 
 
 def test_an_import_decodes_to_the_same_texts(run, imported, tiny_model):
