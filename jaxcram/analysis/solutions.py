@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
+from scipy.spatial.distance import pdist
 
 from jaxcram.analysis import interval
 from jaxcram.analysis.spread import finite
@@ -128,15 +129,10 @@ def _group(members: Sequence[Solution], across: str, complete: bool) -> Row:
     starts_SxKD = np.stack([one.start_KxD.ravel() for one in members]).astype(np.float64)
     moved_SxKD = points_SxKD - starts_SxKD
     displacement_S = np.linalg.norm(moved_SxKD, axis=1)
-    one, other = np.triu_indices(len(members), k=1)
-    distance = np.mean(np.linalg.norm(points_SxKD[one] - points_SxKD[other], axis=1))
+    cosine = np.mean(1 - pdist(moved_SxKD, "cosine"))
     with np.errstate(invalid="ignore", divide="ignore"):
-        cosine = np.mean(
-            np.sum(moved_SxKD[one] * moved_SxKD[other], axis=1)
-            / (displacement_S[one] * displacement_S[other])
-        )
         gain_cv = stats.variation([solution.gain for solution in members])
-        spread = distance / np.mean(displacement_S)
+        spread = np.mean(pdist(points_SxKD)) / np.mean(displacement_S)
     return {
         "sample_id": job.sample_id,
         fixed: getattr(job, fixed),
