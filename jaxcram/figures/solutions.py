@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter
 
 from jaxcram.analysis.spread import Column
 from jaxcram.figures.style import column_styles, columns_legend, logarithmic, plain
@@ -45,6 +46,8 @@ def solutions_figure(columns: Sequence[Column], *, title: str = "") -> Figure:
             logarithmic(axes)
         panels[0].axhline(np.sqrt(2), color="0.4", linestyle="--", linewidth=1)
         panels[1].axhline(0, color="0.4", linestyle="--", linewidth=1)
+        panels[2].set_yscale("symlog", linthresh=0.01)  # gains near 0 have huge ones, equal gains 0
+        panels[2].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         panels[2].set_ylim(bottom=0)
         for column, style in zip(columns, styles, strict=True):
             _draw_by(last, [pair for row in column.rows for pair in _by_rate(row)], style)
