@@ -129,7 +129,10 @@ TOPICS = {
 
 # The experiment whose directory another one reads.
 OF = {
-    **{"path": "cram", "around": "cram", "solutions": "rates", "set_of_seeds": "seeds"},
+    "path": "cram",
+    "around": "cram",
+    "solutions": "rates",
+    "set_of_seeds": "seeds",
     "knockout": "hellaswag",
 }
 

@@ -66,11 +66,11 @@ def stages_of(path: Path) -> StageCosts:
             same = np.full(len(bits), number)
             prefix = np.arange(2, len(bits) + 2)
             lanes.append(StageCosts(same, same, np.zeros(len(bits)), same * 0, prefix, bits, steps))
+        return StageCosts(*(np.concatenate(values) for values in zip(*lanes, strict=True)))
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; give the directory of the published stages") from error
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: not published stages ({error!r}); restore it") from error
-    return StageCosts(*(np.concatenate(values) for values in zip(*lanes, strict=True)))
 
 
 def rows(reference: Path) -> list[dict[str, Any]]:

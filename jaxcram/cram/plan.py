@@ -128,11 +128,11 @@ class Plan:
         for high in lengths:
             options = []
             for low, (before_s, buckets) in zip([0, *lengths], best, strict=False):
-                if not work.between(low, high)[0]:
+                found = _widest(work, (low, high), time, at_once, most_tokens)
+                if found is None:
                     options.append((before_s, buckets))
-                    continue
-                bucket, seconds = _widest(work, (low, high), time, at_once, most_tokens)
-                options.append((before_s + seconds + COMPILE_S, (*buckets, bucket)))
+                else:
+                    options.append((before_s + found[1] + COMPILE_S, (*buckets, found[0])))
             best.append(min(options, key=lambda option: option[0]))
         return cls(best[-1][1], at_once, time, best[-1][0])
 
@@ -204,14 +204,16 @@ def _candidates(longest: int, max_positions: int) -> list[int]:
 
 def _widest(
     work: Work, between: tuple[int, int], time: PassTime, at_once: int, most_tokens: float
-) -> tuple[Bucket, float]:
-    """The best bucket for prefixes in this range (`Work.between`), and the seconds that it takes.
+) -> tuple[Bucket, float] | None:
+    """The best bucket for a range of prefixes, and its seconds; None if no lane has any (`Work.between`).
 
     N lanes of W steps in R passes of B lanes at once take N W / (R B) full passes, and E W half-empty ones
     while the bucket drains (`Work.drains`). With a + b B T seconds a pass the sum is least at
     B^2 = N a / (R E b T).
     """
     (lanes, steps), length = work.between(*between), between[1]
+    if not lanes:
+        return None
     own = length + time.before
     most = max(1, int(min(-(-lanes // at_once), most_tokens / own)))
     root = math.sqrt(lanes * time.fixed_s / (at_once * work.drains * time.token_s * own))

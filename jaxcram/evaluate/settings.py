@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from jaxcram.cram.settings import CramSettings, StageSettings
@@ -51,6 +51,11 @@ class TaskSettings:
                     "generative"
                 )
 
+    @property
+    def shots(self) -> int:
+        """Solved questions before each one where answers are generated."""
+        return NUM_SHOTS if self.num_shots is None else self.num_shots
+
 
 # As published: one vector for each context, 1,000 steps. Only the embedding that is used is stored.
 CRAM = CramSettings(
@@ -59,13 +64,10 @@ CRAM = CramSettings(
 
 
 def taken(options: Mapping[str, Any], kind: type) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The options that are fields of a class of settings, and the others; sequences become tuples."""
+    """The options that are fields of a class of settings, and the others; lists become tuples."""
     names = {field.name for field in dataclasses.fields(kind)}
     own = {name: value for name, value in options.items() if name in names}
-    own = {
-        name: tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else value
-        for name, value in own.items()
-    }
+    own = {name: tuple(value) if isinstance(value, list) else value for name, value in own.items()}
     return own, {name: value for name, value in options.items() if name not in names}
 
 

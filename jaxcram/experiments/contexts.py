@@ -14,7 +14,7 @@ from jaxcram.cram.settings import CramSettings
 from jaxcram.cramming import Prepared, carry_out, prepare
 from jaxcram.errors import UserError
 from jaxcram.evaluate.choices import Choices, encode_items
-from jaxcram.evaluate.settings import NUM_SHOTS, TaskSettings
+from jaxcram.evaluate.settings import TaskSettings
 from jaxcram.evaluate.tasks.registry import find_task, load_items
 from jaxcram.evaluate.tasks.task import Item
 from jaxcram.loading import Model
@@ -192,6 +192,6 @@ def recorded_settings(
         **dataclasses.asdict(task),
         "data": None if task.data is None else recorded(task.data),
         "shots_data": None if task.shots_data is None else recorded(task.shots_data),
-        "num_shots": NUM_SHOTS if task.num_shots is None else task.num_shots,
+        "num_shots": task.shots,
         identity.CONTENTS: contents,
     }

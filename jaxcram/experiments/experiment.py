@@ -72,7 +72,7 @@ def by_group(
     measure: Callable[[list[int]], Mapping[ShardFormat, Rows]],
     tell: Callable[[str], None],
 ) -> None:
-    """Measures the items that have no rows yet, group by group, and writes their rows; at last to one file.
+    """Measures the items that have no rows yet, group by group, and writes their rows, at last to few files.
 
     Args:
         directory: of the experiment.

@@ -18,7 +18,7 @@ from jaxcram.cramming import prepare
 from jaxcram.devices import processes
 from jaxcram.evaluate import generative_summary
 from jaxcram.evaluate.generative import Answer, Prompt, Prompts, encode_prompts, generate, random_memory
-from jaxcram.evaluate.settings import BASE_MODE, NUM_SHOTS, TaskSettings, cram_settings
+from jaxcram.evaluate.settings import BASE_MODE, TaskSettings, cram_settings
 from jaxcram.evaluate.tasks.registry import find_task, load_items
 from jaxcram.experiments.contexts import cost_of_crams, cram_below, embeddings, recorded_settings, source_of
 from jaxcram.experiments.experiment import Grouping, Rows, by_group
@@ -68,7 +68,7 @@ def questions(
             limit=task.limit,
             samples=task.samples,
             shots_data=task.shots_data,
-            num_shots=NUM_SHOTS if task.num_shots is None else task.num_shots,
+            num_shots=task.shots,
         )
 
         def encoded(mode: str) -> Prompts:

@@ -35,7 +35,10 @@ def test_the_rows_are_those_of_the_files(shared):
         assert low < row["spearman"] < high
 
 
-@pytest.mark.parametrize(("content", "complaint"), [(None, "give the directory"), ("{}", "restore it")])
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [(None, "give the directory"), ("{}", "restore it"), ('{"samples": {}}', "restore it")],
+)
 def test_files_that_are_not_there_or_no_stages_are_one_line(content, complaint, tmp_path):
     if content is not None:
         (tmp_path / "llama31_8b.json").write_text(content)
